@@ -1,0 +1,1 @@
+"""Data sets: one reader a file, ``prepare`` (pack once) and the loader."""
