@@ -15,8 +15,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-API_VERSION = 1
-
 Geometry = Literal["image", "points2d", "points3d", "none"]
 
 
@@ -110,7 +108,8 @@ class Modality:
         modality is only a target in a step.
     draw: ``(axes, sample, **style) -> None`` on matplotlib axes.
     metrics: name -> ``(pred, target) -> [B]``.
-    api: the version of this contract the plugin was written for.
+    api: the version of this contract the plugin was written for (``cvhpe.registry.API_VERSION``); a plugin that
+        does not say was written for the first.
     """
 
     name: str
@@ -128,7 +127,7 @@ class Modality:
     fused_loss: Callable[[Tensor, Tensor, View], Tensor] | None = None
     draw: Callable[..., None] | None = None
     metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
-    api: int = API_VERSION
+    api: int = 1
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
