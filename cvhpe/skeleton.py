@@ -1,0 +1,271 @@
+"""Joint layouts: which joint stands where in which data set, and the maps between them.
+
+The canonical layout is ``hand21``: the root, then thumb, index, middle, ring and little finger, each
+from base to tip. Every 21-joint layout is a permutation of it; ``icvl16`` and ``nyu14`` label other
+joints and stay layouts of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cvhpe.errors import UserError, nearest
+
+Array = np.ndarray
+RootKind = Literal["wrist", "palm", "any"]
+
+FINGERS = ("thumb", "index", "middle", "ring", "little")
+COLOURS: Mapping[str, str] = {
+    "thumb": "#e4572e",
+    "index": "#f2a541",
+    "middle": "#4caf50",
+    "ring": "#2a9df4",
+    "little": "#9b5de5",
+}
+"""One colour a finger, for every drawing of a skeleton."""
+
+LEFT, RIGHT = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The joints of a data set, in its own order.
+
+    name: as in checkpoints and ``joints`` files.
+    joints: joint names; equal names mean the same joint in every layout.
+    bones: (parent, child) index pairs.
+    root: index of the joint that root-relative coordinates are relative to.
+    root_kind: what that joint is on the hand; ``any`` where the layout does not fix it.
+    scale_bone: (child, parent) of the bone that scale normalisation divides by: middle PIP and middle
+        MCP, or the nearest thing the layout has.
+    palm: (root, toward): the root joint and the middle MCP that it moves towards when a wrist becomes a
+        palm; None where the root is a palm already or no such pair is labelled.
+    fingers: finger -> its joints from base to tip.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    bones: tuple[tuple[int, int], ...]
+    root: int
+    root_kind: RootKind
+    scale_bone: tuple[int, int]
+    palm: tuple[int, int] | None
+    fingers: Mapping[str, tuple[int, ...]]
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        """Where a joint stands.
+
+        >>> layout("rhd").index("middle_mcp")
+        12
+        """
+        if joint not in self.joints:
+            raise UserError(f"layout {self.name!r} has no joint {joint!r}; {nearest(joint, self.joints)}")
+        return self.joints.index(joint)
+
+    def finger_of(self, joint: int) -> str | None:
+        """The finger a joint belongs to; None for wrist and palm joints."""
+        return next((f for f, at in self.fingers.items() if joint in at), None)
+
+    def colour(self, joint: int) -> str:
+        """The drawing colour of a joint, and of the bone that ends in it."""
+        finger = self.finger_of(joint)
+        return COLOURS[finger] if finger else "#dddddd"
+
+
+_PARTS = dict.fromkeys(FINGERS, ("mcp", "pip", "dip", "tip")) | {"thumb": ("cmc", "mcp", "ip", "tip")}
+_HAND21 = ("root", *(f"{f}_{part}" for f in FINGERS for part in _PARTS[f]))
+
+
+def _hand21(name: str, order: Sequence[int], root_kind: RootKind) -> Layout:
+    """A 21-joint layout from its order: canonical joint ``i`` is native joint ``order[i]``."""
+    names = [""] * 21
+    for canonical, native in enumerate(order):
+        names[native] = _HAND21[canonical]
+    fingers = {f: tuple(order[1 + 4 * k : 5 + 4 * k]) for k, f in enumerate(FINGERS)}
+    root = order[0]
+    bones = tuple((a, b) for chain in fingers.values() for a, b in zip((root, *chain), chain, strict=False))
+    return Layout(
+        name=name,
+        joints=tuple(names),
+        bones=bones,
+        root=root,
+        root_kind=root_kind,
+        scale_bone=(order[10], order[9]),
+        palm=None if root_kind == "palm" else (root, order[9]),
+        fingers=fingers,
+    )
+
+
+def _icvl16() -> Layout:
+    joints = ("palm", *(f"{f}_{part}" for f in FINGERS for part in ("root", "mid", "tip")))
+    fingers = {f: tuple(range(1 + 3 * k, 4 + 3 * k)) for k, f in enumerate(FINGERS)}
+    bones = tuple((a, b) for chain in fingers.values() for a, b in zip((0, *chain), chain, strict=False))
+    return Layout(
+        name="icvl16",
+        joints=joints,
+        bones=bones,
+        root=0,
+        root_kind="palm",
+        scale_bone=(8, 7),
+        palm=None,
+        fingers=fingers,
+    )
+
+
+def _nyu14() -> Layout:
+    # Two joints a finger, tip first, three on the thumb, both sides of the wrist, the palm. No knuckle is
+    # labelled, so the scale comes from the one pair that sits on a rigid part: palm and wrist.
+    joints = tuple(f"{f}_{part}" for f in ("little", "ring", "middle", "index") for part in ("tip", "mid"))
+    joints += ("thumb_tip", "thumb_mid", "thumb_base", "wrist_1", "wrist_2", "palm")
+    fingers = {"thumb": (10, 9, 8), "index": (7, 6), "middle": (5, 4), "ring": (3, 2), "little": (1, 0)}
+    bones = tuple((a, b) for chain in fingers.values() for a, b in zip((13, *chain), chain, strict=False))
+    return Layout(
+        name="nyu14",
+        joints=joints,
+        bones=(*bones, (13, 11), (13, 12)),
+        root=13,
+        root_kind="palm",
+        scale_bone=(11, 13),
+        palm=None,
+        fingers=fingers,
+    )
+
+
+_BASE_TO_TIP = tuple(range(21))
+_RHD = (0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17)
+_STB = (0, 17, 18, 19, 20, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6, 7, 8, 1, 2, 3, 4)
+_MSRA = (0, 17, 18, 19, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+_FPHAB = (0, 1, 6, 7, 8, 2, 9, 10, 11, 3, 12, 13, 14, 4, 15, 16, 17, 5, 18, 19, 20)
+_INTERHAND = (20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16)
+
+LAYOUTS: Mapping[str, Layout] = {
+    one.name: one
+    for one in (
+        _hand21("hand21", _BASE_TO_TIP, "any"),
+        _hand21("rhd", _RHD, "wrist"),
+        _hand21("stb", _STB, "palm"),
+        _hand21("freihand", _BASE_TO_TIP, "wrist"),
+        _hand21("coco21", _BASE_TO_TIP, "wrist"),
+        _hand21("msra", _MSRA, "wrist"),
+        _hand21("fphab", _FPHAB, "wrist"),
+        _hand21("interhand", _INTERHAND, "wrist"),
+        _icvl16(),
+        _nyu14(),
+    )
+}
+_ALIASES = {"onehand10k": "coco21", "mediapipe": "coco21", "icvl": "icvl16", "nyu": "nyu14"}
+
+
+def layout(name: str | Layout) -> Layout:
+    """The layout of a name; ``onehand10k`` and ``mediapipe`` name the same order as ``coco21``.
+
+    >>> layout("hand21").joints[9:11]
+    ('middle_mcp', 'middle_pip')
+    >>> layout("rdh")
+    Traceback (most recent call last):
+    cvhpe.errors.UserError: unknown joint layout 'rdh'; did you mean 'rhd'?
+    """
+    if isinstance(name, Layout):
+        return name
+    found = LAYOUTS.get(_ALIASES.get(name, name))
+    if found is None:
+        raise UserError(f"unknown joint layout {name!r}; {nearest(name, [*LAYOUTS, *_ALIASES])}")
+    return found
+
+
+def permutation(src: str | Layout, dst: str | Layout) -> tuple[int, ...]:
+    """Index list ``p`` with ``joints_dst = joints_src[p]``; UserError where none exists.
+
+    >>> permutation("stb", "hand21")[:5]
+    (0, 17, 18, 19, 20)
+    >>> permutation("icvl16", "hand21")
+    Traceback (most recent call last):
+    cvhpe.errors.UserError: layout 'icvl16' (16 joints) cannot become 'hand21' (21 joints): they label different joints
+    """
+    a, b = layout(src), layout(dst)
+    if sorted(a.joints) != sorted(b.joints):
+        raise UserError(
+            f"layout {a.name!r} ({len(a)} joints) cannot become {b.name!r} ({len(b)} joints): "
+            "they label different joints"
+        )
+    return tuple(a.joints.index(name) for name in b.joints)
+
+
+def convert(
+    joints: Array, src: str | Layout, dst: str | Layout, *, root: Literal["strict", "keep", "move"] = "strict"
+) -> Array:
+    """Joints ``[..., J, k]`` (any ``k``, so visibilities ``[..., J, 1]`` too) from one layout in another's order.
+
+    root: what happens where one layout's root is a wrist and the other's a palm. ``strict`` refuses,
+        ``keep`` only reorders (the root stays the point it was), ``move`` interpolates a wrist to the
+        palm, or extrapolates back, with the weight of :func:`wrist_to_palm`.
+
+    >>> x = np.arange(21.0)[:, None]
+    >>> convert(x, "rhd", "hand21")[:5, 0]
+    array([0., 4., 3., 2., 1.])
+    >>> convert(x, "rhd", "stb")
+    Traceback (most recent call last):
+    cvhpe.errors.UserError: the root of layout 'rhd' is a wrist, that of 'stb' a palm: ask for root='move' or 'keep'
+    """
+    a, b = layout(src), layout(dst)
+    p = permutation(a, b)
+    joints = _checked(joints, a)
+    kinds = (a.root_kind, b.root_kind)
+    differ = "any" not in kinds and a.root_kind != b.root_kind
+    if differ and root == "strict":
+        raise UserError(
+            f"the root of layout {a.name!r} is a {a.root_kind}, that of {b.name!r} a {b.root_kind}: "
+            "ask for root='move' or 'keep'"
+        )
+    out = joints[..., list(p), :]
+    if differ and root == "move":
+        toward = b.index("middle_mcp")
+        if a.root_kind == "wrist":
+            out[..., b.root, :] = 0.5 * (out[..., b.root, :] + out[..., toward, :])
+        else:
+            out[..., b.root, :] = 2.0 * out[..., b.root, :] - out[..., toward, :]
+    return out
+
+
+def wrist_to_palm(joints: Array, of: str | Layout, weight: float | Array = 0.5) -> Array:
+    """Move the root of joints ``[..., J, k]`` towards the middle MCP: ``root + weight * (mcp - root)``.
+
+    A weight of 0.5 makes a labelled wrist the palm that STB labels (paper, section on RHD; the midpoint
+    of wrist and middle MCP). ``weight`` is a number or ``[...]``, one a hand. A layout whose root is a
+    palm already is refused, for there is no wrist to move.
+
+    >>> x = np.zeros((21, 3)); x[9] = 80, 0, 0
+    >>> wrist_to_palm(x, "freihand")[0]
+    array([40.,  0.,  0.])
+    """
+    one = layout(of)
+    if one.palm is None:
+        raise UserError(f"layout {one.name!r} has no wrist to move: its root is a {one.root_kind}")
+    out = _checked(joints, one).astype(np.result_type(joints, np.float32), copy=True)
+    root, toward = one.palm
+    w = np.asarray(weight, out.dtype)[..., None]
+    out[..., root, :] += w * (out[..., toward, :] - out[..., root, :])
+    return out
+
+
+def flip_side(side: Array | int) -> Array | int:
+    """The hand side of a mirrored picture: 0 (left) and 1 (right) swap.
+
+    >>> flip_side(np.array([0, 1, 1]))
+    array([1, 0, 0])
+    """
+    return 1 - side
+
+
+def _checked(joints: Array, one: Layout) -> Array:
+    joints = np.asarray(joints)
+    if joints.ndim < 2 or joints.shape[-2] != len(one):
+        raise UserError(f"joints of shape {joints.shape}: layout {one.name!r} needs (..., {len(one)}, k)")
+    return joints
