@@ -1,0 +1,35 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Genuine files of public data sets, beside the repository; the test skips where they are not."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"genuine data samples are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20180618)
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Every test draws the same numbers, alone or among others."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  (what scipy and third parties draw from)
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
