@@ -20,10 +20,10 @@ _MUL1, _MUL2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = (np.uint64(s) for s in (30, 27, 31, 11))
 
 
-def _mix(x: Array) -> Array:
+def _mix(x: Array | np.uint64) -> Array:
     x = (x ^ (x >> _S30)) * _MUL1
     x = (x ^ (x >> _S27)) * _MUL2
-    return x ^ (x >> _S31)
+    return np.asarray(x ^ (x >> _S31))
 
 
 def as_seed(seed: int | np.random.Generator) -> int:
