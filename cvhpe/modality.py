@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -67,6 +67,10 @@ class View:
 
     def __len__(self) -> int:
         return self.angle.shape[0]
+
+    def to(self, device: torch.device | str) -> View:
+        """The same views on a device."""
+        return replace(self, **{k: getattr(self, k).to(device) for k in ("angle", "scale", "shift", "flip", "palm")})
 
     def select(self, rows: Tensor) -> View:
         """The views of some samples of the batch; ``rows`` is an index or a mask ``[B]``."""
@@ -157,5 +161,3 @@ def hand_side(side: Tensor, known: bool = True) -> Tensor:
     one_hot = torch.nn.functional.one_hot(side.long(), 2).float()
     return one_hot if known else torch.zeros_like(one_hot)
 
-
-Stored = Mapping[str, Any]

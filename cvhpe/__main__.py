@@ -1,0 +1,5 @@
+"""``python -m cvhpe`` is the command line."""
+
+from cvhpe.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""The command line: one file a command, each imported when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cvhpe.cli import data, plugins
+from cvhpe.cli.doctor import doctor
+from cvhpe.cli.evaluate import evaluate
+from cvhpe.cli.model import model
+from cvhpe.cli.train import train
+from cvhpe.errors import UserError
+
+app = typer.Typer(
+    name="cvhpe",
+    help="Cross-modal hand pose estimation: one latent space for RGB, depth, 2D and 3D hands.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(model)
+app.add_typer(data.app, name="data")
+app.add_typer(plugins.app, name="plugins")
+app.command()(doctor)
+
+
+def main() -> None:
+    """Run the command line; a fault that the user can mend is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,118 @@
+"""``cvhpe evaluate``: a run's error on held-out data, beside the baselines'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cvhpe.data.pack import Pack
+    from cvhpe.metrics import Summary
+    from cvhpe.run import Run
+
+
+@dataclass
+class Scores:
+    """One evaluation: the model and the baselines on the same frames."""
+
+    source: str
+    target: str
+    protocol: str
+    model: Summary
+    baselines: dict[str, Summary]
+
+
+def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol: str | None) -> Scores:
+    """Evaluate ``source -> target`` under a protocol on packed samples."""
+    from cvhpe.data.loader import Batches
+    from cvhpe.errors import UserError
+    from cvhpe.evaluate import baseline_summaries, check_request, palm_of, predict
+    from cvhpe.metrics import summary
+
+    source, protocol = check_request(run, source, target, protocol)
+    other = sorted({p.layout for p in packs} - {run.facts.layout})
+    if other:
+        raise UserError(f"{run.path}: trained on layout {run.facts.layout}, the data has {other[0]}: other joints")
+    reads = run.model.modalities[source].reads
+    fields = tuple(sorted({*reads, "joints3d", "joints2d"}))
+    palm = palm_of(run.facts.layout)
+    common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm}
+    batches = Batches(packs, fields, 256, seed=0, shuffle=False)
+    got = predict(run.model, batches.epoch(0), source, margin=batches.margin, **common)
+    baselines = baseline_summaries(run.baselines, batches.epoch(0), source, reads, **common)
+    return Scores(source, target, protocol, summary(got.predicted, got.truth, got.visible), baselines)
+
+
+def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
+    """Every input of the run that is turned into 3D joints, under the run's own protocol."""
+    from cvhpe.pairs import sources, targets
+
+    if "joints3d" not in targets(run.model.pairs):
+        return
+    for source in sources(run.model.pairs):
+        yield score(run, packs, source, "joints3d", None)
+
+
+def show(scores: Scores) -> None:
+    """Print one evaluation as a table."""
+    from rich.console import Console as Rich
+
+    from cvhpe.cli.console import plain_table
+
+    rows = []
+    for name, s in {"this run": scores.model, **scores.baselines}.items():
+        share = s.epe_median / scores.baselines["mean_pose"].epe_median if "mean_pose" in scores.baselines else None
+        cells = (s.epe_median, s.epe_mean, s.pa_mpjpe)
+        rows.append(
+            [
+                {"mean_pose": "mean pose", "regression": "linear regression"}.get(name, name),
+                *(f"{x:.2f}" for x in cells),
+                f"{s.auc_0_50:.3f}",
+                f"{s.auc_20_50:.3f}",
+                "" if share is None else f"{100 * share:.0f} %",
+            ]
+        )
+    title = f"{scores.source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
+    columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
+    Rich().print(plain_table(title, columns, rows))
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="Input modality.")] = None,
+    target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
+    protocol: Annotated[str | None, typer.Option(help="T, TS, TH or TSH; by default the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score a trained run on held-out data, beside the mean pose and linear regression.
+
+    Example: cvhpe evaluate runs/lift --data joints:hands.npz --from joints2d --protocol TSH --json
+    """
+    import json
+
+    from cvhpe.config import PROTOCOLS
+    from cvhpe.data.sources import open_held_out
+    from cvhpe.errors import UserError, nearest
+    from cvhpe.evaluate import as_json as to_json
+    from cvhpe.run import load_run
+
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
+    opened = load_run(run)
+    packs = open_held_out(opened.config, data or list(opened.config.data), split)
+    scores = score(opened, packs, source, target, protocol)
+    if not as_json:
+        show(scores)
+        return
+    record = to_json(opened, scores.model, source=scores.source, target=target, protocol=scores.protocol)
+    record["baselines"] = {
+        n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median, "auc_20_50": s.auc_20_50}
+        for n, s in scores.baselines.items()
+    }
+    typer.echo(json.dumps(record))

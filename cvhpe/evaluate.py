@@ -1,0 +1,204 @@
+"""Scoring a model, and the two baselines that any score must stand beside (PAPER facts, "The metric")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cvhpe.errors import UserError, nearest
+from cvhpe.metrics import Summary, summary
+from cvhpe.modality import View, hand_side
+from cvhpe.model import CrossModalVAE
+from cvhpe.ops import Palm, warp_joints
+from cvhpe.pairs import sources, targets
+from cvhpe.run import Run
+from cvhpe.skeleton import layout as find_layout
+
+Fields = Mapping[str, Tensor]
+
+
+def still(fields: Fields, margin: float) -> View:
+    """The view that shows every stored sample as it is, its wrist moved to the palm where it is one."""
+    identity = View.identity(len(fields["side"]))
+    return View(identity.angle, identity.scale, identity.shift, identity.flip, fields["palm"].float(), margin)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Joints ``[N, J, 3]`` mm, root-relative: predicted and true; ``visible`` ``[N, J]``; ``ids`` of the samples."""
+
+    predicted: np.ndarray
+    truth: np.ndarray
+    visible: np.ndarray
+
+
+def truth_mm(fields: Fields, palm: Palm) -> Tensor:
+    """True joints ``[B, J, 3]``, relative to the root, mm."""
+    joints = warp_joints(fields["joints3d"], still(fields, 1.0), palm, relative=True)
+    return joints * fields["scale_mm"][:, None, None]
+
+
+def predict(
+    model: CrossModalVAE,
+    batches: Iterable[Fields],
+    source: str,
+    *,
+    protocol: str,
+    mean_scale_mm: float,
+    margin: float,
+    palm: Palm,
+) -> Predictions:
+    """``source`` -> 3D joints for every labelled sample that has ``source``, without augmentation.
+
+    The latent is the posterior's mean. With S the prediction is multiplied by the frame's own bone
+    length, without it by the mean one of the training hands; with H the hand side is given.
+    """
+    modality = model.modalities[source]
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    predicted, truth, visible = [], [], []
+    with torch.inference_mode():
+        for fields in batches:
+            keep = labelled(fields, modality.reads)
+            if not bool(keep.all()):
+                fields = {n: t[keep] for n, t in fields.items()}
+            if not len(fields["side"]):
+                continue
+            x = modality.augment(modality.stored(fields), still(fields, margin))
+            side = hand_side(fields["side"], known="H" in protocol)
+            posterior = model.encode(source, x.to(device), side.to(device))
+            joints = model.decode("joints3d", posterior.mu).float().cpu()
+            scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
+            predicted.append((joints * scale[:, None, None]).numpy())
+            truth.append(truth_mm(fields, palm).numpy())
+            visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
+    model.train(was_training)
+    if not predicted:
+        raise UserError(f"nothing to evaluate: no sample has both {source} and labelled 3D joints")
+    return Predictions(np.concatenate(predicted), np.concatenate(truth), np.concatenate(visible))
+
+
+def labelled(fields: Fields, reads: Iterable[str]) -> Tensor:
+    """``[B]`` bool: the samples that have 3D joints and every field of ``reads``."""
+    keep = torch.ones(len(fields["side"]), dtype=torch.bool)
+    for name in ("joints3d", *reads):
+        if f"has_{name}" in fields:
+            keep &= fields[f"has_{name}"].bool()
+    return keep
+
+
+def check_request(run: Run, source: str | None, target: str, protocol: str | None) -> tuple[str, str]:
+    """The input modality and protocol of an evaluation, or why the model cannot give it."""
+    inputs, outputs = sources(run.model.pairs), targets(run.model.pairs)
+    if target not in outputs:
+        raise UserError(f"--to {target}: this run decodes no {target}; {nearest(target, outputs)}")
+    if source is None:
+        source = next((s for s in inputs if s != target), inputs[0])
+    if source not in inputs:
+        raise UserError(f"--from {source}: this run encodes no {source}; {nearest(source, inputs)}")
+    trained = run.config.protocol
+    protocol = protocol or trained
+    for letter, what in (("S", "bone-scaled joints"), ("H", "the hand side")):
+        if letter in protocol and letter not in trained:
+            raise UserError(
+                f"--protocol {protocol}: this run was trained under {trained}, without {what}; "
+                f"train with --set protocol={protocol}"
+            )
+    return source, protocol
+
+
+def fit_baselines(fields: Fields, palm: Palm) -> dict[str, Tensor]:
+    """The mean pose and, where 2D joints are labelled, ridge regression 2D -> 3D, in bones, of training data.
+
+    mean_pose: ``[J, 3]``. regression: ``[2 * J + 1, 3 * J]`` on the crop fractions and a constant. Left
+    hands are mirrored to right ones first, for the regression alone: it is given what the model is given.
+    """
+    keep = labelled(fields, ()) & fields["joints3d"].isfinite().flatten(1).all(1)
+    if not bool(keep.any()):
+        return {}
+    fields = {n: t[keep] for n, t in fields.items()}
+    view = still(fields, 1.0)
+    joints = warp_joints(fields["joints3d"], view, palm, relative=True)
+    found = {"mean_pose": joints.mean(0)}
+    points = fields.get("joints2d")
+    if points is None:
+        return found
+    points = warp_joints(points, view, palm)
+    full = points.isfinite().flatten(1).all(1)
+    if int(full.sum()) > 10:
+        left = fields["side"][full] == 0
+        a, b = design(mirrored(points[full], left)), mirrored(joints[full], left).flatten(1).double()
+        ridge = 1e-4 * len(a) * torch.eye(a.shape[1], dtype=a.dtype)
+        found["regression"] = torch.linalg.solve(a.T @ a + ridge, a.T @ b).float()
+    return found
+
+
+def design(points: Tensor) -> Tensor:
+    """``[B, J, 2]`` -> ``[B, 2 * J + 1]`` float64 with a constant column."""
+    flat = points.flatten(1).double()
+    return torch.cat([flat, torch.ones(len(flat), 1, dtype=flat.dtype)], 1)
+
+
+def mirrored(joints: Tensor, where: Tensor) -> Tensor:
+    """Joints ``[B, J, k]``, x negated in the samples ``where`` ``[B]``."""
+    sign = torch.where(where, -1.0, 1.0)[:, None]
+    return torch.cat([joints[..., :1] * sign[..., None], joints[..., 1:]], -1)
+
+
+def baseline_summaries(
+    baselines: Mapping[str, Tensor],
+    batches: Iterable[Fields],
+    source: str,
+    reads: Iterable[str],
+    *,
+    protocol: str,
+    mean_scale_mm: float,
+    palm: Palm,
+) -> dict[str, Summary]:
+    """What the baselines score on the very samples that the model is scored on."""
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in baselines if name == "mean_pose" or source == "joints2d"}
+    truth, visible = [], []
+    for fields in batches:
+        keep = labelled(fields, reads)
+        fields = {n: t[keep] for n, t in fields.items()}
+        if not len(fields["side"]):
+            continue
+        scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
+        for name in rows:
+            if name == "mean_pose":
+                joints = baselines[name].expand(len(scale), -1, -1)
+            else:
+                left = fields["side"] == 0
+                points = warp_joints(fields["joints2d"], still(fields, 1.0), palm)
+                flat = design(mirrored(points.nan_to_num(), left)) @ baselines[name].double()
+                joints = mirrored(flat.float().unflatten(1, baselines["mean_pose"].shape), left)
+            rows[name].append((joints * scale[:, None, None]).numpy())
+        truth.append(truth_mm(fields, palm).numpy())
+        visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
+    return {
+        name: summary(np.concatenate(parts), np.concatenate(truth), np.concatenate(visible))
+        for name, parts in rows.items()
+    }
+
+
+def palm_of(layout: str) -> Palm:
+    """Which joints the wrist-to-palm shift of a layout moves, and towards which."""
+    skeleton = find_layout(layout)
+    return Palm(*(skeleton.palm or (skeleton.root, skeleton.scale_bone[1])))
+
+
+def as_json(run: Run, result: Summary, *, source: str, target: str, protocol: str) -> dict[str, Any]:
+    """What ``cvhpe evaluate --json`` prints of one evaluation."""
+    return {
+        **result.as_dict(find_layout(run.facts.layout).joints),
+        "protocol": protocol,
+        "from": source,
+        "to": target,
+        "checkpoint": str(run.path),
+    }

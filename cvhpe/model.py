@@ -1,0 +1,155 @@
+"""The model: one latent space, an encoder for every input modality and a decoder for every target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cvhpe.modality import Modality, Posterior, View
+from cvhpe.ops import sample_kl
+from cvhpe.pairs import Pair, sources, targets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step looks at, on the device.
+
+    stored: modality name -> stored tensor ``[B, ...]``, as the data set packed it.
+    side: ``[B, 2]`` one-hot hand side as it is seen, zeros where it is not given.
+    rows: modality name -> indices ``[n]`` of the samples that have it; a modality that all have is left out.
+    """
+
+    stored: Mapping[str, Tensor]
+    view: View
+    side: Tensor
+    rows: Mapping[str, Tensor]
+
+    def has(self, name: str) -> Tensor | None:
+        """Indices of the samples that have ``name``, None for all of them."""
+        return self.rows.get(name)
+
+    def take(self, name: str, rows: Tensor | None) -> tuple[Tensor, View]:
+        """Stored samples and their views; ``rows`` None is the whole batch."""
+        x = self.stored[name]
+        return (x, self.view) if rows is None else (x[rows], self.view.select(rows))
+
+
+@dataclass(frozen=True)
+class Losses:
+    """total: what is minimised. reconstruction, kl: per pair and per input, detached scalars for the log."""
+
+    total: Tensor
+    reconstruction: dict[Pair, Tensor]
+    kl: dict[str, Tensor]
+
+
+class CrossModalVAE(nn.Module):
+    """Cross-modal variational autoencoder (paper section 3) over any set of modalities.
+
+    Minimises, for each pair (i -> j), ``E_q(z|x_i)[loss_j(decode_j(z), x_j)] + beta * KL(q(z|x_i) || N(0, I))``,
+    the mean over the samples that have both.
+    """
+
+    precision: torch.dtype | None
+    """What the networks of picture modalities multiply in; None is float32. Joint networks stay in float32."""
+
+    def __init__(self, modalities: Mapping[str, Modality], pairs: Sequence[Pair], latent_dim: int = 30) -> None:
+        super().__init__()
+        self.modalities = dict(modalities)
+        self.pairs = tuple(pairs)
+        self.latent_dim = latent_dim
+        self.precision: torch.dtype | None = None
+        self.encoders = nn.ModuleDict({n: modalities[n].encoder(latent_dim) for n in sources(pairs)})
+        self.decoders = nn.ModuleDict({n: modalities[n].decoder(latent_dim) for n in targets(pairs)})
+
+    def encode(self, name: str, x: Tensor, side: Tensor) -> Posterior:
+        """Network-ready ``[B, *shape]`` and one-hot side ``[B, 2]`` -> posterior ``[B, D]`` float32."""
+        with self._autocast(name, x.device):
+            posterior: Posterior = self.encoders[name](x, side)
+        return Posterior(posterior.mu.float(), posterior.logvar.float())
+
+    def decode(self, name: str, z: Tensor) -> Tensor:
+        """Latent ``[B, D]`` -> ``[B, *shape]``."""
+        with self._autocast(name, z.device):
+            return self.decoders[name](z)
+
+    def _autocast(self, name: str, device: torch.device) -> AbstractContextManager[Any]:
+        if self.precision is None or self.modalities[name].geometry != "image":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=self.precision)
+
+    def forward(self, batch: Batch, seeds: Tensor, beta: float, weights: Mapping[Pair, float]) -> Losses:
+        """The losses of one step. ``seeds`` int64 ``[inputs]``: one key of the noise for each input modality."""
+        inputs = sources(self.pairs)
+        seen: dict[str, Tensor] = {}
+        for name in inputs:
+            stored, view = batch.take(name, batch.has(name))
+            seen[name] = self.modalities[name].augment(stored, view)
+        total = batch.side.new_zeros(())
+        reconstruction: dict[Pair, Tensor] = {}
+        divergence: dict[str, Tensor] = {}
+        for k, source in enumerate(inputs):
+            rows = batch.has(source)
+            side = batch.side if rows is None else batch.side[rows]
+            posterior = self.encode(source, seen[source], side)
+            z, kl = sample_kl(posterior.mu, posterior.logvar, seeds[k : k + 1])
+            divergence[source] = mean(kl)
+            for pair in self.pairs:
+                if pair.source != source:
+                    continue
+                loss = self._reconstruction(pair, z, rows, batch, seen)
+                reconstruction[pair] = mean(loss)
+                total = total + weights.get(pair, 1.0) * (reconstruction[pair] + beta * divergence[source])
+        return Losses(
+            total, {p: v.detach() for p, v in reconstruction.items()}, {n: v.detach() for n, v in divergence.items()}
+        )
+
+    def _reconstruction(
+        self, pair: Pair, z: Tensor, rows: Tensor | None, batch: Batch, seen: Mapping[str, Tensor]
+    ) -> Tensor:
+        modality = self.modalities[pair.target]
+        have = batch.has(pair.target)
+        of_z, of_target = shared_rows(rows, have, len(batch.view))
+        prediction = self.decode(pair.target, z if of_z is None else z[of_z])
+        if pair.target in seen:
+            target = seen[pair.target]
+            return modality.loss(prediction, target if of_target is None else target[of_target])
+        if of_target is None:
+            wanted = have
+        else:
+            wanted = of_target if have is None else have[of_target]
+        stored, view = batch.take(pair.target, wanted)
+        if modality.fused_loss is not None:
+            return modality.fused_loss(prediction, stored, view)
+        return modality.loss(prediction, modality.augment(stored, view))
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of ``[n]``; zero, still part of the graph, where no sample is left."""
+    return x.sum() / max(x.numel(), 1)
+
+
+def shared_rows(a: Tensor | None, b: Tensor | None, n: int) -> tuple[Tensor | None, Tensor | None]:
+    """Where two lists of a batch's rows name the same samples: positions in ``a`` and in ``b``.
+
+    None stands for all ``n`` rows in order, both as an argument and as an answer.
+    """
+    if b is None and a is None:
+        return None, None
+    if b is None:
+        return None, a
+    if a is None:
+        return b, None
+    place_a = torch.full((n,), -1, dtype=torch.long, device=a.device).scatter_(
+        0, a, torch.arange(a.numel(), device=a.device)
+    )
+    place_b = torch.full((n,), -1, dtype=torch.long, device=b.device).scatter_(
+        0, b, torch.arange(b.numel(), device=b.device)
+    )
+    both = ((place_a >= 0) & (place_b >= 0)).nonzero()[:, 0]
+    return place_a[both], place_b[both]

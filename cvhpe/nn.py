@@ -1,0 +1,174 @@
+"""The paper's blocks (supplementary, tables 1 and 2), with sizes that can be changed.
+
+Every encoder ends in a :class:`PosteriorHead` that sees the hand side beside the features, which is
+protocol H; a side of zeros means that it is not known.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cvhpe.errors import UserError, nearest
+from cvhpe.modality import Posterior
+
+IMAGE_SIZES = (64, 128, 256)
+BACKBONES = ("resnet18", "resnet50")
+NETWORKS = ("paper", "residual")
+
+
+class PosteriorHead(nn.Module):
+    """Features and hand side -> N(mu, exp(logvar)): two linear maps of ``features + 2`` inputs."""
+
+    def __init__(self, features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.mu = nn.Linear(features + 2, latent_dim)
+        self.logvar = nn.Linear(features + 2, latent_dim)
+
+    def forward(self, features: Tensor, side: Tensor) -> Posterior:
+        # In float32 also under autocast: bfloat16 would round the posterior to two and a half digits.
+        with torch.autocast(features.device.type, enabled=False):
+            both = torch.cat([features.to(self.mu.weight.dtype), side.to(self.mu.weight.dtype)], 1)
+            return Posterior(self.mu(both), self.logvar(both))
+
+
+def plain_mlp(inputs: int, outputs: int | None, width: int, depth: int) -> nn.Sequential:
+    """``depth`` times (Linear, ReLU) of ``width``, then Linear to ``outputs`` (table 1 with depth 5)."""
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        layers += [nn.Linear(inputs if i == 0 else width, width), nn.ReLU()]
+    if outputs is not None:
+        layers.append(nn.Linear(width, outputs))
+    return nn.Sequential(*layers)
+
+
+class ResidualBlock(nn.Module):
+    """x + Linear(GELU(Linear(LayerNorm(x)))): what the recipe ``best`` stacks instead of plain layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, width)
+        self.act = nn.GELU()
+        self.down = nn.Linear(width, width)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.act(self.up(self.norm(x))))
+
+
+def residual_mlp(inputs: int, outputs: int | None, width: int, depth: int) -> nn.Sequential:
+    """Linear to ``width``, ``depth - 1`` residual blocks, LayerNorm, then Linear to ``outputs``."""
+    layers: list[nn.Module] = [nn.Linear(inputs, width)]
+    layers += [ResidualBlock(width) for _ in range(depth - 1)]
+    layers.append(nn.LayerNorm(width))
+    if outputs is not None:
+        layers.append(nn.Linear(width, outputs))
+    return nn.Sequential(*layers)
+
+
+def mlp(network: str, inputs: int, outputs: int | None, width: int, depth: int) -> nn.Sequential:
+    """The stack named ``network``, one of :data:`NETWORKS`."""
+    if network == "paper":
+        return plain_mlp(inputs, outputs, width, depth)
+    if network == "residual":
+        return residual_mlp(inputs, outputs, width, depth)
+    raise UserError(f"unknown network {network!r}; {nearest(network, NETWORKS)}")
+
+
+class JointEncoder(nn.Module):
+    """Joints ``[B, J, k]`` and side ``[B, 2]`` -> Posterior ``[B, D]`` (table 1).
+
+    >>> q = JointEncoder(21, 3, latent_dim=30)(torch.zeros(4, 21, 3), torch.zeros(4, 2))
+    >>> q.mu.shape
+    torch.Size([4, 30])
+    """
+
+    def __init__(
+        self, joints: int, k: int, latent_dim: int, *, width: int = 512, depth: int = 5, network: str = "paper"
+    ) -> None:
+        super().__init__()
+        self.body = mlp(network, joints * k, None, width, depth)
+        self.head = PosteriorHead(width, latent_dim)
+
+    def forward(self, joints: Tensor, side: Tensor) -> Posterior:
+        return self.head(self.body(joints.flatten(1)), side)
+
+
+class JointDecoder(nn.Module):
+    """Latent ``[B, D]`` -> joints ``[B, J, k]`` (table 1)."""
+
+    def __init__(
+        self, joints: int, k: int, latent_dim: int, *, width: int = 512, depth: int = 5, network: str = "paper"
+    ) -> None:
+        super().__init__()
+        self.shape = (joints, k)
+        self.body = mlp(network, latent_dim, joints * k, width, depth)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(z).unflatten(1, self.shape)
+
+
+def check_image_size(image_size: int) -> None:
+    """Refuse a picture size for which the paper's layers have no whole number of steps."""
+    if image_size not in IMAGE_SIZES:
+        raise UserError(f"image_size {image_size}: use one of {', '.join(map(str, IMAGE_SIZES))}")
+
+
+class ImageEncoder(nn.Module):
+    """Image ``[B, C, S, S]`` and side ``[B, 2]`` -> Posterior (supplementary, table 2).
+
+    A ResNet without its classifier, average-pooled to 2x2 (at the paper's 256: 7x7, stride 1, on the
+    8x8 map; smaller pictures pool with a smaller window to the same 2x2), hand side, heads.
+    """
+
+    def __init__(self, channels: int, image_size: int, latent_dim: int, *, backbone: str = "resnet18") -> None:
+        super().__init__()
+        import torchvision
+
+        check_image_size(image_size)
+        if backbone not in BACKBONES:
+            raise UserError(f"unknown backbone {backbone!r}; {nearest(backbone, BACKBONES)}")
+        net = getattr(torchvision.models, backbone)(weights=None)
+        if channels != 3:
+            net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.body = nn.Sequential(
+            net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4
+        )
+        self.pool = nn.AvgPool2d(image_size // 32 - 1, stride=1)
+        self.head = PosteriorHead(4 * net.fc.in_features, latent_dim)
+
+    def forward(self, image: Tensor, side: Tensor) -> Posterior:
+        # flatten() of a channels-last map is channel-first in meaning, so weights serve both formats.
+        return self.head(self.pool(self.body(image)).flatten(1), side)
+
+
+class ImageDecoder(nn.Module):
+    """Latent ``[B, D]`` -> image ``[B, C, S, S]`` (supplementary, table 2).
+
+    Each transposed convolution (kernel 4, stride 2, padding 1) doubles the 4x4 start; at 256 they are
+    128, 64, 32, 16, 8, C, and a smaller picture leaves out the last ones before C.
+    """
+
+    def __init__(self, channels: int, image_size: int, latent_dim: int) -> None:
+        super().__init__()
+        check_image_size(image_size)
+        doublings = (image_size // 4).bit_length() - 1
+        self.start = nn.Sequential(nn.Linear(latent_dim, 4096), nn.BatchNorm1d(4096), nn.ReLU())
+        layers: list[nn.Module] = []
+        width = 256
+        for out in (128, 64, 32, 16, 8)[: doublings - 1]:
+            layers += [nn.ConvTranspose2d(width, out, 4, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
+            width = out
+        layers.append(nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1))
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(self.start(z).unflatten(1, (256, 4, 4)))
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers of ``module`` are learned."""
+    return sum(p.numel() for p in module.parameters())

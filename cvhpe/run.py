@@ -1,0 +1,192 @@
+"""A run folder and what a trained model remembers of itself: layout, units, plugins, protocol, baselines.
+
+``config.toml`` (resolved), ``metrics.jsonl``, ``model.safetensors``, ``checkpoints/``, ``figures/``,
+``report.html``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cvhpe import checkpoint
+from cvhpe.config import Config, checked
+from cvhpe.errors import UserError
+from cvhpe.model import CrossModalVAE
+from cvhpe.modality import ModelShape
+from cvhpe.pairs import Pair, parse_pairs
+from cvhpe.registry import registry
+
+MODEL = "model."
+BASELINE = "baseline."
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What data and settings fix about a model, beyond its weights.
+
+    layout: of every joint tensor. root: what its root joint is, wrist or palm.
+    mean_scale_mm: mean scale bone of the training hands, the unit of predictions where S is off.
+    training: how the model came about (data sets, epoch, validation), for people and reports.
+    """
+
+    layout: str
+    root: str
+    mean_scale_mm: float
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """A trained model, ready to use, with all it needs to be used rightly."""
+
+    path: Path
+    model: CrossModalVAE
+    config: Config
+    facts: Facts
+    baselines: dict[str, Tensor]
+
+    @property
+    def has_scale(self) -> bool:
+        return "S" in self.config.protocol
+
+    @property
+    def knows_side(self) -> bool:
+        return "H" in self.config.protocol
+
+
+def model_shape(config: Config, layout: str) -> ModelShape:
+    """The sizes that a configuration and a joint layout ask of the modalities."""
+    from cvhpe.skeleton import layout as find
+
+    skeleton = find(layout)
+    # A layout whose root is labelled as a palm has nowhere to move it; weight 0 then leaves it in place.
+    root, toward = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
+    return ModelShape(
+        image_size=config.image_size,
+        joints=len(skeleton),
+        root=root,
+        toward=toward,
+        width=config.width,
+        depth=config.depth,
+        backbone=config.backbone,
+        network=config.network,
+    )
+
+
+def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
+    """The untrained model of a configuration; its initial weights depend on ``config.seed`` alone."""
+    shape = model_shape(config, layout)
+    pairs = parse_pairs(",".join(config.pairs), config.modalities)
+    modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return CrossModalVAE(modalities, pairs, config.latent_dim)
+
+
+def card(model: CrossModalVAE, config: Config, facts: Facts) -> dict[str, Any]:
+    """The JSON that travels with the weights."""
+    modalities = {}
+    for name, modality in model.modalities.items():
+        plugin = registry().supplier(name)
+        modalities[name] = {
+            "shape": list(modality.shape),
+            "units": modality.units,
+            "plugin": plugin.dist,
+            "version": plugin.version,
+            "api": modality.api,
+        }
+    return {
+        "cvhpe": version("cvhpe"),
+        "torch": torch.__version__,
+        "modalities": modalities,
+        "pairs": [str(p) for p in model.pairs],
+        "config": config.model_dump(mode="json"),
+        "facts": asdict(facts),
+    }
+
+
+def save_run(path: Path, model: CrossModalVAE, config: Config, facts: Facts, baselines: Mapping[str, Tensor]) -> None:
+    """Write ``model.safetensors`` of a run folder."""
+    tensors = {MODEL + n: t for n, t in model.state_dict().items()}
+    tensors |= {BASELINE + n: t for n, t in baselines.items()}
+    checkpoint.save(path / "model.safetensors", tensors, card(model, config, facts))
+
+
+def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str = "model.safetensors") -> Run:
+    """Open a run folder, or a model file, for use; checks plugins, shapes and the file's checksum."""
+    path = Path(path)
+    file = path if path.is_file() else path / weights
+    if not path.exists():
+        raise UserError(f"{path}: no such run; `cvhpe train --out {path}` makes one")
+    if not file.is_file():
+        raise UserError(f"{path}: holds no {weights}; has its training reached a first checkpoint?")
+    known = checkpoint.read_card(file)
+    check_plugins(file, known)
+    try:
+        facts = Facts(**known["facts"])
+    except (KeyError, TypeError):
+        raise UserError(f"{file}: its card lacks what a run needs; was it made by cvhpe train?") from None
+    config = checked(known["config"], where=str(file))
+    model = build_model(config, facts.layout)
+    tensors = checkpoint.load(file)
+    wanted = {n: tuple(t.shape) for n, t in model.state_dict().items()}
+    mine = {n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)}
+    checkpoint.check_shapes(file, {n: tuple(t.shape) for n, t in mine.items()}, wanted)
+    model.load_state_dict(mine)
+    baselines = {n.removeprefix(BASELINE): t for n, t in tensors.items() if n.startswith(BASELINE)}
+    folder = path.parent if path.is_file() else path
+    return Run(folder, model.to(device).eval(), config, facts, baselines)
+
+
+def check_plugins(file: Path, known: Mapping[str, Any]) -> None:
+    """Refuse weights whose modality comes from a missing plugin, another one, or another version of it."""
+    for name, was in known.get("modalities", {}).items():
+        package = f"{was['plugin']} {was['version']}"
+        try:
+            plugin = registry().supplier(name)
+        except UserError as error:
+            mend = f"pip install '{was['plugin']}=={was['version']}'"
+            raise UserError(f"{file}: trained with modality {name!r} of {package}: {error}; {mend}") from None
+        if plugin.dist != was["plugin"]:
+            raise UserError(
+                f"{file}: trained with modality {name!r} of {package}, but {plugin.package} supplies it here; "
+                f"install {package} and uninstall {plugin.dist}"
+            )
+        if plugin.version != was["version"] and not plugin.is_builtin:
+            raise UserError(
+                f"{file}: trained with modality {name!r} of {package}, installed is {plugin.version}; "
+                f"pip install '{was['plugin']}=={was['version']}'"
+            )
+
+
+def pair_weights(config: Config) -> dict[Pair, float]:
+    """The weights of pairs that are not 1."""
+    return {parse_pairs(name, config.modalities)[0]: weight for name, weight in config.pair_weights.items()}
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Hold a run folder for this process alone; a second run told to write it is refused."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / ".lock", os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{path}: another run is writing this folder; choose another --out") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,71 @@
+"""The depth modality: a depth picture of a cube around the hand, -0.5 near to 0.5 far (supplementary, 1.1).
+
+Stored as uint16 codes: 0 is a hole or background, 1 to 65535 run linearly from the cube's near face to
+its far one. A hole is seen as background, at 0.5.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe.losses import image_loss
+from cvhpe.nn import ImageDecoder, ImageEncoder
+from cvhpe.ops import warp_image
+
+
+def encoder(latent_dim: int, *, size: int, backbone: str) -> nn.Module:
+    return ImageEncoder(1, size, latent_dim, backbone=backbone)
+
+
+def decoder(latent_dim: int, *, size: int) -> nn.Module:
+    return ImageDecoder(1, size, latent_dim)
+
+
+def augment(x: Tensor, view: View, *, size: int) -> Tensor:
+    """Stored uint16 ``[B, H, W]`` or ready float ``[B, 1, H, W]`` -> float ``[B, 1, size, size]``.
+
+    Nearest valid neighbour: a mean of hand and background would be a surface that is not there.
+    """
+    if x.dtype != torch.uint16:
+        # Ready depth has no holes left; 0.5 outside, and a shift by 1 keeps every value off the hole's 0.
+        return warp_image(x + 1, view, size, layout="NCHW", mode="nearest_hole", fill=1.5, mean=1.0)
+    code = warp_image(x[..., None], view, size, layout="NHWC", mode="nearest_hole", mean=32768.0, scale=1 / 65534)
+    return torch.where(code < -0.5, 0.5, code)
+
+
+def fake(n: int, generator: Generator, *, size: int) -> Tensor:
+    """A smooth bump before a far background."""
+    coarse = torch.rand(n, 1, 6, 6, generator=generator)
+    bump = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1) - 0.5
+    return torch.where(bump > 0.2, 0.5, bump)
+
+
+def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+    axes.imshow(sample[0], **{"cmap": "bone_r", "vmin": -0.5, "vmax": 0.5} | style)
+    axes.set_axis_off()
+
+
+def build(modality: Modality | None, shape: ModelShape) -> Modality:
+    size = shape.image_size
+    return Modality(
+        name="depth",
+        shape=(1, size, size),
+        units="share of the cube's depth, -0.5 near to 0.5 far",
+        geometry="image",
+        encoder=partial(encoder, size=size, backbone=shape.backbone),
+        decoder=partial(decoder, size=size),
+        loss=image_loss,
+        augment=partial(augment, size=size),
+        fake=partial(fake, size=size),
+        configure=build,
+        draw=draw,
+    )
+
+
+@hookimpl
+def cvhpe_modalities() -> list[Modality]:
+    return [build(None, ModelShape())]

@@ -1,0 +1,59 @@
+"""The 2D joints: as fractions of the hand crop, centre (0, 0), edges at +-0.5."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe.losses import fused_points_loss, points_loss
+from cvhpe.nn import JointDecoder, JointEncoder
+from cvhpe.ops import Palm, warp_joints
+
+
+def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    return JointEncoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
+
+
+def decoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    return JointDecoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
+
+
+def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
+    """``[B, J, 2]`` seen under the view: wrist to palm, mirrored, turned, scaled and shifted."""
+    return warp_joints(x, view, palm)
+
+
+def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
+    return torch.rand(n, shape.joints, 2, generator=generator) - 0.5
+
+
+def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+    from cvhpe.figures.skeleton import draw2d
+
+    draw2d(axes, sample, **style)
+
+
+def build(modality: Modality | None, shape: ModelShape) -> Modality:
+    palm = Palm(shape.root, shape.toward)
+    return Modality(
+        name="joints2d",
+        shape=(shape.joints, 2),
+        units="fraction of the crop, centre 0",
+        geometry="points2d",
+        encoder=partial(encoder, shape=shape),
+        decoder=partial(decoder, shape=shape),
+        loss=points_loss,
+        augment=partial(augment, palm=palm),
+        fake=partial(fake, shape=shape),
+        configure=build,
+        fused_loss=partial(fused_points_loss, root=shape.root, toward=shape.toward, relative=False),
+        draw=draw,
+    )
+
+
+@hookimpl
+def cvhpe_modalities() -> list[Modality]:
+    return [build(None, ModelShape())]

@@ -1,0 +1,60 @@
+"""The 3D joints: root-relative, in units of the hand's own middle-finger bone (paper, T and S)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe.losses import fused_points_loss, points_loss
+from cvhpe.nn import JointDecoder, JointEncoder
+from cvhpe.ops import Palm, warp_joints
+
+
+def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    return JointEncoder(shape.joints, 3, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
+
+
+def decoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    return JointDecoder(shape.joints, 3, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
+
+
+def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
+    """``[B, J, 3]`` seen under the view: wrist to palm, re-rooted, mirrored and turned about z."""
+    return warp_joints(x, view, palm, relative=True)
+
+
+def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
+    x = torch.randn(n, shape.joints, 3, generator=generator)
+    return x - x[:, shape.root, None]
+
+
+def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+    from cvhpe.figures.skeleton import draw3d
+
+    draw3d(axes, sample, **style)
+
+
+def build(modality: Modality | None, shape: ModelShape) -> Modality:
+    palm = Palm(shape.root, shape.toward)
+    return Modality(
+        name="joints3d",
+        shape=(shape.joints, 3),
+        units="bones (middle PIP to MCP), relative to the root joint",
+        geometry="points3d",
+        encoder=partial(encoder, shape=shape),
+        decoder=partial(decoder, shape=shape),
+        loss=points_loss,
+        augment=partial(augment, palm=palm),
+        fake=partial(fake, shape=shape),
+        configure=build,
+        fused_loss=partial(fused_points_loss, root=shape.root, toward=shape.toward, relative=True),
+        draw=draw,
+    )
+
+
+@hookimpl
+def cvhpe_modalities() -> list[Modality]:
+    return [build(None, ModelShape())]

@@ -1,0 +1,61 @@
+"""The RGB modality: a 256x256 colour picture of the hand in [-0.5, 0.5] (supplementary, 1.1)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe.losses import image_loss
+from cvhpe.nn import ImageDecoder, ImageEncoder
+from cvhpe.ops import warp_image
+
+
+def encoder(latent_dim: int, *, size: int, backbone: str) -> nn.Module:
+    return ImageEncoder(3, size, latent_dim, backbone=backbone)
+
+
+def decoder(latent_dim: int, *, size: int) -> nn.Module:
+    return ImageDecoder(3, size, latent_dim)
+
+
+def augment(x: Tensor, view: View, *, size: int) -> Tensor:
+    """Stored uint8 ``[B, H, W, 3]`` or ready float ``[B, 3, H, W]`` -> float ``[B, 3, size, size]``."""
+    if x.dtype == torch.uint8:
+        return warp_image(x, view, size, layout="NHWC", mean=127.5, scale=1 / 255)
+    return warp_image(x, view, size, layout="NCHW", fill=-0.5)
+
+
+def fake(n: int, generator: Generator, *, size: int) -> Tensor:
+    """Smooth random pictures: like real ones, they bear resampling."""
+    coarse = torch.rand(n, 3, 8, 8, generator=generator)
+    return nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1) - 0.5
+
+
+def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+    axes.imshow(((sample + 0.5).clip(0, 1)).transpose(1, 2, 0), **style)
+    axes.set_axis_off()
+
+
+def build(modality: Modality | None, shape: ModelShape) -> Modality:
+    size = shape.image_size
+    return Modality(
+        name="rgb",
+        shape=(3, size, size),
+        units="colour, [-0.5, 0.5]",
+        geometry="image",
+        encoder=partial(encoder, size=size, backbone=shape.backbone),
+        decoder=partial(decoder, size=size),
+        loss=image_loss,
+        augment=partial(augment, size=size),
+        fake=partial(fake, size=size),
+        configure=build,
+        draw=draw,
+    )
+
+
+@hookimpl
+def cvhpe_modalities() -> list[Modality]:
+    return [build(None, ModelShape())]
