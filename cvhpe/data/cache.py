@@ -1,0 +1,37 @@
+"""Where packed and generated data is kept between runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cvhpe.errors import DataError
+
+
+def cache_dir() -> Path:
+    """The cache folder, made if it is not there: ``$CVHPE_CACHE``, else the platform's place for caches.
+
+    Linux ``$XDG_CACHE_HOME/cvhpe`` or ``~/.cache/cvhpe``, macOS ``~/Library/Caches/cvhpe``, Windows
+    ``%LOCALAPPDATA%\\cvhpe\\Cache``. Raises ``DataError`` where it cannot be written.
+    """
+    folder = _place()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        raise DataError(f"the cache folder {folder} cannot be written: set CVHPE_CACHE to one that can")
+    return folder
+
+
+def _place() -> Path:
+    chosen = os.environ.get("CVHPE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cvhpe" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "cvhpe"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvhpe"

@@ -1,0 +1,199 @@
+"""Joints without images: one ``.npz`` with ``joints3d_mm``, ``joints2d_px``, ``K``, ``is_left``, ``layout``.
+
+Optional: ``visible`` (N, J), ``split`` (N,) of train / val / test, ``group`` (N,) of what belongs together,
+``root`` (``wrist`` or ``palm``) for the layout ``hand21``, which alone does not say what its root is.
+Where the file has no ``split``, a tenth of the groups (of the frames, where it has no groups) is held
+out by a fixed draw, and the reader's ``note`` says so.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvhpe.data.sample import Array, DatasetSpec, Sample
+from cvhpe.errors import DataError, UserError
+from cvhpe.skeleton import layout as find_layout
+
+SPLITS = ("train", "val", "test", "all")
+_NEEDED = ("joints3d_mm", "joints2d_px", "K", "is_left", "layout")
+_HELD_OUT = 0.1
+
+
+class Joints:
+    """One split of a ``joints`` file. ``note`` says in one line how the split came about.
+
+    ``test`` gives the frames marked test; where none is marked the validation frames; and every frame of a
+    file that has no ``split`` at all. ``all`` gives every frame.
+    """
+
+    def __init__(self, path: Path | None, split: str) -> None:
+        if path is None:
+            raise DataError("the joints data set is a file of yours: name it, as in --data joints:hands.npz")
+        if split not in SPLITS:
+            raise UserError(f"joints has no split {split!r}; have: {', '.join(SPLITS)}")
+        self.path = Path(path)
+        arrays = _read(self.path)
+        self.layout = find_layout(str(arrays["layout"])).name
+        self.root = _root(self.path, find_layout(self.layout).root_kind, arrays)
+        self._arrays = arrays
+        self._rows, self.note = _choose(self.path, arrays, split)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        row, a = int(self._rows[index]), self._arrays
+        return Sample(
+            id=str(row),
+            side=0 if a["is_left"][row] else 1,
+            joints3d_mm=a["joints3d_mm"][row],
+            joints2d_px=a["joints2d_px"][row],
+            visible=a["visible"][row],
+            K=a["K"][row],
+            group=int(a["group"][row]),
+        )
+
+
+def _read(path: Path) -> dict[str, Array]:
+    """The checked arrays of a file; every fault is one line."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; the joints data set is one .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: not an .npz file; write it with numpy.savez({', '.join(_NEEDED)})")
+            arrays: dict[str, Array] = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the path after 'joints:'") from None
+    # a zip or an .npy of something else, cut short, or one that holds objects
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise DataError(f"{path}: not a whole .npz file of plain arrays ({reason})") from None
+    missing = [name for name in _NEEDED if name not in arrays]
+    if missing:
+        raise DataError(f"{path}: lacks {', '.join(missing)}; a joints file has {', '.join(_NEEDED)}")
+    return _checked(path, arrays)
+
+
+def _root(path: Path, kind: str, arrays: dict[str, Array]) -> str:
+    said = str(arrays["root"]) if "root" in arrays else kind
+    if said == "any":
+        raise DataError(f"{path}: layout hand21 does not say whether its root is a wrist or a palm; add root='wrist'")
+    if said not in ("wrist", "palm") or kind not in ("any", said):
+        raise DataError(f"{path}: root is {said!r}, with layout {arrays['layout']} it must be {kind!r}")
+    return said
+
+
+def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
+    if arrays["layout"].shape != () or arrays["layout"].dtype.kind != "U":
+        raise DataError(f"{path}: layout must be one string such as 'rhd', not shape {arrays['layout'].shape}")
+    try:
+        joints = len(find_layout(str(arrays["layout"])))
+    except UserError as error:
+        raise DataError(f"{path}: {error}") from None
+    count = len(arrays["joints3d_mm"]) if arrays["joints3d_mm"].ndim else 0
+    shapes: dict[str, tuple[int, ...]] = {
+        "joints3d_mm": (count, joints, 3), "joints2d_px": (count, joints, 2), "K": (count, 3, 3),
+        "is_left": (count,), "visible": (count, joints), "split": (count,), "group": (count,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        if name in arrays and arrays[name].shape != shape:
+            raise DataError(
+                f"{path}: {name} has shape {arrays[name].shape}, with layout {arrays['layout']} it must be {shape}"
+            )
+    if not count:
+        raise DataError(f"{path}: holds no frame")
+    out: dict[str, Array] = {name: arrays[name] for name in ("layout", "root") if name in arrays}
+    for name, dtype in {"joints3d_mm": np.float32, "joints2d_px": np.float32, "K": np.float64}.items():
+        out[name] = _number(path, name, arrays[name], dtype)
+    out["is_left"] = _number(path, "is_left", arrays["is_left"], bool)
+    out["visible"] = _number(path, "visible", arrays.get("visible", np.ones((count, joints), bool)), bool)
+    out["group"] = _number(path, "group", arrays.get("group", np.full(count, -1)), np.int64)
+    for name in ("joints3d_mm", "joints2d_px"):
+        bad = ~np.isfinite(out[name]).all(-1) & out["visible"]
+        if bad.any():
+            frame, joint = np.argwhere(bad)[0]
+            raise DataError(
+                f"{path}: {name} is NaN or infinite at frame {frame}, joint {joint}, "
+                f"in {bad.any(1).sum()} frames in all; mark it in 'visible' as False, or leave the frame out"
+            )
+        # an infinity that is not visible is no label either
+        out[name] = np.where(np.isfinite(out[name]), out[name], np.nan)
+    if not np.isfinite(out["K"]).all():
+        raise DataError(f"{path}: K is NaN or infinite at frame {np.argwhere(~np.isfinite(out['K']))[0][0]}")
+    if "split" in arrays:
+        out["split"] = arrays["split"].astype(str)
+        unknown = sorted(set(out["split"].tolist()) - {"train", "val", "test"})
+        if unknown:
+            raise DataError(f"{path}: split holds {unknown[0]!r}; it may say train, val or test")
+    return out
+
+
+def _number(path: Path, name: str, array: Array, dtype: Any) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {name} has dtype {array.dtype}, it must hold numbers")
+    return array.astype(dtype)
+
+
+def _choose(path: Path, arrays: dict[str, Array], split: str) -> tuple[Array, str]:
+    """Rows of a split, and how they were chosen."""
+    count = len(arrays["is_left"])
+    everything = np.arange(count)
+    if split == "all":
+        return everything, f"{path.name}: all {count} frames"
+    if "split" in arrays:
+        marks = arrays["split"]
+        rows = everything[marks == split]
+        note = f"{path.name}: {len(rows)} frames that its 'split' marks {split}"
+        if split == "test" and not len(rows):
+            rows = everything[marks == "val"]
+            note = f"{path.name}: no frame is marked test, so the {len(rows)} marked val"
+        if not len(rows):
+            raise DataError(f"{path}: its 'split' marks no frame {split!r}; it has {', '.join(sorted(set(marks)))}")
+        return rows, note
+    if split == "test":
+        return everything, f"{path.name}: it has no 'split', so all {count} frames"
+    groups = arrays["group"]
+    grouped = bool((groups >= 0).any())
+    # a frame without a group stands for itself, with a number no group has
+    units = np.where(groups >= 0, groups, -1 - everything) if grouped else everything
+    held = held_out(units)
+    rows = everything[held if split == "val" else ~held]
+    if not len(rows):
+        raise DataError(f"{path}: {count} frames in one group cannot be split; add a 'split' array, or more groups")
+    what = "groups" if grouped else "frames"
+    return (
+        rows,
+        f"{path.name}: it has no 'split', so a fixed tenth of its {what} is held out ({len(rows)} {split} frames)",
+    )
+
+
+def held_out(units: Array, share: float = _HELD_OUT) -> Array:
+    """Which rows ``(N,)`` bool are held out for validation: ``share`` of the units, whole units only, always the same.
+
+    At least one unit is held out where there are two.
+
+    >>> held = held_out(np.repeat(np.arange(20), 5))
+    >>> int(held.sum())
+    10
+    """
+    unique = np.unique(units)
+    many = min(max(round(len(unique) * share), 1), len(unique) - 1)
+    chosen = np.random.default_rng(20180618).permutation(unique)[:many]
+    return np.isin(units, chosen)
+
+
+def spec() -> DatasetSpec:
+    return DatasetSpec(
+        name="joints",
+        open=Joints,
+        layout=None,
+        root="wrist",
+        fields=("joints2d", "joints3d"),
+        splits=SPLITS,
+        about="one .npz of 2D and 3D joints, in a layout it names",
+    )
