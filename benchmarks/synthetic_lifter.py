@@ -97,7 +97,8 @@ def train(seed: int, steps: int, batch: int, width: int, blocks: int, proportion
         optimiser.step()
         schedule.step()
         mean.update_parameters(net)
-    return mean.module
+    net.load_state_dict(mean.module.state_dict())
+    return net
 
 
 def score(net: Lifter, joints2d: Array, joints3d: Array, is_left: Array) -> float:

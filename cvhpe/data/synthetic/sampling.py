@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -62,28 +63,80 @@ def poses(
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
+@dataclass(frozen=True)
+class Placed:
+    """N hands before their cameras; camera frame, mm, float64.
+
+    joints: ``[N, 21, 3]`` hand21, wrist first. palm: ``[N, 3]`` where the labels of a data set might have
+    put the palm. axes: ``[N, 3, 3]``, its rows the radial, distal and palmar unit vectors of the palm.
+    back: ``[N, 5, 3, 3]`` unit vectors to the dorsal side of each phalanx. K: ``[N, 3, 3]``.
+    is_left: ``[N]`` bool. person: ``[N]`` int64. length: ``[N]`` hand length, mm.
+    """
+
+    joints: Array
+    palm: Array
+    axes: Array
+    back: Array
+    K: Array
+    is_left: Array
+    person: Array
+    length: Array
+
+
+def place_hands(
+    frame: Array,
+    seed: int,
+    *,
+    person: Array | None = None,
+    proportions: float = 1.0,
+    left: float = 0.5,
+    shot: Shot = POSES,
+    size: int = 320,
+    which: str = "",
+) -> Placed:
+    """The hands of the frames ``frame`` ``[N]`` in front of their cameras; arguments as in :func:`poses`.
+
+    person: ``[N]`` whose hands; by default the frame's own number. which: names another draw of the same
+    frames, such as the second hand of each.
+    """
+    person = frame if person is None else person
+    hand = hands(seed, person, proportions)
+    posed = pose(hand, angles(Draws(seed, frame, f"pose{which}")))
+    draw = Draws(seed, frame, f"camera{which}")
+    rotation = rotations(draw)
+    intrinsics, centre = place(draw, hand.length, shot, size)
+    is_left = Draws(seed, frame, f"side{which}").chance(left)
+    mirror = np.where(is_left[:, None, None], MIRROR, 1.0)
+    points = np.concatenate([posed.joints, palm_point(hand, posed.joints)[:, None]], 1)
+    middle = posed.joints.mean(1, keepdims=True)
+    points = (turn(rotation, (points - middle) * FACING) + centre[:, None]) * mirror
+    axes = np.broadcast_to(np.diag(FACING), (len(frame), 3, 3))
+    return Placed(
+        joints=points[:, :21],
+        palm=points[:, 21],
+        axes=turn(rotation, axes) * mirror,
+        back=turn(rotation, posed.back * FACING) * mirror[..., None],
+        K=intrinsics,
+        is_left=is_left,
+        person=person.astype(np.int64),
+        length=hand.length,
+    )
+
+
 def _batch(
     frame: Array, seed: int, root: str, proportions: float, persons: int | None, left: float, shot: Shot, size: int
 ) -> dict[str, Array]:
     person = frame if persons is None else frame % persons
-    hand = hands(seed, person, proportions)
-    posed = pose(hand, angles(Draws(seed, frame, "pose")))
-    joints = posed.joints.copy()
+    placed = place_hands(frame, seed, person=person, proportions=proportions, left=left, shot=shot, size=size)
+    joints = placed.joints
     if root == "palm":
-        joints[:, 0] = palm_point(hand, joints)
+        joints = np.concatenate([placed.palm[:, None], joints[:, 1:]], 1)
     elif root != "wrist":
         raise ValueError(f"root {root!r}: 'wrist' or 'palm'")
-    draw = Draws(seed, frame, "camera")
-    rotation = rotations(draw)
-    intrinsics, centre = place(draw, hand.length, shot, size)
-    middle = posed.joints.mean(1, keepdims=True)
-    joints = turn(rotation, (joints - middle) * FACING) + centre[:, None]
-    is_left = Draws(seed, frame, "side").chance(left)
-    joints = np.where(is_left[:, None, None], joints * MIRROR, joints)
     return {
         "joints3d_mm": joints.astype(np.float32),
-        "joints2d_px": project(intrinsics, joints).astype(np.float32),
-        "K": intrinsics.astype(np.float32),
-        "is_left": is_left,
-        "person": person.astype(np.int64),
+        "joints2d_px": project(placed.K, joints).astype(np.float32),
+        "K": placed.K.astype(np.float32),
+        "is_left": placed.is_left,
+        "person": placed.person,
     }
