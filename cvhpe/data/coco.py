@@ -1,0 +1,264 @@
+"""Hands in COCO-style JSON, as mmpose writes them, and the answer for people's own pictures.
+
+``images``: file_name, id, width, height, and where known ``cam_param`` {focal, princpt}.
+``annotations``: image_id, keypoints (21 x (x, y, v), flat or nested; v = 0: not labelled), and where
+known ``joint_cam`` (21 x (x, y, z) mm, camera frame), ``hand_type`` (left, right), ``bbox``. One
+annotation is one sample. InterHand2.6M's three files (``*_data.json``, ``*_camera.json``,
+``*_joint_3d.json``) are read too, one sample a hand.
+
+PATH is the JSON file or its folder (there, or in ``annotations/``); the split is the word train, val or
+test in the file's name. A file without such a word is cut by its pictures: a tenth is the test split,
+always the same one. ``?layout=NAME`` says the joint order where it is not the usual one (wrist, then
+thumb to little finger, base to tip); ``?side=left`` or ``right`` says the hand where ``hand_type`` does
+not: right otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cvhpe.camera import intrinsics, project
+from cvhpe.data.files import Array, fail, read_json, read_rgb, with_options
+from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.sample import Sample
+from cvhpe.errors import DataError
+from cvhpe.skeleton import LEFT, RIGHT, Layout, layout
+
+SPLITS = ("train", "val", "test")
+SIDES = {"left": LEFT, "right": RIGHT}
+_TEST_SHARE = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hand:
+    """One annotated hand; arrays as in :class:`Sample`, in float32 and mm."""
+
+    picture: str
+    size: tuple[int, int] | None
+    id: str
+    side: int
+    uv: Array
+    xyz: Array | None
+    visible: Array
+    K: Array | None
+    box: tuple[float, float, float, float] | None
+    group: int
+
+
+class Coco(Reader):
+    """The hands of one split, all in one layout."""
+
+    def __init__(self, hands: Sequence[Hand], split: str, of: Layout, folders: Sequence[Path], note: str):
+        self.hands, self.split, self.folders, self.note = list(hands), split, list(folders), note
+        self.layout, self.root = of.name, of.root_kind
+
+    def __len__(self) -> int:
+        return len(self.hands)
+
+    def labels(self, index: int) -> Sample:
+        hand = self.hands[self._at(index)]
+        return Sample(
+            id=f"{self.split}/{hand.id}",
+            side=hand.side,
+            joints3d_mm=hand.xyz,
+            joints2d_px=hand.uv,
+            visible=hand.visible,
+            K=hand.K,
+            box=hand.box,
+            group=hand.group,
+        )
+
+    def files(self, index: int) -> dict[str, Path]:
+        name = self.hands[self._at(index)].picture
+        return {"rgb": next((f / name for f in self.folders if (f / name).exists()), self.folders[0] / name)}
+
+    def images(self, index: int) -> dict[str, Array]:
+        return {"rgb": read_rgb(self.files(index)["rgb"], self.hands[self._at(index)].size)}
+
+
+def open_coco(path: Path | None, split: str) -> Coco:
+    """``coco``: see the module; ``coco:PATH?layout=NAME&side=left``."""
+    where, options = with_options(path, "coco", {"layout": "", "side": ""})
+    check_split("coco", split, SPLITS)
+    if options["side"] not in ("", *SIDES):
+        raise DataError(f"coco?side={options['side']}: left or right")
+    file, whole = _annotation_file(where, split)
+    content = read_json(file)
+    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
+        fail(file, "is not COCO-style: it needs the lists 'images' and 'annotations'")
+    side = SIDES.get(options["side"])
+    companions = interhand_files(file)
+    if companions:
+        from cvhpe.data.interhand import read_hands
+
+        of, hands = layout("interhand"), read_hands(content, file, companions)
+        unsaid = 0
+    else:
+        of = layout(options["layout"] or _usual_layout(content))
+        hands, unsaid = _read_hands(content, file, of, RIGHT if side is None else side)
+    notes = []
+    if unsaid:
+        assumed = options["side"] or "right"
+        notes.append(f"{unsaid} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
+    if not whole:
+        hands = [h for h in hands if (zlib.crc32(h.picture.encode()) % _TEST_SHARE == 0) == (split == "test")]
+        notes.append(f"{file.name} names no split: a tenth of its pictures, chosen by their names, is the test split")
+    if not hands:
+        fail(file, f"has no annotated hand in split {split!r}")
+    base = file.parent
+    return Coco(hands, split, of, [base, base / "images", base.parent, base.parent / "images"], "; ".join(notes))
+
+
+def interhand_files(file: Path) -> tuple[Path, Path] | None:
+    """The camera and 3D files that belong to an InterHand2.6M ``*_data.json``; None where it is not one."""
+    if not file.name.endswith("_data.json"):
+        return None
+    stem = file.name.removesuffix("_data.json")
+    others = (file.with_name(f"{stem}_camera.json"), file.with_name(f"{stem}_joint_3d.json"))
+    return others if all(o.exists() for o in others) else None
+
+
+def _annotation_file(where: Path, split: str) -> tuple[Path, bool]:
+    """The JSON of a split, and whether it is that split as a whole."""
+    if where.is_file():
+        if where.suffix != ".json":
+            fail(where, "is no .json file; coco needs the annotation file or its folder")
+        names = _split_of(where)
+        if names and names != split:
+            fail(where, f"is the {names} split by its name; asked for {split}")
+        if not names and split == "val":
+            fail(where, "its name says no split; it is cut into train and test")
+        return where, bool(names)
+    if not where.is_dir():
+        fail(where, "no such file or folder")
+    found = sorted([*where.glob("*.json"), *where.glob("annotations/*.json")])
+    found = [f for f in found if not f.name.endswith(("_camera.json", "_joint_3d.json", "_MANO_NeuralAnnot.json"))]
+    mine = [f for f in found if _split_of(f) == split]
+    free = [f for f in found if _split_of(f) is None]
+    if not mine and len(free) == 1 and len(found) == 1 and split != "val":
+        return free[0], False
+    if len(mine) != 1:
+        have = ", ".join(f.relative_to(where).as_posix() for f in found[:6]) or "no .json at all"
+        many = f"several annotation files for split {split!r}" if mine else f"no annotation file for split {split!r}"
+        fail(where, f"{many}; it has {have}: give the file itself, --data coco:FILE")
+    return mine[0], True
+
+
+def _split_of(file: Path) -> str | None:
+    words = {"training": "train", "validation": "val"}
+    said = [words.get(w, w) for w in re.split(r"[^a-z]+", file.stem.lower())]
+    return next((s for s in SPLITS if s in said), None)
+
+
+def _usual_layout(content: Mapping[str, Any]) -> str:
+    # mmpose's RHD file keeps RHD's own order, tip to base, under names that say the opposite.
+    info = content.get("info")
+    return "rhd" if isinstance(info, Mapping) and info.get("description") == "RHD" else "coco21"
+
+
+def _read_hands(content: Mapping[str, Any], file: Path, of: Layout, unsaid_side: int) -> tuple[list[Hand], int]:
+    """The hands of a file, and how many of them do not say their side."""
+    pictures = picture_table(content, file)
+    hands, unsaid = [], 0
+    for at, a in enumerate(content["annotations"]):
+        what = f"annotation {at}"
+        if not isinstance(a, dict) or a.get("image_id") not in pictures:
+            fail(
+                file, f"{what} names no picture of the file: image_id {a.get('image_id') if isinstance(a, dict) else a}"
+            )
+        picture, number = pictures[a["image_id"]]
+        xyz = numbers(file, what, "joint_cam", a["joint_cam"], (len(of), 3)) if "joint_cam" in a else None
+        K = _camera(file, what, a.get("cam_param") or picture.get("cam_param"))
+        if "keypoints" in a:
+            uvv = numbers(file, what, "keypoints", a["keypoints"], (len(of), 3))
+            visible = uvv[:, 2] > 0
+            uv = np.where(visible[:, None], uvv[:, :2], np.nan)
+        elif xyz is not None and K is not None:
+            uv = project(xyz, K)
+            visible = np.isfinite(uv).all(-1)
+        else:
+            fail(file, f"{what} has neither keypoints nor joint_cam with a camera")
+        hand_type = str(a.get("hand_type"))
+        unsaid += hand_type not in SIDES
+        hands.append(
+            Hand(
+                picture=picture["file_name"],
+                size=picture_size(picture),
+                id=f"{PurePosixPath(picture['file_name']).stem}:{a.get('id', at)}",
+                side=SIDES.get(hand_type, unsaid_side),
+                uv=uv.astype(np.float32),
+                xyz=None if xyz is None else xyz.astype(np.float32),
+                visible=visible,
+                K=K,
+                box=_box(file, what, a.get("bbox")),
+                group=number,
+            )
+        )
+    return hands, unsaid
+
+
+def picture_table(content: Mapping[str, Any], file: Path) -> dict[Any, tuple[dict[str, Any], int]]:
+    """Picture id -> its entry, and its place in the list; file names that leave the folder are refused."""
+    table = {}
+    for number, entry in enumerate(content["images"]):
+        name = entry.get("file_name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not isinstance(entry.get("id"), int | str):
+            fail(file, f"image {number} needs 'id' and 'file_name'")
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+            fail(file, f"image {number} lies outside the data set: {name[:80]}")
+        table[entry["id"]] = (entry, number)
+    return table
+
+
+def picture_of(
+    annotation: Any, what: str, table: Mapping[Any, tuple[dict[str, Any], int]], file: Path
+) -> tuple[dict[str, Any], int]:
+    """The entry of :func:`picture_table` that an annotation is about."""
+    key = annotation.get("image_id") if isinstance(annotation, dict) else None
+    if not isinstance(key, int | str) or key not in table:
+        fail(file, f"{what} names no picture of the file: image_id {key!r:.40}")
+    return table[key]
+
+
+def picture_size(picture: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Width and height that the file promises, where it does."""
+    size = (picture.get("width"), picture.get("height"))
+    return size if all(isinstance(s, int) for s in size) else None  # type: ignore[return-value]
+
+
+def numbers(file: Path, what: str, key: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """A nested or flat list as finite float64 numbers of a shape."""
+    try:
+        array = np.array(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        fail(file, f"{what}: {key!r} is not a list of numbers")
+    if array.size != np.prod(shape):
+        of = f"{shape[0]} joints of {shape[1]}" if len(shape) == 2 else f"{shape[0]}"
+        fail(file, f"{what}: {key!r} has {array.size} numbers, expected {int(np.prod(shape))} ({of})")
+    if not np.isfinite(array).all():
+        fail(file, f"{what}: {key!r} holds a number that is not finite")
+    return array.reshape(shape)
+
+
+def _camera(file: Path, what: str, param: Any) -> Array | None:
+    if param is None:
+        return None
+    if not isinstance(param, Mapping) or not {"focal", "princpt"} <= set(param):
+        fail(file, f"{what}: 'cam_param' needs focal and princpt")
+    focal = numbers(file, what, "focal", param["focal"], (2,))
+    centre = numbers(file, what, "princpt", param["princpt"], (2,))
+    return intrinsics(*focal, *centre).astype(np.float32)
+
+
+def _box(file: Path, what: str, value: Any) -> tuple[float, float, float, float] | None:
+    if value is None:
+        return None
+    x, y, w, h = (float(v) for v in numbers(file, what, "bbox", value, (4,)))
+    return x, y, w, h

@@ -1,0 +1,64 @@
+"""What the built-in readers share: labels are read apart from pictures, and every file can be named."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cvhpe.data.sample import Sample
+from cvhpe.errors import DataError, nearest
+
+Array = np.ndarray
+
+
+class Reader(ABC):
+    """One split of a data set on disk: ``labels`` costs no decoding, ``images`` does.
+
+    layout, root: as in :class:`cvhpe.data.sample.Dataset`.
+    absent: label files of the complete data set that this copy lacks.
+    note: one line for people about what was assumed or how the split came about; usually empty.
+    """
+
+    layout: str
+    root: str
+    absent: tuple[Path, ...] = ()
+    note: str = ""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def labels(self, index: int) -> Sample:
+        """The sample without its pictures."""
+
+    @abstractmethod
+    def files(self, index: int) -> Mapping[str, Path]:
+        """The picture files of a sample: image name -> file."""
+
+    @abstractmethod
+    def images(self, index: int) -> dict[str, Array]:
+        """The pictures of a sample, decoded; DataError names a file that is missing or broken."""
+
+    def __getitem__(self, index: int) -> Sample:
+        index = self._at(index)
+        return replace(self.labels(index), images=self.images(index))
+
+    def _at(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return index % len(self)
+
+
+def check_split(name: str, split: str, splits: tuple[str, ...]) -> None:
+    """Refuse a split that a data set does not have.
+
+    >>> check_split("stb", "tset", ("train", "test"))
+    Traceback (most recent call last):
+    cvhpe.errors.DataError: data set 'stb' has no split 'tset'; did you mean 'test'?
+    """
+    if split not in splits:
+        raise DataError(f"data set {name!r} has no split {split!r}; {nearest(split, splits)}")
