@@ -157,11 +157,8 @@ def _choose(path: Path, arrays: dict[str, Array], split: str) -> tuple[Array, st
         return rows, note
     if split == "test":
         return everything, f"{path.name}: it has no 'split', so all {count} frames"
-    groups = arrays["group"]
-    grouped = bool((groups >= 0).any())
-    # a frame without a group stands for itself, with a number no group has
-    units = np.where(groups >= 0, groups, -1 - everything) if grouped else everything
-    held = held_out(units)
+    grouped = bool((arrays["group"] >= 0).any())
+    held = held_out(units_of(arrays["group"]))
     rows = everything[held if split == "val" else ~held]
     if not len(rows):
         raise DataError(f"{path}: {count} frames in one group cannot be split; add a 'split' array, or more groups")
@@ -170,6 +167,15 @@ def _choose(path: Path, arrays: dict[str, Array], split: str) -> tuple[Array, st
         rows,
         f"{path.name}: it has no 'split', so a fixed tenth of its {what} is held out ({len(rows)} {split} frames)",
     )
+
+
+def units_of(group: Array) -> Array:
+    """What a split must not tear apart ``(N,)``: the group, or the frame itself where its group is -1.
+
+    >>> units_of(np.array([5, -1, 5, -1]))
+    array([ 5, -2,  5, -4])
+    """
+    return np.where(group >= 0, group, -1 - np.arange(len(group)))
 
 
 def held_out(units: Array, share: float = _HELD_OUT) -> Array:
