@@ -1,0 +1,349 @@
+// The loops of warp_image on the CPU, compiled once a level.
+//
+// Dense RGB bytes, and dense planes of bytes, shorts and floats, go through `vector_span`: a vector of neighbouring
+// output pixels at a time, borders included. Everything else goes through the per-pixel formula that the GPU runs.
+// Both give the same bits.
+#include "cpu/warp_image.simd.h"
+
+#include "math/number.h"
+#include "math/warp_image.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace cvhpe {
+namespace CVHPE_LEVEL {
+namespace {
+
+using math::WarpMatrix;
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+constexpr int kSpan = 256;  // output columns at a time: what is made of them stays in the L1 cache
+
+// Vectors of GCC and Clang: operators work lane by lane, a comparison gives -1 or 0, `mask ? a : b` selects.
+typedef float Floats __attribute__((vector_size(kLanes * 4)));
+typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t Words __attribute__((vector_size(kLanes * 4)));
+
+inline __attribute__((always_inline)) Floats floats(float x) { return Floats{} + x; }
+inline __attribute__((always_inline)) Ints ints(int32_t x) { return Ints{} + x; }
+inline __attribute__((always_inline)) Floats to_floats(Ints x) { return __builtin_convertvector(x, Floats); }
+
+inline __attribute__((always_inline)) bool all(Ints mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)) == 0xffff;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)) == 0xff;
+#else
+  return (mask[0] & mask[1] & mask[2] & mask[3]) != 0;
+#endif
+}
+
+// Two neighbouring pixels of a row in one 64-bit word, whose low half is `low` and whose high half is `high`.
+struct RgbBytes {
+  using Element = uint8_t;
+  static constexpr int kChannels = 3, kPixel = 3, kRead = 8;  // bytes of a pixel, bytes that `load` touches
+  static uint64_t load(const uint8_t* p) {
+    uint64_t word;
+    __builtin_memcpy(&word, p, 8);
+    return word;
+  }
+  static Floats left(Words low, Words, int channel) { return to_floats(Ints((low >> (8 * channel)) & 255u)); }
+  static Floats right(Words low, Words high, int channel) {
+    return to_floats(Ints(channel == 0 ? low >> 24 : (high >> (8 * (channel - 1))) & 255u));
+  }
+};
+
+struct Bytes {
+  using Element = uint8_t;
+  static constexpr int kChannels = 1, kPixel = 1, kRead = 2;
+  static uint64_t load(const uint8_t* p) {
+    uint16_t word;
+    __builtin_memcpy(&word, p, 2);
+    return word;
+  }
+  static Floats left(Words low, Words, int) { return to_floats(Ints(low & 255u)); }
+  static Floats right(Words low, Words, int) { return to_floats(Ints(low >> 8)); }
+};
+
+struct Shorts {
+  using Element = uint16_t;
+  static constexpr int kChannels = 1, kPixel = 2, kRead = 4;
+  static uint64_t load(const uint8_t* p) {
+    uint32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return word;
+  }
+  static Floats left(Words low, Words, int) { return to_floats(Ints(low & 65535u)); }
+  static Floats right(Words low, Words, int) { return to_floats(Ints(low >> 16)); }
+};
+
+struct Singles {
+  using Element = float;
+  static constexpr int kChannels = 1, kPixel = 4, kRead = 8;
+  static uint64_t load(const uint8_t* p) {
+    uint64_t word;
+    __builtin_memcpy(&word, p, 8);
+    return word;
+  }
+  static Floats left(Words low, Words, int) { return Floats(low); }
+  static Floats right(Words, Words high, int) { return Floats(high); }
+};
+
+// The words at `offsets` bytes from `base`, split into their halves.
+template <class Pair>
+inline __attribute__((always_inline)) void fetch(const uint8_t* base, Ints offsets, Words& low, Words& high) {
+  alignas(64) int32_t at[kLanes];
+  alignas(64) uint64_t words[kLanes];
+  __builtin_memcpy(at, &offsets, sizeof at);
+  for (int k = 0; k < kLanes; ++k) words[k] = Pair::load(base + at[k]);
+  Words first, second;
+  __builtin_memcpy(&first, words, sizeof first);
+  __builtin_memcpy(&second, words + kLanes / 2, sizeof second);
+#if defined(__AVX512F__)
+  low = __builtin_shufflevector(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  high = __builtin_shufflevector(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined(__AVX2__)
+  low = __builtin_shufflevector(first, second, 0, 2, 4, 6, 8, 10, 12, 14);
+  high = __builtin_shufflevector(first, second, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  low = __builtin_shufflevector(first, second, 0, 2, 4, 6);
+  high = __builtin_shufflevector(first, second, 1, 3, 5, 7);
+#endif
+}
+
+// What does not change along a row of output pixels.
+struct Row {
+  const uint8_t* picture;
+  float x_along, x_start, y_along, y_start;
+  float mean, scale, fill;
+  int width, height, pitch;  // of the source; pitch in bytes
+  int inner_columns, inner_rows;  // left top neighbours in [0, inner) are read without care
+  int last;  // greatest offset at which a word may be read
+};
+
+// Whole and fractional source coordinate, as math::warp_split.
+inline __attribute__((always_inline)) void split(Floats x, int size, Ints& whole, Floats& part) {
+  Floats bounded = x > floats(-2.f) ? x : floats(-2.f);
+  bounded = bounded < floats(static_cast<float>(size)) ? bounded : floats(static_cast<float>(size));
+  whole = __builtin_convertvector(bounded, Ints);
+  whole += to_floats(whole) > bounded;
+  part = (bounded - to_floats(whole)) + (x - x);
+}
+
+inline __attribute__((always_inline)) Ints clamp(Ints x, int low, int high) {
+  x = x < ints(low) ? ints(low) : x;
+  return x > ints(high) ? ints(high) : x;
+}
+
+// As `fetch` at column and row inside the picture; the last word of the last row is read where it ends and moved.
+template <class Pair>
+inline __attribute__((always_inline)) void fetch_last(const Row& row, Ints columns, Ints rows, Words& low, Words& high) {
+  const Ints wanted = rows * row.pitch + columns * Pair::kPixel;
+  const Ints over = wanted > ints(row.last);
+  fetch<Pair>(row.picture, over ? ints(row.last) : wanted, low, high);
+  if constexpr (Pair::kRead > 2 * Pair::kPixel) {
+    static_assert(Pair::kRead - 2 * Pair::kPixel == 2, "moves by 16 bits");
+    low = over ? (low >> 16) | (high << 16) : low;
+    high = over ? high >> 16 : high;
+  }
+}
+
+template <bool kNearest>
+inline __attribute__((always_inline)) Floats combine(Floats a, Floats b, Floats c, Floats d, Floats fx, Floats fy) {
+  return kNearest ? math::nearest_hole(a, b, c, d, fx, fy) : math::blend(a, b, c, d, fx, fy);
+}
+
+// The values of output pixels [first, first + count), `count` rounded up to whole vectors, to `out[channel]`.
+template <class Pair, bool kNearest>
+void vector_span(const Row& row, float first_centred, int count, float* const* out) {
+  Floats lane;
+  for (int k = 0; k < kLanes; ++k) lane[k] = static_cast<float>(k);
+  for (int done = 0; done < count; done += kLanes) {
+    const Floats column = lane + (first_centred + static_cast<float>(done));
+    Ints x, y;
+    Floats fx, fy;
+    split(column * row.x_along + row.x_start, row.width, x, fx);
+    split(column * row.y_along + row.y_start, row.height, y, fy);
+    Words top_low, top_high, bottom_low, bottom_high;
+    const Ints inner = (Words(x) < Words(ints(row.inner_columns))) & (Words(y) < Words(ints(row.inner_rows)));
+    if (all(inner)) [[likely]] {
+      const Ints offsets = y * row.pitch + x * Pair::kPixel;
+      fetch<Pair>(row.picture, offsets, top_low, top_high);
+      fetch<Pair>(row.picture + row.pitch, offsets, bottom_low, bottom_high);
+      for (int c = 0; c < Pair::kChannels; ++c) {
+        const Floats value =
+            combine<kNearest>(Pair::left(top_low, top_high, c), Pair::right(top_low, top_high, c),
+                              Pair::left(bottom_low, bottom_high, c), Pair::right(bottom_low, bottom_high, c), fx, fy);
+        const Floats seen = (value - row.mean) * row.scale;
+        __builtin_memcpy(out[c] + done, &seen, sizeof seen);
+      }
+      continue;
+    }
+    const Ints inside = clamp(x, 0, row.width - 2);
+    fetch_last<Pair>(row, inside, clamp(y, 0, row.height - 1), top_low, top_high);
+    fetch_last<Pair>(row, inside, clamp(y + 1, 0, row.height - 1), bottom_low, bottom_high);
+    const Ints from_right = x > inside, from_left = x < inside;  // the picture's edge runs between the two pixels
+    const Ints left = (x >= 0) & (x < row.width), right = (x >= -1) & (x < row.width - 1);
+    const Ints top = (y >= 0) & (y < row.height), bottom = (y >= -1) & (y < row.height - 1);
+    const Floats fill = floats(row.fill);
+    for (int c = 0; c < Pair::kChannels; ++c) {
+      const Floats tl = Pair::left(top_low, top_high, c), tr = Pair::right(top_low, top_high, c);
+      const Floats bl = Pair::left(bottom_low, bottom_high, c), br = Pair::right(bottom_low, bottom_high, c);
+      const Floats value = combine<kNearest>(
+          (left & top) ? (from_right ? tr : tl) : fill, (right & top) ? (from_left ? tl : tr) : fill,
+          (left & bottom) ? (from_right ? br : bl) : fill, (right & bottom) ? (from_left ? bl : br) : fill, fx, fy);
+      const Floats seen = (value - row.mean) * row.scale;
+      __builtin_memcpy(out[c] + done, &seen, sizeof seen);
+    }
+  }
+}
+
+// `count` values of `channels` neighbouring channels to the output.
+template <class Out, class R>
+void store(const R* const* values, int channels, int count, Out* out, int64_t channel_step, int64_t pixel_step) {
+  using W = Wide<Out>;
+  if (pixel_step == 1) {
+    for (int c = 0; c < channels; ++c) {
+      Out* to = out + c * channel_step;
+      const R* from = values[c];
+      for (int i = 0; i < count; ++i) to[i] = math::narrow<Out>(static_cast<W>(from[i]));
+    }
+  } else if (channels == 3 && pixel_step == 3 && channel_step == 1) {
+    R packed[3 * kSpan];
+    const R *red = values[0], *green = values[1], *blue = values[2];
+    for (int i = 0; i < count; ++i) {
+      packed[3 * i] = red[i];
+      packed[3 * i + 1] = green[i];
+      packed[3 * i + 2] = blue[i];
+    }
+    for (int i = 0; i < 3 * count; ++i) out[i] = math::narrow<Out>(static_cast<W>(packed[i]));
+  } else {
+    for (int c = 0; c < channels; ++c)
+      for (int i = 0; i < count; ++i)
+        out[c * channel_step + i * pixel_step] = math::narrow<Out>(static_cast<W>(values[c][i]));
+  }
+}
+
+template <class R>
+void store_span(const WarpImageJob& job, const R* const* values, int channels, int count, int64_t offset) {
+  const auto to = [&](auto* out) {
+    store(values, channels, count, out + offset, job.out_channel, job.out_pixel);
+  };
+  switch (job.target) {
+    case kToFloat: return to(static_cast<float*>(job.out));
+    case kToDouble: return to(static_cast<double*>(job.out));
+    case kToBFloat: return to(static_cast<BFloat*>(job.out));
+    default: return to(static_cast<Half*>(job.out));
+  }
+}
+
+// Calls f(picture, output row, matrix of the picture) for rows [begin, end) of the batch.
+template <class F>
+inline void each_row(const WarpImageJob& job, int64_t begin, int64_t end, const F& f) {
+  WarpMatrix matrix{};
+  for (int64_t r = begin, known = -1; r < end; ++r) {
+    const int64_t picture = r / job.h;
+    if (picture != known)
+      matrix = math::warp_matrix(job.views + picture * 5, job.margin, job.h, job.w, job.height, job.width);
+    known = picture;
+    f(picture, static_cast<int>(r - picture * job.h), matrix);
+  }
+}
+
+// May `Pair` read this source? Its pixels must be dense, and offsets within a picture fit in 31 bits.
+template <class Pair>
+bool fits(const WarpImageJob& job) {
+  constexpr int64_t size = sizeof(typename Pair::Element);
+  const int64_t bytes = ((job.height - 1) * job.source_row + job.width * job.source_pixel) * size;
+  const bool dense = job.source_pixel * size == Pair::kPixel && (Pair::kChannels == 1 || job.source_channel == 1);
+  return dense && job.channels % Pair::kChannels == 0 && (Pair::kChannels == 1 || job.channels == Pair::kChannels) &&
+         job.width >= 2 && bytes >= Pair::kRead && bytes < (int64_t(1) << 31);
+}
+
+template <class Pair, bool kNearest>
+void vector_rows(const WarpImageJob& job, int64_t begin, int64_t end) {
+  using Element = typename Pair::Element;
+  constexpr int size = sizeof(Element);
+  alignas(64) float tiles[Pair::kChannels][kSpan];
+  Row row{};
+  row.mean = static_cast<float>(job.mean);
+  row.scale = static_cast<float>(job.scale);
+  row.fill = static_cast<float>(job.fill);
+  row.width = job.width;
+  row.height = job.height;
+  row.pitch = static_cast<int>(job.source_row) * size;
+  row.inner_columns = job.width - 1;
+  row.inner_rows = job.height - (Pair::kRead > 2 * Pair::kPixel ? 2 : 1);  // the last row's last word reads too far
+  if (row.inner_rows < 0) row.inner_rows = 0;
+  row.last = (job.height - 1) * row.pitch + job.width * Pair::kPixel - Pair::kRead;
+  const bool planes = job.target == kToFloat && job.out_pixel == 1;
+  each_row(job, begin, end, [&](int64_t picture, int j, const WarpMatrix& m) {
+    const float dj = math::warp_centred(j, job.h);
+    row.x_along = m.xx;
+    row.x_start = dj * m.xy + m.x0;
+    row.y_along = m.yx;
+    row.y_start = dj * m.yy + m.y0;
+    for (int64_t channel = 0; channel < job.channels; channel += Pair::kChannels) {
+      const auto* source = static_cast<const Element*>(job.source) + picture * job.source_picture;
+      row.picture = reinterpret_cast<const uint8_t*>(source + channel * job.source_channel);
+      for (int first = 0; first < job.w; first += kSpan) {
+        const int count = job.w - first < kSpan ? job.w - first : kSpan;
+        const int64_t offset = picture * job.out_picture + channel * job.out_channel + j * job.out_row +
+                               first * job.out_pixel;
+        const bool direct = planes && count % kLanes == 0;  // else a vector would write beyond the row
+        float* to[Pair::kChannels];
+        for (int c = 0; c < Pair::kChannels; ++c)
+          to[c] = direct ? static_cast<float*>(job.out) + offset + c * job.out_channel : tiles[c];
+        vector_span<Pair, kNearest>(row, math::warp_centred(first, job.w), count, to);
+        if (!direct) store_span<float>(job, to, Pair::kChannels, count, offset);
+      }
+    }
+  });
+}
+
+template <class T>
+void pixel_rows(const WarpImageJob& job, int64_t begin, int64_t end) {
+  using R = decltype(math::widen(T{}));
+  const R mean = static_cast<R>(job.mean), scale = static_cast<R>(job.scale);
+  R values[kSpan];
+  each_row(job, begin, end, [&](int64_t picture, int j, const WarpMatrix& m) {
+    for (int64_t channel = 0; channel < job.channels; ++channel) {
+      const T* plane =
+          static_cast<const T*>(job.source) + picture * job.source_picture + channel * job.source_channel;
+      for (int first = 0; first < job.w; first += kSpan) {
+        const int count = job.w - first < kSpan ? job.w - first : kSpan;
+        for (int i = 0; i < count; ++i)
+          values[i] = (math::warp_sample<R>(job, plane, math::warp_place(m, job, first + i, j)) - mean) * scale;
+        const R* from[1] = {values};
+        store_span<R>(job, from, 1, count,
+                      picture * job.out_picture + channel * job.out_channel + j * job.out_row + first * job.out_pixel);
+      }
+    }
+  });
+}
+
+template <class Pair>
+void rows_as(const WarpImageJob& job, int64_t begin, int64_t end) {
+  if (!fits<Pair>(job)) return pixel_rows<typename Pair::Element>(job, begin, end);
+  return job.nearest_hole ? vector_rows<Pair, true>(job, begin, end) : vector_rows<Pair, false>(job, begin, end);
+}
+
+void rows_of_bytes(const WarpImageJob& job, int64_t begin, int64_t end) {
+  return fits<RgbBytes>(job) ? rows_as<RgbBytes>(job, begin, end) : rows_as<Bytes>(job, begin, end);
+}
+
+}  // namespace
+
+extern const WarpImageTable warp_image_table = {{rows_of_bytes, rows_as<Shorts>, rows_as<Singles>, pixel_rows<double>,
+                                                 pixel_rows<BFloat>, pixel_rows<Half>}};
+
+}  // namespace CVHPE_LEVEL
+}  // namespace cvhpe

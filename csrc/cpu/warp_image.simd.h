@@ -1,0 +1,16 @@
+#pragma once
+#include <cstdint>
+
+#include "cpu/level.h"
+#include "math/warp_image.h"
+
+namespace cvhpe {
+
+// Entries by source type (WarpSource). A call does output rows [begin, end) of the batch * h that there are.
+struct WarpImageTable {
+  void (*rows[6])(const WarpImageJob&, int64_t begin, int64_t end);
+};
+
+}  // namespace cvhpe
+
+CVHPE_DECLARE_LEVELS(WarpImageTable, warp_image_table)
