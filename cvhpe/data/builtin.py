@@ -100,7 +100,6 @@ def cvhpe_datasets() -> list[DatasetSpec]:
             layout=None,
             root="wrist",
             fields=("rgb", "joints2d", "joints3d"),
-            splits=("train", "val", "test"),
             about="COCO-style hand JSON with pictures: your own data, mmpose's sets, InterHand2.6M",
         ),
         joints.spec(),

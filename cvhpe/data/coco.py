@@ -7,10 +7,11 @@ annotation is one sample. InterHand2.6M's three files (``*_data.json``, ``*_came
 ``*_joint_3d.json``) are read too, one sample a hand.
 
 PATH is the JSON file or its folder (there, or in ``annotations/``); the split is the word train, val or
-test in the file's name. A file without such a word is cut by its pictures: a tenth is the test split,
-always the same one. ``?layout=NAME`` says the joint order where it is not the usual one (wrist, then
-thumb to little finger, base to tip); ``?side=left`` or ``right`` says the hand where ``hand_type`` does
-not: right otherwise.
+test in the file's name, and val serves as the test split where there is no test file. Annotations that
+have no test file, or say no split at all, are cut by their pictures: a tenth is the test split, always
+the same one. ``?layout=NAME`` says the joint order where it is not the usual one (wrist, then thumb to
+little finger, base to tip); ``?side=left`` or ``right`` says the hand where ``hand_type`` does not: right
+otherwise.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
 from cvhpe.skeleton import LEFT, RIGHT, Layout, layout
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "test")
 SIDES = {"left": LEFT, "right": RIGHT}
 _TEST_SHARE = 10
+_WORDS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,9 @@ def open_coco(path: Path | None, split: str) -> Coco:
         notes.append(f"{unsaid} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
     if not whole:
         hands = [h for h in hands if (zlib.crc32(h.picture.encode()) % _TEST_SHARE == 0) == (split == "test")]
-        notes.append(f"{file.name} names no split: a tenth of its pictures, chosen by their names, is the test split")
+        notes.append(
+            f"{file.name} has no test file beside it: a tenth of its pictures, chosen by name, is the test split"
+        )
     if not hands:
         fail(file, f"has no annotated hand in split {split!r}")
     base = file.parent
@@ -130,31 +134,33 @@ def _annotation_file(where: Path, split: str) -> tuple[Path, bool]:
     if where.is_file():
         if where.suffix != ".json":
             fail(where, "is no .json file; coco needs the annotation file or its folder")
-        names = _split_of(where)
-        if names and names != split:
-            fail(where, f"is the {names} split by its name; asked for {split}")
-        if not names and split == "val":
-            fail(where, "its name says no split; it is cut into train and test")
-        return where, bool(names)
-    if not where.is_dir():
+        # A file brings those that differ from it in the word of the split alone.
+        found = [f for f in sorted(where.parent.glob("*.json")) if _rest_of_name(f) == _rest_of_name(where)]
+    elif where.is_dir():
+        found = sorted([*where.glob("*.json"), *where.glob("annotations/*.json")])
+        found = [f for f in found if not f.name.endswith(("_camera.json", "_joint_3d.json", "_NeuralAnnot.json"))]
+    else:
         fail(where, "no such file or folder")
-    found = sorted([*where.glob("*.json"), *where.glob("annotations/*.json")])
-    found = [f for f in found if not f.name.endswith(("_camera.json", "_joint_3d.json", "_MANO_NeuralAnnot.json"))]
-    mine = [f for f in found if _split_of(f) == split]
-    free = [f for f in found if _split_of(f) is None]
-    if not mine and len(free) == 1 and len(found) == 1 and split != "val":
-        return free[0], False
+    by_word: dict[str | None, list[Path]] = {}
+    for f in found:
+        by_word.setdefault(_word_of(f), []).append(f)
+    test = by_word.get("test") or by_word.get("val") or []
+    train = by_word.get("train") or by_word.get(None) or []
+    mine = test if split == "test" and test else train
     if len(mine) != 1:
-        have = ", ".join(f.relative_to(where).as_posix() for f in found[:6]) or "no .json at all"
+        have = ", ".join(f.name for f in found[:6]) or "no .json at all"
         many = f"several annotation files for split {split!r}" if mine else f"no annotation file for split {split!r}"
-        fail(where, f"{many}; it has {have}: give the file itself, --data coco:FILE")
-    return mine[0], True
+        fail(where, f"{many}; it has {have}" + (": give the file itself, --data coco:FILE" if mine else ""))
+    return mine[0], bool(test)
 
 
-def _split_of(file: Path) -> str | None:
-    words = {"training": "train", "validation": "val"}
-    said = [words.get(w, w) for w in re.split(r"[^a-z]+", file.stem.lower())]
-    return next((s for s in SPLITS if s in said), None)
+def _word_of(file: Path) -> str | None:
+    said = [_WORDS.get(w) for w in re.split(r"[^a-z]+", file.stem.lower())]
+    return next((w for w in said if w), None)
+
+
+def _rest_of_name(file: Path) -> tuple[str, ...]:
+    return tuple(w for w in re.split(r"[^a-z0-9]+", file.stem.lower()) if w not in _WORDS)
 
 
 def _usual_layout(content: Mapping[str, Any]) -> str:
@@ -178,7 +184,7 @@ def _read_hands(content: Mapping[str, Any], file: Path, of: Layout, unsaid_side:
         K = _camera(file, what, a.get("cam_param") or picture.get("cam_param"))
         if "keypoints" in a:
             uvv = numbers(file, what, "keypoints", a["keypoints"], (len(of), 3))
-            visible = uvv[:, 2] > 0
+            visible: Array = uvv[:, 2] > 0
             uv = np.where(visible[:, None], uvv[:, :2], np.nan)
         elif xyz is not None and K is not None:
             uv = project(xyz, K)

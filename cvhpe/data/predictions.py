@@ -1,0 +1,92 @@
+"""Score somebody's predictions: a text file with u, v, depth of every joint, one line a frame.
+
+This is the form the depth benchmarks publish results in. Errors are taken in mm in the camera frame, not
+root-relative, as those benchmarks do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvhpe.camera import unproject
+from cvhpe.data.files import Array, fail, read_numbers, read_text
+from cvhpe.data.sample import DatasetSpec
+from cvhpe.errors import DataError
+from cvhpe.metrics import Summary, frames_within, summary
+from cvhpe.skeleton import layout
+
+WITHIN_MM: Array = np.arange(0.0, 81.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric over a file, and the share of frames whose largest error is below each of ``within_mm``."""
+
+    summary: Summary
+    joints: Sequence[str]
+    within_mm: Array
+    within: Array
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``evaluate --json`` prints it."""
+        curve = {"thresholds_mm": self.within_mm.tolist(), "values": self.within.tolist()}
+        return self.summary.as_dict(self.joints) | {"frames_within_max_error": curve}
+
+
+def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test") -> Score:
+    """Score a predictions file against a split of a data set.
+
+    ``file`` has one line a sample of the split, in its order, with ``J`` x (u px, v px, depth mm). ``path``
+    is the data set's folder; for ICVL it may also be a text file of true labels in the same form, or a
+    folder with one such file named ``*groundtruth*``, as benchmark collections ship it.
+    """
+    truth, K, names = _truth(spec, path, split)
+    predicted = read_uvd(file, len(names))
+    if len(predicted) != len(truth):
+        fail(file, f"has {len(predicted)} lines, the {split} split of {spec.name} has {len(truth)} samples")
+    depth = predicted[..., 2]
+    if (depth <= 0).any():
+        line = int(np.argwhere(depth <= 0)[0, 0]) + 1
+        fail(file, f"line {line} has a joint at depth 0 or behind the camera")
+    xyz = unproject(predicted[..., :2], depth, K)
+    visible = np.isfinite(truth).all(-1)
+    return Score(summary(xyz, truth, visible), names, WITHIN_MM, frames_within(xyz, truth, WITHIN_MM, visible))
+
+
+def read_uvd(file: Path, joints: int) -> Array:
+    """Lines of ``joints`` x (u, v, depth) as float64 ``(N, joints, 3)``."""
+    lines = [(n, line) for n, line in enumerate(read_text(file).splitlines(), 1) if line.strip()]
+    if not lines:
+        fail(file, "holds no line")
+    return np.stack([read_numbers(file, line, n, 3 * joints) for n, line in lines]).reshape(-1, joints, 3)
+
+
+def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Array, Sequence[str]]:
+    """True joints ``(N, J, 3)`` mm, cameras ``(3, 3)`` or ``(N, 3, 3)``, joint names."""
+    labels = _icvl_labels(path) if spec.name == "icvl" and path is not None else None
+    if labels is not None:
+        from cvhpe.data.icvl import K as icvl_camera
+
+        names = layout("icvl16").joints
+        uvd = read_uvd(labels, len(names))
+        return unproject(uvd[..., :2], uvd[..., 2], icvl_camera), icvl_camera, names
+    dataset = spec.open(path, split)
+    read = getattr(dataset, "labels", dataset.__getitem__)
+    samples = [read(i) for i in range(len(dataset))]
+    for s in samples:
+        if s.joints3d_mm is None or s.K is None:
+            raise DataError(f"{spec.name}:{path}: sample {s.id} has no 3D label or no camera to score against")
+    xyz = np.stack([np.asarray(s.joints3d_mm, np.float64) for s in samples])
+    return xyz, np.stack([np.asarray(s.K, np.float64) for s in samples]), layout(dataset.layout).joints
+
+
+def _icvl_labels(path: Path) -> Path | None:
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*groundtruth*.txt")) if path.is_dir() and not (path / "Testing").exists() else []
+    return found[0] if len(found) == 1 else None
