@@ -9,6 +9,7 @@ out by a fixed draw, and the reader's ``note`` says so.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cvhpe.skeleton import layout as find_layout
 
 SPLITS = ("train", "val", "test", "all")
 _NEEDED = ("joints3d_mm", "joints2d_px", "K", "is_left", "layout")
+_OPTIONAL = ("visible", "split", "group", "root")
 _HELD_OUT = 0.1
 
 
@@ -63,14 +65,15 @@ def _read(path: Path) -> dict[str, Array]:
     if path.is_dir():
         raise DataError(f"{path}: a folder; the joints data set is one .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: not an .npz file; write it with numpy.savez({', '.join(_NEEDED)})")
-            arrays: dict[str, Array] = {name: file[name] for name in file.files}
+        file = np.load(path, mmap_mode="r", allow_pickle=False)  # the mode keeps a lone .npy from being read
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: not an .npz file; write it with numpy.savez({', '.join(_NEEDED)})")
+        with file:
+            arrays: dict[str, Array] = {name: file[name] for name in file.files if name in (*_NEEDED, *_OPTIONAL)}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path after 'joints:'") from None
     # a zip or an .npy of something else, cut short, or one that holds objects
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())[:100]
         raise DataError(f"{path}: not a whole .npz file of plain arrays ({reason})") from None
     missing = [name for name in _NEEDED if name not in arrays]
