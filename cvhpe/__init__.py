@@ -14,25 +14,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cvhpe.checkpoint import load
     from cvhpe.data.sample import DatasetSpec, Sample
     from cvhpe.errors import DataError, UserError
     from cvhpe.modality import Modality, ModelShape, Posterior, View
     from cvhpe.model import CrossModalVAE
     from cvhpe.registry import hookimpl
+    from cvhpe.run import load_run as load
 
 _HOME = {
-    "CrossModalVAE": "model",
-    "DataError": "errors",
-    "DatasetSpec": "data.sample",
-    "Modality": "modality",
-    "ModelShape": "modality",
-    "Posterior": "modality",
-    "Sample": "data.sample",
-    "UserError": "errors",
-    "View": "modality",
-    "hookimpl": "registry",
-    "load": "checkpoint",
+    "CrossModalVAE": "model:CrossModalVAE",
+    "DataError": "errors:DataError",
+    "DatasetSpec": "data.sample:DatasetSpec",
+    "Modality": "modality:Modality",
+    "ModelShape": "modality:ModelShape",
+    "Posterior": "modality:Posterior",
+    "Sample": "data.sample:Sample",
+    "UserError": "errors:UserError",
+    "View": "modality:View",
+    "hookimpl": "registry:hookimpl",
+    "load": "run:load_run",
 }
 
 __all__ = [
@@ -53,7 +53,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'cvhpe' has no attribute {name!r}")
-    return getattr(import_module(f"cvhpe.{_HOME[name]}"), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(import_module(f"cvhpe.{module}"), attribute)
 
 
 def __dir__() -> list[str]:

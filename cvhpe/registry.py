@@ -127,6 +127,12 @@ def disabled_by_user() -> set[str]:
     return {_normal(word) for word in os.environ.get("CVHPE_DISABLE_PLUGINS", "").split(",") if word.strip()}
 
 
+def unknown_in_disable_list(plugins: Iterable[Plugin]) -> list[str]:
+    """Words of ``CVHPE_DISABLE_PLUGINS`` that name no plugin: most likely misspelt."""
+    known = {_normal(n) for p in plugins for n in (p.dist, f"{p.dist}:{p.name}")}
+    return sorted(disabled_by_user() - known - {"*"})
+
+
 def strict() -> bool:
     """Whether ``CVHPE_STRICT_PLUGINS`` asks that a broken plugin stop everything."""
     return os.environ.get("CVHPE_STRICT_PLUGINS", "").lower() not in ("", "0", "false", "no")
@@ -194,7 +200,8 @@ class Registry:
         broken = [p for p in self._plugins if p.state == "broken"]
         claims = [p for p in broken if name in (p.name, *p.supplied.get(kind, ()))]
         head = f"{kind} {name!r} cannot be used" if claims else f"unknown {kind} {name!r}: {nearest(name, found)}"
-        notes = [f"plugin {p.name} of {p.package} is broken: {p.error}" for p in claims or broken]
+        faults = {(p.package, p.error): p for p in claims or broken}  # one cause often breaks several of a package
+        notes = [f"plugin {p.name} of {p.package} is broken: {p.error}" for p in faults.values()]
         if not claims:
             notes += [f"plugin {p.name} of {p.package} is {p.error}" for p in self._plugins if p.state == "disabled"]
         if not any(p.is_builtin for p in self._plugins):

@@ -1,0 +1,5 @@
+"""Forgets the decorator."""
+
+
+def cvhpe_modalities():
+    return []

@@ -1,0 +1,8 @@
+"""Gives strings for modalities."""
+
+from cvhpe import hookimpl
+
+
+@hookimpl
+def cvhpe_modalities():
+    return ["oops"]
