@@ -27,7 +27,7 @@ import numpy as np
 
 from cvhpe.camera import intrinsics, project
 from cvhpe.data.files import Array, fail, read_json, read_rgb, with_options
-from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
 from cvhpe.skeleton import LEFT, RIGHT, Layout, layout
@@ -111,9 +111,7 @@ def open_coco(path: Path | None, split: str) -> Coco:
         notes.append(f"{unsaid} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
     if not whole:
         hands = [h for h in hands if (zlib.crc32(h.picture.encode()) % _TEST_SHARE == 0) == (split == "test")]
-        notes.append(
-            f"{file.name} has no test file beside it: a tenth of its pictures, chosen by name, is the test split"
-        )
+        notes.append(f"{file.name} has no test file: a tenth of its pictures, chosen by name, is the test split")
     if not hands:
         fail(file, f"has no annotated hand in split {split!r}")
     base = file.parent
@@ -147,10 +145,12 @@ def _annotation_file(where: Path, split: str) -> tuple[Path, bool]:
     test = by_word.get("test") or by_word.get("val") or []
     train = by_word.get("train") or by_word.get(None) or []
     mine = test if split == "test" and test else train
-    if len(mine) != 1:
+    if not mine:
         have = ", ".join(f.name for f in found[:6]) or "no .json at all"
-        many = f"several annotation files for split {split!r}" if mine else f"no annotation file for split {split!r}"
-        fail(where, f"{many}; it has {have}" + (": give the file itself, --data coco:FILE" if mine else ""))
+        raise SplitAbsent(f"{where}: no annotation file for split {split!r}; it has {have}")
+    if len(mine) != 1:
+        have = ", ".join(f.name for f in mine[:6])
+        fail(where, f"several annotation files for split {split!r}: {have}; give the file itself, --data coco:FILE")
     return mine[0], bool(test)
 
 
@@ -184,11 +184,11 @@ def _read_hands(content: Mapping[str, Any], file: Path, of: Layout, unsaid_side:
         K = _camera(file, what, a.get("cam_param") or picture.get("cam_param"))
         if "keypoints" in a:
             uvv = numbers(file, what, "keypoints", a["keypoints"], (len(of), 3))
-            visible: Array = uvv[:, 2] > 0
+            visible = np.asarray(uvv[:, 2] > 0)
             uv = np.where(visible[:, None], uvv[:, :2], np.nan)
         elif xyz is not None and K is not None:
             uv = project(xyz, K)
-            visible = np.isfinite(uv).all(-1)
+            visible = np.asarray(np.isfinite(uv).all(-1))
         else:
             fail(file, f"{what} has neither keypoints nor joint_cam with a camera")
         hand_type = str(a.get("hand_type"))

@@ -15,7 +15,7 @@ import numpy as np
 
 from cvhpe.camera import project
 from cvhpe.data.files import Array, fail, folder, need, read_grey, read_json, read_rgb, with_options
-from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 
 SIZE = (224, 224)
@@ -32,6 +32,8 @@ class FreiHand(Reader):
     def __init__(self, where: Path, split: str) -> None:
         self.where, self.split = where, split
         self.folder = FOLDERS[split]
+        if not (where / self.folder).is_dir():
+            raise SplitAbsent(f"{where}: lacks {self.folder}/")
         need(where, [f"{self.folder}_K.json", f"{self.folder}/rgb"])
         self.K = _table(where / f"{self.folder}_K.json", (3, 3))
         labels = where / f"{self.folder}_xyz.json"

@@ -13,7 +13,7 @@ import numpy as np
 
 from cvhpe.camera import intrinsics, unproject
 from cvhpe.data.files import Array, fail, folder, read_depth16, read_numbers, read_text, with_options
-from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 
 SIZE = (320, 240)
@@ -35,7 +35,7 @@ class Icvl(Reader):
         lists = [(where / label, where / pictures) for label, pictures in SPLITS[split]]
         self.absent = tuple(label for label, _ in lists if not label.exists())
         if len(self.absent) == len(lists):
-            fail(where, f"lacks {' and '.join(label for label, _ in SPLITS[split])}")
+            raise SplitAbsent(f"{where}: lacks {' and '.join(label for label, _ in SPLITS[split])}")
         self.names: list[str] = []
         self.pictures: list[Path] = []
         rows: list[Array] = []

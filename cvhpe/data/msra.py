@@ -15,7 +15,7 @@ import numpy as np
 
 from cvhpe.camera import intrinsics, project
 from cvhpe.data.files import Array, fail, folder, read_bytes, read_numbers, read_text, with_options
-from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
 
@@ -74,7 +74,7 @@ class Msra(Reader):
         parts = [(s, p) for s, p in parts if p / "joint.txt" not in self.absent]
         if not parts:
             asked = f"P{left_out}" if split == "test" else f"any of P0 to P8 but P{left_out}"
-            fail(where, f"lacks {asked}, e.g. {self.absent[0].relative_to(where)}")
+            raise SplitAbsent(f"{where}: lacks {asked}, e.g. {self.absent[0].relative_to(where)}")
         xyz = [read_joints(p / "joint.txt") for _, p in parts]
         self.parts = [p for _, p in parts]
         self.xyz = np.concatenate(xyz)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from cvhpe.camera import intrinsics
-from cvhpe.data.files import Array, fail, folder, need, read_mat, read_rgb, with_options
-from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.files import Array, fail, folder, read_mat, read_rgb, with_options
+from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
 
@@ -33,8 +33,9 @@ class Nyu(Reader):
 
     def __init__(self, where: Path, split: str, views: tuple[int, ...]) -> None:
         self.where, self.split, self.views = where / split, split, views
-        need(where, [f"{split}/joint_data.mat"])
         mat = self.where / "joint_data.mat"
+        if not mat.exists():
+            raise SplitAbsent(f"{where}: lacks {split}/joint_data.mat")
         shape = (3, None, 36, 3)
         labels = read_mat(mat, {"joint_xyz": shape, "joint_uvd": shape})
         if labels["joint_xyz"].shape != labels["joint_uvd"].shape:

@@ -15,6 +15,10 @@ from cvhpe.errors import DataError, nearest
 Array = np.ndarray
 
 
+class SplitAbsent(DataError):
+    """Nothing of a split is there: another split of the same copy may well be whole."""
+
+
 class Reader(ABC):
     """One split of a data set on disk: ``labels`` costs no decoding, ``images`` does.
 

@@ -75,10 +75,10 @@ def save_png(image: Image.Image, out: Path) -> None:
 
 def draw_sample(sample: Sample, of: Layout, cell: int = 320) -> list[Image.Image]:
     """A sample's pictures, cropped about the hand, each with the skeleton; a blank one where it has none."""
-    shown = {k: v for k, v in sample.images.items() if k in ("rgb", "depth", "mask")} or {"": None}
+    shown: dict[str, Array | None] = {k: v for k, v in sample.images.items() if k in ("rgb", "depth", "mask")}
     crop = _crop(sample)
     drawn = []
-    for kind, picture in shown.items():
+    for kind, picture in (shown or {"": None}).items():
         if picture is None:
             image = Image.new("RGB", (cell, cell), "#222222")
         else:
@@ -110,9 +110,8 @@ def draw_skeleton(image: Image.Image, at: Array, of: Layout, visible: Array | No
         x, y = at[j]
         r = 6 if j == of.root else 4
         seen = visible is None or visible[j]
-        draw.ellipse(
-            [x - r, y - r, x + r, y + r], of.colour(int(j)) if seen else None, "#000000" if seen else of.colour(int(j))
-        )
+        colour = of.colour(int(j))
+        draw.ellipse([x - r, y - r, x + r, y + r], colour if seen else None, "#000000" if seen else colour)
 
 
 def _crop(sample: Sample) -> Crop:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cvhpe.camera import intrinsics, project, unproject
 from cvhpe.data.files import Array, fail, folder, read_mat, read_rgb, with_options
-from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 
 SIZE = (640, 480)
@@ -81,7 +81,8 @@ class Stb(Reader):
         label = {s: where / "labels" / f"{s}_{camera}.mat" for s in SPLITS[split]}
         self.absent = tuple(p for p in label.values() if not p.exists())
         if len(self.absent) == len(label):
-            fail(where, f"lacks labels/{self.absent[0].name} and every other label of the {split} split")
+            lacks = f"lacks labels/{self.absent[0].name} and every other label of the {split} split"
+            raise SplitAbsent(f"{where}: {lacks}")
         self.sequences = tuple(s for s in label if label[s] not in self.absent)
         frames = [
             read_mat(label[s], {"handPara": (3, 21, None)})["handPara"].transpose(2, 1, 0) for s in self.sequences

@@ -1,0 +1,197 @@
+"""``cvhpe data``: list, synth, prepare, verify and show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cvhpe.data.sample import DatasetSpec
+    from cvhpe.data.verify import Progress
+
+app = typer.Typer(help="Data sets: list them, make, pack, check and look at one.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(metavar="NAME[:PATH]", help="A data set and where it is.")]
+Splits = Annotated[list[str] | None, typer.Option("--split", help="A split; give it again for another.")]
+
+_MARKS = {"ok": "green", "note": "dim", "warn": "yellow", "fatal": "bold red"}
+
+
+def parse_source(source: str) -> tuple[DatasetSpec, Path | None]:
+    """``NAME[:PATH]`` as a data set's specification and its path."""
+    from cvhpe.errors import UserError
+    from cvhpe.registry import registry
+
+    name, _, path = source.partition(":")
+    spec = registry().dataset(name)
+    if spec.needs_path and not path:
+        raise UserError(f"data set {name!r} needs its place: {name}:PATH")
+    return spec, Path(path).expanduser() if path else None
+
+
+@app.command("list")
+def list_() -> None:
+    """The data sets that can be read, built in and of plugins."""
+    from rich.console import Console as Rich
+
+    from cvhpe.cli.console import plain_table
+    from cvhpe.registry import registry
+
+    rows = []
+    for spec in registry().datasets.values():
+        counts = ", ".join(f"{split} {count:,}" for split, count in spec.published.items())
+        rows.append(
+            [spec.name, spec.layout or "as the file says", spec.root, " ".join(spec.fields), counts, spec.about]
+        )
+    columns = ["name", "layout", "root", "fields", "published samples", "about"]
+    table = plain_table("Data sets, as in --data NAME:PATH", columns, rows)
+    for column in table.columns:
+        column.justify = "left"
+    Rich().print(table)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option(help="Folder to write, in RHD's on-disk layout.")],
+    count: Annotated[int, typer.Option(min=1, help="Training frames.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
+) -> None:
+    """Render synthetic hands: pictures, depth, masks and labels.
+
+    Example: cvhpe data synth --out hands --count 2000 --seed 1
+    """
+    from cvhpe.data import synthetic
+
+    with _progress() as progress:
+        synthetic.generate(out, count=count, seed=seed, progress=lambda d, t: progress("rendering", d, t))
+    typer.echo(f"{out}: {count} frames; train on them with --data rhd:{out}")
+
+
+@app.command()
+def prepare(
+    source: Source,
+    split: Splits = None,
+    image_size: Annotated[int, typer.Option(help="Side of the picture a model sees, px.")] = 256,
+    fields: Annotated[str, typer.Option(help="What to pack, comma-separated; by default all it has.")] = "",
+    limit: Annotated[int | None, typer.Option(help="Pack the first so many samples.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
+) -> None:
+    """Pack a data set once into memory-mapped hand crops, as training would.
+
+    Example: cvhpe data prepare rhd:RHD_published_v2 --image-size 128
+    """
+    from cvhpe.data.prepare import prepare as pack
+
+    spec, path = parse_source(source)
+    wanted = [f.strip() for f in fields.split(",") if f.strip()] or list(spec.fields)
+    _known(wanted, spec.fields, "--fields")
+    with _progress() as progress:
+        for one in _splits(split, spec):
+            packed = pack(
+                spec,
+                path,
+                one,
+                image_size=image_size,
+                fields=wanted,
+                limit=limit,
+                workers=workers,
+                progress=lambda d, t, one=one: progress(f"{spec.name} {one}", d, t),  # type: ignore[misc]
+            )
+            typer.echo(f"{one}: {len(packed):,} samples in {packed.path}")
+
+
+@app.command()
+def verify(
+    source: Source,
+    split: Splits = None,
+    decode: Annotated[int, typer.Option(min=0, help="Samples of a split whose pictures are decoded.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list of rows.")] = False,
+) -> None:
+    """Check a data set: counts, files, labels, units, sides. Exit code 2 on what would spoil a training.
+
+    Example: cvhpe data verify stb:/data/STB
+    """
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console as Rich
+    from rich.text import Text
+
+    from cvhpe.cli.console import plain_table
+    from cvhpe.data.verify import is_fatal
+    from cvhpe.data.verify import verify as check
+
+    spec, path = parse_source(source)
+    asked = _splits(split, spec) if split else None
+    with _progress() as progress:
+        rows = check(spec, path, asked, decode=decode, progress=progress)
+    if as_json:
+        typer.echo(json.dumps([asdict(r) for r in rows]))
+    else:
+        table = plain_table(source, ["split", "check", "found", "expected", ""], [])
+        for column in table.columns:
+            column.justify, column.overflow = "left", "fold"
+        for r in rows:
+            table.add_row(r.split, r.check, Text(r.found), r.expected, Text(r.verdict, _MARKS[r.verdict]))
+        Rich().print(table)
+    if is_fatal(rows):
+        worst = [r for r in rows if r.verdict == "fatal"]
+        typer.echo(f"error: {source}: {len(worst)} faults that would spoil a training; {worst[0].found}", err=True)
+        raise typer.Exit(2)
+
+
+@app.command()
+def show(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("contact_sheet.png"),
+    split: Annotated[str, typer.Option(help="Which split; by default the first one that is there.")] = "",
+    count: Annotated[int, typer.Option(min=1, help="Samples on the sheet.")] = 12,
+    seed: Annotated[int, typer.Option(help="Another seed shows other samples.")] = 0,
+) -> None:
+    """Draw a contact sheet: hands with their labelled skeletons on them.
+
+    Example: cvhpe data show freihand:/data/FreiHAND --count 24
+    """
+    from cvhpe.data.reader import SplitAbsent
+    from cvhpe.data.show import contact_sheet
+
+    spec, path = parse_source(source)
+    splits = _splits([split] if split else None, spec)
+    for one in splits:
+        try:
+            dataset = spec.open(path, one)
+        except SplitAbsent:
+            if one == splits[-1]:
+                raise
+            continue
+        ids = contact_sheet(dataset, out, count=count, seed=seed)
+        typer.echo(f"{out}: {len(ids)} of {len(dataset):,} samples of {spec.name} {one}")
+        return
+
+
+def _splits(asked: list[str] | None, spec: DatasetSpec) -> list[str]:
+    if asked is None:
+        return [s for s in spec.splits if s != "all"]
+    _known(asked, spec.splits, "--split")
+    return asked
+
+
+def _known(words: list[str], known: tuple[str, ...], option: str) -> None:
+    from cvhpe.errors import UserError, nearest
+
+    for word in words:
+        if word not in known:
+            raise UserError(f"{option} {word}: {nearest(word, known)}")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on a terminal, now and then a line elsewhere; both on stderr."""
+    from cvhpe.cli.console import Console
+
+    with Console() as console:
+        yield console.preparing
