@@ -5,6 +5,7 @@ rendered frames in RHD's on-disk layout, so that the ``rhd`` reader serves both.
 seed, frame by frame, whatever the batch size or the number of processes.
 """
 
+from cvhpe.data.synthetic.dataset import VERSION, generate, split_sizes
 from cvhpe.data.synthetic.sampling import poses
 
-__all__ = ["poses"]
+__all__ = ["VERSION", "generate", "poses", "split_sizes"]

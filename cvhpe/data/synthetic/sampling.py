@@ -89,15 +89,15 @@ def place_hands(
     *,
     person: Array | None = None,
     proportions: float = 1.0,
-    left: float = 0.5,
+    left: float | Array = 0.5,
     shot: Shot = POSES,
     size: int = 320,
     which: str = "",
 ) -> Placed:
     """The hands of the frames ``frame`` ``[N]`` in front of their cameras; arguments as in :func:`poses`.
 
-    person: ``[N]`` whose hands; by default the frame's own number. which: names another draw of the same
-    frames, such as the second hand of each.
+    person: ``[N]`` whose hands; by default the frame's own number. left: a number or ``[N]``.
+    which: names another draw of the same frames, such as the second hand of each.
     """
     person = frame if person is None else person
     hand = hands(seed, person, proportions)

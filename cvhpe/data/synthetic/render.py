@@ -1,0 +1,260 @@
+"""One synthetic frame: hands, light and surroundings put together as RGB, depth and part mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from cvhpe.data.synthetic.light import Light, occlusion, shade, shadow
+from cvhpe.data.synthetic.scenery import background, foreground
+from cvhpe.data.synthetic.skin import Paint, Skin, paint
+from cvhpe.data.synthetic.surface import PALM_PART, PERSON_PART, Body, Flesh, arm_direction, bodies, sleeve, stick
+from cvhpe.data.synthetic.trace import Camera, finish, trace
+
+Array = np.ndarray
+_F = np.float32
+_FAR = _F(1e9)
+
+# RHD's mask: 0 background, 1 person, then each hand's 15 finger parts (from the tip) and its palm.
+PERSON, FIRST_LEFT, FIRST_RIGHT = 1, 2, 18
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One hand of a frame. joints: ``[21, 3]`` hand21 with a wrist, camera frame, mm. axes, back: as in
+    :class:`~cvhpe.data.synthetic.sampling.Placed`. size: hand length, mm.
+    """
+
+    joints: Array
+    axes: Array
+    back: Array
+    size: float
+    is_left: bool
+    flesh: Flesh
+    skin: Skin
+
+
+@dataclass(frozen=True)
+class Frame:
+    """rgb: uint8 ``[S, S, 3]``. depth: float32 ``[S, S]`` mm along the optical axis. mask: uint8 ``[S, S]``,
+    RHD's classes. owner: int8 ``[S, S]``, which subject a pixel shows, -1 for none.
+    """
+
+    rgb: Array
+    depth: Array
+    mask: Array
+    owner: Array
+
+
+@dataclass
+class _Layer:
+    """The pixels of one body that the camera sees."""
+
+    body: Body
+    subject: int
+    pixel: Array
+    z: Array
+    cover: Array
+    point: Array
+    normal: Array
+    capsule: Array
+    along: Array
+
+
+def person_look(seed: int, person: int) -> tuple[Flesh, Skin]:
+    """What a person's hands are filled out and coloured like."""
+    rng = np.random.default_rng([seed % 2**63, person, 1])
+    thick, palm, arm = np.exp(rng.normal(0, (0.09, 0.06, 0.07)))
+    flesh = Flesh(thick=float(thick), taper=float(np.exp(rng.normal(0, 0.07))), palm=float(palm), arm=float(arm))
+    return flesh, Skin.draw(rng)
+
+
+def _cloth(rng: np.random.Generator, normal: Array, point: Array) -> Paint:
+    colour = rng.uniform(0.02, 0.8, 3) ** 1.5 * 0.6 + 0.4 * rng.uniform(0.02, 0.7)
+    turn = rng.normal(size=3)
+    turn /= np.linalg.norm(turn)
+    wave = np.sin(point @ (turn * rng.uniform(0.05, 0.5)).astype(_F))
+    stripe = 1 + rng.choice([0.0, 0.12, 0.45]) * np.sign(wave) if rng.random() < 0.5 else 1 + 0.12 * wave
+    albedo = np.clip(colour.astype(_F) * np.asarray(stripe, _F)[:, None], 0.01, 1)
+    n = len(point)
+    tilt = np.cross(normal, turn.astype(_F)) * (0.15 * wave)[:, None]
+    return Paint(albedo.astype(_F), np.full(n, rng.uniform(0, 0.15), _F), np.full(n, 12, _F), tilt.astype(_F))
+
+
+def _see(scene: list[tuple[Body, int]], camera: Camera, depth: Array) -> list[_Layer]:
+    """What the camera sees of each body; ``depth`` ``[S * S]`` is filled with the nearest one's."""
+    found = [(body, subject, trace(body, camera)) for body, subject in scene]
+    for _, _, hits in found:
+        if hits is not None:
+            solid = hits.cover >= 0.5
+            pixel = hits.pixel[solid]
+            depth[pixel] = np.minimum(depth[pixel], (hits.t * hits.rays[:, 2])[solid])
+    layers = []
+    for body, subject, hits in found:
+        if hits is None:
+            continue
+        z = hits.t * hits.rays[:, 2]
+        keep = np.where(hits.cover >= 0.5, z <= depth[hits.pixel], z < depth[hits.pixel])
+        if keep.any():
+            shape = finish(body, hits.capsules[keep], hits.rays[keep], hits.t[keep])
+            layers.append(_Layer(body, subject, hits.pixel[keep], z[keep], hits.cover[keep], *shape))
+    return layers
+
+
+def _scene(subjects: list[Subject], rng: np.random.Generator) -> list[tuple[Body, int]]:
+    """Every body of a frame and whose it is."""
+    scene = []
+    for number, hand in enumerate(subjects):
+        made = bodies(hand.joints, hand.axes, hand.back, hand.size, hand.flesh)
+        if rng.random() < 0.5:
+            start, loose = rng.uniform(0.08, 0.8), rng.uniform(0.04, 0.35)
+            made.append(sleeve(hand.joints[0], hand.axes, hand.size, hand.flesh, start, loose))
+        scene += [(body, number) for body in made]
+        if rng.random() < 0.10:
+            # Something held: a stick, can or pen across the palm, where curled fingers close on it.
+            radius = rng.uniform(0.02, 0.16) * hand.size
+            grip = hand.joints[[5, 9, 13, 17]].mean(0) + hand.axes[2] * (radius + 0.07 * hand.size)
+            way = hand.axes[0] + rng.normal(0, 0.2, 3)
+            way = way / np.linalg.norm(way) * hand.size
+            scene.append((stick(grip - way * rng.uniform(0.3, 0.9), grip + way * rng.uniform(0.3, 0.9), radius), -1))
+    return scene
+
+
+def _colours(
+    layers: list[_Layer], subjects: list[Subject], light: Light, openness: Array, rng: np.random.Generator
+) -> list[Array]:
+    """Linear RGB of every layer's pixels."""
+    casting = [
+        (hand.joints[a], hand.joints[b], 0.045 * hand.size)
+        for hand in subjects
+        for f in range(5)
+        for a, b in ((0, 1 + 4 * f), (1 + 4 * f, 2 + 4 * f), (2 + 4 * f, 3 + 4 * f), (3 + 4 * f, 4 + 4 * f))
+        if (f, a) != (0, 0)
+    ]
+    casting += [
+        (hand.joints[0], hand.joints[0] + arm_direction(hand.axes, hand.flesh) * hand.size, 0.12 * hand.size)
+        for hand in subjects
+    ]
+    a, b, radius = (np.array(c, _F) for c in zip(*casting, strict=True))
+    colours = []
+    for layer in layers:
+        if layer.body.kind == "skin":
+            hand = subjects[layer.subject]
+            look = paint(
+                layer.body,
+                hand.skin,
+                layer.point,
+                layer.normal,
+                layer.capsule,
+                layer.along,
+                hand.joints[0].astype(_F),
+                hand.axes,
+                hand.size,
+            )
+        else:
+            look = _cloth(rng, layer.normal, layer.point)
+        normal = layer.normal + look.tilt
+        normal /= np.sqrt((normal * normal).sum(1, keepdims=True))
+        lit = shadow(layer.point + layer.normal * 1.5, a, b, radius, light.toward[0], light.soft)
+        colours.append(
+            shade(layer.point, normal, look.albedo, look.gloss, look.shine, openness[layer.pixel], lit, light)
+        )
+    return colours
+
+
+def _classes(layer: _Layer, is_left: bool) -> Array:
+    """RHD's mask classes of a layer's pixels."""
+    part = layer.body.part[layer.capsule]
+    first = FIRST_LEFT if is_left else FIRST_RIGHT
+    return np.where(part < 0, 0, np.where(part == PERSON_PART, PERSON, first + np.minimum(part, PALM_PART))).astype(
+        np.uint8
+    )
+
+
+def _expose(rgb: Array, colours: list[Array], rng: np.random.Generator) -> float:
+    """The exposure that gives the hand a brightness of the frame's choice."""
+    mean = float(np.mean([c.mean() for c in colours])) if colours else 0.3
+    wanted = rng.uniform(0.10, 0.42)
+    return float((wanted / max(mean, 1e-3)) ** 0.8)
+
+
+def _sensor(picture: Array, rng: np.random.Generator) -> Array:
+    """Lens and sensor: blur, white balance, contrast, noise; uint8."""
+    blur = max(0.0, rng.normal(0.35, 0.35))
+    gain, contrast, lift = np.exp(rng.normal(0, 0.05, 3)), rng.uniform(0.8, 1.15), rng.normal(0, 0.03)
+    sigma = rng.exponential(0.012)
+    picture = (picture - 0.5) * np.asarray(contrast * gain, _F) + _F(0.5 + lift)
+    if blur > 0.25:
+        small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
+        picture = np.asarray(small.filter(ImageFilter.GaussianBlur(blur)), _F) * _F(1 / 255)
+    picture = picture + rng.standard_normal(picture.shape, _F) * _F(sigma)
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def render(subjects: list[Subject], K: Array, size: int, rng: np.random.Generator) -> Frame:
+    """A frame of ``size`` px with the hands ``subjects`` (one or more) before the camera ``K`` ``[3, 3]``."""
+    camera = Camera(float(K[0, 0]), (float(K[0, 2]), float(K[1, 2])), size)
+    light = Light.draw(rng)
+    depth = np.full(size * size, _FAR)
+    layers = _see(_scene(subjects, rng), camera, depth)
+    hand = depth < _FAR
+    behind = float(depth[hand].max()) if hand.any() else float(max(s.joints[:, 2].max() for s in subjects))
+    picture, wall = background(rng, size, behind)
+
+    scale = float(K[0, 0]) * subjects[0].size / float(subjects[0].joints[:, 2].mean())
+    near = np.minimum(depth, _F(behind + 200)).reshape(size, size)
+    openness = occlusion(near, 0.16 * scale, 0.10 * subjects[0].size)
+    colours = _colours(layers, subjects, light, openness.reshape(-1), rng)
+    exposure = _expose(picture, colours, rng)
+
+    flat = picture.reshape(-1, 3)
+    mask, owner = np.zeros(size * size, np.uint8), np.full(size * size, -1, np.int8)
+    done = [(_tone(c * _F(exposure)), layer) for c, layer in zip(colours, layers, strict=True)]
+    for colour, layer in done:
+        solid = layer.cover >= 0.5
+        pixel = layer.pixel[solid]
+        # Of a solid pixel at a silhouette some of what lies behind shines through.
+        share = np.minimum(layer.cover[solid], 1)[:, None]
+        flat[pixel] += share * (colour[solid] - flat[pixel])
+        mask[pixel] = _classes(layer, layer.subject >= 0 and subjects[layer.subject].is_left)[solid]
+        owner[pixel] = layer.subject if layer.body.kind == "skin" else -1
+    for colour, layer in done:
+        thin = layer.cover < 0.5
+        pixel = layer.pixel[thin]
+        flat[pixel] += layer.cover[thin][:, None] * (colour[thin] - flat[pixel])
+    whole = np.where(depth < _FAR, depth, wall.reshape(-1)).reshape(size, size)
+    classes, whose = mask.reshape(size, size), owner.reshape(size, size)
+
+    if rng.random() < 0.2:
+        middle = subjects[0].joints.mean(0)
+        at = middle[:2] / middle[2] * K[0, 0] + K[:2, 2]
+        hiding = foreground(rng, size, at, scale)
+        if hiding is not None:
+            colour, cover = hiding
+            picture = np.where(cover[..., None], colour, picture)
+            closest = min(float(s.joints[:, 2].min()) for s in subjects)
+            whole = np.where(cover, _F(max(60.0, closest - rng.uniform(30, 150))), whole)
+            classes[cover], whose[cover] = 0, -1
+    return Frame(_sensor(picture, rng), whole.astype(_F), classes, whose)
+
+
+def _tone(linear: Array) -> Array:
+    """Display values of linear light, highlights rolled off."""
+    linear = np.maximum(linear, 0)
+    soft = np.where(linear > 0.6, 0.6 + 0.4 * np.tanh((linear - 0.6) / 0.4), linear)
+    return soft ** _F(1 / 2.2)
+
+
+def visibility(joints: Array, pixels: Array, depth: Array, size: float) -> Array:
+    """Which joints ``[J, 3]`` at ``pixels`` ``[J, 2]`` nothing hides in ``depth`` ``[S, S]``: bool ``[J]``.
+
+    A joint lies inside the flesh; what stands more than a finger's thickness before it hides it.
+    """
+    side = len(depth)
+    x, y = np.round(pixels).astype(int).T
+    inside = (x >= 0) & (x < side) & (y >= 0) & (y < side) & (joints[:, 2] > 0)
+    front = depth[np.clip(y, 0, side - 1), np.clip(x, 0, side - 1)]
+    flesh = np.where(np.isin(np.arange(len(joints)), (0, 1, 5, 9, 13, 17)), 0.12, 0.085) * size
+    return inside & (front > joints[:, 2] - flesh)
