@@ -1,20 +1,15 @@
 """Pack a data set once: decode, crop and convert on all cores into a :class:`cvhpe.data.pack.Pack`.
 
-A pack is made in a folder of its own beside its place and renamed at the end, so that what lies in its
-place is always whole; its name holds a fingerprint of the source and of the options, so that a second
-run finds it and starts at once.
+The name of a pack holds a fingerprint of the source and of the options, so that a second run finds it and
+starts at once.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +20,7 @@ import numpy as np
 from cvhpe.data import work
 from cvhpe.data.cache import cache_dir
 from cvhpe.data.crops import CropOptions, JointMap
+from cvhpe.data.once import make_once
 from cvhpe.data.pack import FORMAT, Meta, Pack, create, write_meta
 from cvhpe.data.sample import Array, Dataset, DatasetSpec
 from cvhpe.errors import DataError, UserError
@@ -67,29 +63,26 @@ def prepare(
     wanted = sorted(set(fields) & set(spec.fields))
     dataset = None
     if path is None:
-        dataset = spec.open(None, split)
+        dataset = _open(spec, None, split)
         source = getattr(dataset, "path", None)
     else:
         source = Path(path).absolute()
-    key = _key(spec, source, split, options, wanted, limit)
-    folder = (cache_dir() if cache is None else Path(cache)) / "packs"
+    folder = (cache_dir() if cache is None else Path(cache)).absolute() / "packs"
+    key = _key(spec, source, split, options, wanted, limit, folder)
     place = folder / f"{spec.name}-{split}-{key}"
-    if (place / "pack.json").exists():
-        return Pack.open(place)
-    with _reporting(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / f"{place.name}.lock"):
-            if (place / "pack.json").exists():  # made while we waited
-                return Pack.open(place)
-            dataset = dataset or spec.open(None if path is None else Path(path), split)
-            made = folder / f"{place.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-            made.mkdir()
-            try:
-                _pack(made, spec, dataset, source, split, options, wanted, limit, workers, progress)
-                _move(made, place)
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
-    return Pack.open(place)
+
+    def make(part: Path) -> None:
+        opened = _open(spec, path, split) if dataset is None else dataset
+        _pack(part, spec, opened, source, split, options, wanted, limit, workers, progress)
+
+    return Pack.open(make_once(place, "pack.json", make))
+
+
+def _open(spec: DatasetSpec, path: Path | str | None, split: str) -> Dataset:
+    try:
+        return spec.open(None if path is None else Path(path), split)
+    except OSError as error:  # a reader that does not say it itself
+        raise DataError(f"{path or spec.name}: cannot be read ({error})") from None
 
 
 def _pack(
@@ -111,15 +104,12 @@ def _pack(
         raise UserError(f"data set {spec.name!r} says its root is {dataset.root!r}; it is a wrist or a palm")
     joints = JointMap.of(dataset.layout)
     pictures = tuple(name for name in wanted if name not in POINTS)
-    layout_of = work.picture_types(dataset, pictures, options)
     size = options.stored
     files: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]] = {}
-    for name, (dtype, tail) in layout_of.items():
-        shape = (count, size, size, *tail)
-        files[name] = (dtype, shape, create(made / f"{name}.npy", dtype, shape))
-    job = work.Job(
-        dataset, joints, options, pictures, made, {n: (d, s[1:], start) for n, (d, s, start) in files.items()}
-    )
+    for name, (dtype, tail) in work.picture_types(dataset, pictures).items():
+        shape = (size, size, *tail)
+        files[name] = (dtype, shape, create(made / f"{name}.npy", dtype, (count, *shape)))
+    job = work.Job(dataset, joints, options, pictures, made, files)
     many = 1 if not pictures or count < _FEW else workers or work.cores()
     parts: list[dict[str, Array]] = []
     for done, part in work.run(job, count, many):
@@ -129,12 +119,9 @@ def _pack(
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     arrays["palm"] = np.full(count, 0.5 if dataset.root == "wrist" else 0.0, np.float32)
     for name, array in arrays.items():
-        start = create(made / f"{name}.npy", array.dtype, array.shape)
-        with (made / f"{name}.npy").open("r+b") as stream:
-            stream.seek(start)
-            stream.write(np.ascontiguousarray(array).tobytes())
+        np.save(made / f"{name}.npy", array, allow_pickle=False)
     listed = {n: (a.dtype.str, a.shape) for n, a in arrays.items()}
-    listed |= {n: (d.str, shape) for n, (d, shape, _) in files.items()}
+    listed |= {n: (d.str, (count, *shape)) for n, (d, shape, _) in files.items()}
     meta = Meta(
         count=count,
         layout=joints.name,
@@ -156,17 +143,6 @@ def _pack(
     write_meta(made, meta)
 
 
-def _move(made: Path, place: Path) -> None:
-    try:
-        os.replace(made, place)
-    except OSError:
-        # somebody without our lock was quicker, or what lies there is the rest of a deleted pack
-        if (place / "pack.json").exists():
-            return
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(made, place)
-
-
 def _version() -> str:
     try:
         return version("cvhpe")
@@ -175,20 +151,26 @@ def _version() -> str:
 
 
 def _key(
-    spec: DatasetSpec, source: Path | None, split: str, options: CropOptions, wanted: list[str], limit: int | None
+    spec: DatasetSpec,
+    source: Path | None,
+    split: str,
+    options: CropOptions,
+    wanted: list[str],
+    limit: int | None,
+    ours: Path,
 ) -> str:
     """Sixteen hex digits that change with everything a pack depends on."""
     said = [FORMAT, spec.name, spec.api, spec.open.__module__, split, asdict(options), wanted, limit or 0, str(source)]
     digest = hashlib.sha256(json.dumps(said).encode())
-    for line in _traces(source):
+    for line in _traces(source, ours):
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
-def _traces(source: Path | None) -> Iterator[str]:
-    """What betrays a change of the source: size and time of its files; of pictures only how many a folder has.
+def _traces(source: Path | None, ours: Path) -> Iterator[str]:
+    """What betrays a change of the source: size and time of its files; of pictures how many a folder has, and its time.
 
-    A picture that was changed in place goes unseen: looking at the time of a hundred thousand files would
+    ``ours`` is the folder of packs, should somebody keep it in the data set. A picture that was changed in place goes unseen: looking at the time of a hundred thousand files would
     cost more than it is worth. Delete the pack then.
     """
     if source is None:
@@ -199,7 +181,7 @@ def _traces(source: Path | None) -> Iterator[str]:
         yield f"{stat.st_size} {stat.st_mtime_ns}"
         return
     for folder, below, names in os.walk(where):
-        below.sort()
+        below[:] = sorted(name for name in below if Path(folder, name) != ours)
         pictures = 0
         for name in sorted(names):
             if name.lower().endswith(_PICTURE_ENDINGS):
@@ -207,38 +189,5 @@ def _traces(source: Path | None) -> Iterator[str]:
             else:
                 stat = os.stat(os.path.join(folder, name))
                 yield f"{os.path.relpath(folder, where)}/{name} {stat.st_size} {stat.st_mtime_ns}"
-        yield f"{os.path.relpath(folder, where)} {pictures} {os.stat(folder).st_mtime_ns}"
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Let one process at a time pack into a place; the lock falls with its holder, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # elsewhere two may pack the same at once: each in its own folder, the first one stays
-        yield
-        return
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:  # a network disk without locks
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            yield
-            return
-        for rest in lock.parent.glob(f"{lock.name.removesuffix('.lock')}.*.part"):  # of a process that was killed
-            shutil.rmtree(rest, ignore_errors=True)
-        yield
-
-
-@contextmanager
-def _reporting(folder: Path) -> Iterator[None]:
-    """Turn a full or failing disk into one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DataError(
-                f"{folder}: the disk is full; free space there, or set CVHPE_CACHE to another disk"
-            ) from None
-        raise DataError(f"{folder}: cannot be written ({error}); set CVHPE_CACHE to a folder that can") from None
+        if pictures:
+            yield f"{os.path.relpath(folder, where)} {pictures} {os.stat(folder).st_mtime_ns}"

@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -43,9 +44,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def picture_types(
-    dataset: Dataset, pictures: tuple[str, ...], options: CropOptions
-) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+def picture_types(dataset: Dataset, pictures: tuple[str, ...]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Type and trailing shape of every picture, from the first samples that have it."""
     known: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
     for name in pictures:
@@ -74,7 +73,9 @@ def run(job: Job, count: int, workers: int) -> Iterator[tuple[int, dict[str, Arr
     context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
     pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _begin, (job,))
     try:
-        futures = {pool.submit(_pack_in_process, chunk): number for number, chunk in enumerate(chunks)}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            futures = {pool.submit(_pack_in_process, chunk): number for number, chunk in enumerate(chunks)}
         results: dict[int, dict[str, Array]] = {}
         done = yielded = 0
         for future in as_completed(futures):
