@@ -15,7 +15,7 @@ _FILES = {
     "pyproject.toml.in": "pyproject.toml",
     "README.md.in": "README.md",
     "module.py.in": "cvhpe_$name.py",
-    "test_module.py.in": "tests/test_$name.py",
+    "test_module.py.in": "test_$name.py",
 }
 
 
