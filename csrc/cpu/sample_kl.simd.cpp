@@ -1,0 +1,144 @@
+// The loops of sample_kl on the CPU, compiled once a level. Plain loops over the formulas of math/: the compiler
+// vectorises them, because the formulas are branch-free.
+#include "cpu/sample_kl.simd.h"
+
+#include "cpu/philox_vector.h"
+#include "math/gauss.h"
+#include "math/noise.h"
+#include "math/number.h"
+
+namespace cvhpe {
+namespace CVHPE_LEVEL {
+namespace {
+
+using math::exp_;
+
+constexpr int64_t kPiece = 1024;  // elements at a time: what is read and made of them stays in the L1 cache
+constexpr int kLanes = 16;        // partial sums of a row; the GPU adds in the same order
+
+// Noise of elements [first, first + count), written to `buffer` (room for kPiece + 2 groups); returns where it starts.
+const float* noise(const SampleKlLoop& loop, int64_t first, int64_t count, float* buffer) {
+  const int64_t group = first / math::kNoiseGroup, last = (first + count + math::kNoiseGroup - 1) / math::kNoiseGroup;
+  for (int64_t g = group; g < last; ++g)
+    normal_group(static_cast<uint64_t>(g), loop.stream, loop.key, buffer + (g - group) * math::kNoiseGroup);
+  return buffer + (first - group * math::kNoiseGroup);
+}
+
+// Calls f(first element, count, first row, rows, first column) over pieces that are contiguous in memory: several
+// whole rows, or a part of one.
+template <class F>
+inline void pieces(int64_t columns, int64_t begin, int64_t end, const F& f) {
+  if (columns <= kPiece) {
+    const int64_t rows = columns > 0 ? kPiece / columns : end - begin;
+    for (int64_t r = begin; r < end; r += rows) {
+      const int64_t n = end - r < rows ? end - r : rows;
+      f(r * columns, n * columns, r, n, int64_t(0));
+    }
+    return;
+  }
+  for (int64_t r = begin; r < end; ++r)
+    for (int64_t c = 0; c < columns; c += kPiece)
+      f(r * columns + c, columns - c < kPiece ? columns - c : kPiece, r, int64_t(1), c);
+}
+
+// Adds `count` terms to the lanes: term d to lane d mod 16. `terms` may be read up to 15 beyond its end.
+template <class W>
+inline void add_to_lanes(const W* terms, int64_t count, W* lanes) {
+  int64_t d = 0;
+  for (; d + kLanes <= count; d += kLanes)
+    for (int j = 0; j < kLanes; ++j) lanes[j] += terms[d + j];
+  if (d == count) return;
+  const int left = static_cast<int>(count - d);
+  for (int j = 0; j < kLanes; ++j) lanes[j] += j < left ? terms[d + j] : W(0);
+}
+
+template <class W>
+inline W sum_lanes(const W* lanes) {
+  W a[kLanes / 2];
+  for (int j = 0; j < 8; ++j) a[j] = lanes[j] + lanes[j + 8];
+  for (int j = 0; j < 4; ++j) a[j] += a[j + 4];
+  for (int j = 0; j < 2; ++j) a[j] += a[j + 2];
+  return a[0] + a[1];
+}
+
+template <class T>
+void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
+  using W = Wide<T>;
+  const T* mu = static_cast<const T*>(loop.mu);
+  const T* logvar = static_cast<const T*>(loop.logvar);
+  W* kl = static_cast<W*>(loop.kl);
+  alignas(64) W mean[kPiece], sigma[kPiece], terms[kPiece + kLanes];
+  alignas(64) float buffer[kPiece + 2 * math::kNoiseGroup];
+  alignas(64) W lanes[kLanes] = {};
+  for (int j = 0; j < kLanes; ++j) terms[kPiece + j] = W(0);
+  pieces(loop.columns, begin, end, [&](int64_t first, int64_t count, int64_t row, int64_t rows, int64_t column) {
+    const T* m = mu + first;
+    const T* l = logvar + first;
+    for (int64_t i = 0; i < count; ++i) {
+      const W a = math::widen(m[i]), b = math::widen(l[i]);
+      mean[i] = a;
+      sigma[i] = math::gauss_sigma(b);
+      terms[i] = math::gauss_kl_twice(a, b, sigma[i]);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      if (column == 0)
+        for (int j = 0; j < kLanes; ++j) lanes[j] = W(0);
+      add_to_lanes(terms + r * loop.columns, rows == 1 ? count : loop.columns, lanes);
+      kl[row + r] = W(0.5) * sum_lanes(lanes);
+    }
+    for (int64_t s = 0; s < loop.samples; ++s) {
+      const int64_t offset = s * loop.rows * loop.columns + first;
+      const float* e = noise(loop, offset, count, buffer);
+      T* z = static_cast<T*>(loop.z) + offset;
+      for (int64_t i = 0; i < count; ++i) z[i] = math::narrow<T>(math::gauss_sample(mean[i], sigma[i], W(e[i])));
+    }
+  });
+}
+
+template <class T>
+void backward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
+  using W = Wide<T>;
+  const T* mu = static_cast<const T*>(loop.mu);
+  const T* logvar = static_cast<const T*>(loop.logvar);
+  const T* grad_z = static_cast<const T*>(loop.grad_z);
+  const W* grad_kl = static_cast<const W*>(loop.grad_kl);
+  alignas(64) W of_z[kPiece], of_z_noise[kPiece], of_kl[kPiece];
+  alignas(64) float buffer[kPiece + 2 * math::kNoiseGroup];
+  pieces(loop.columns, begin, end, [&](int64_t first, int64_t count, int64_t row, int64_t rows, int64_t) {
+    for (int64_t i = 0; i < count; ++i) of_z[i] = of_z_noise[i] = W(0);
+    for (int64_t s = 0; grad_z != nullptr && s < loop.samples; ++s) {
+      const int64_t offset = s * loop.rows * loop.columns + first;
+      const float* e = noise(loop, offset, count, buffer);
+      const T* g = grad_z + offset;
+      for (int64_t i = 0; i < count; ++i) {
+        const W wide = math::widen(g[i]);
+        of_z[i] += wide;
+        of_z_noise[i] += wide * W(e[i]);
+      }
+    }
+    const int64_t width = count / rows;
+    for (int64_t r = 0; r < rows; ++r) {
+      const W g = grad_kl == nullptr ? W(0) : grad_kl[row + r];
+      for (int64_t d = 0; d < width; ++d) of_kl[r * width + d] = g;
+    }
+    T* grad_mu = static_cast<T*>(loop.grad_mu) + first;
+    T* grad_logvar = static_cast<T*>(loop.grad_logvar) + first;
+    for (int64_t i = 0; i < count; ++i) {
+      const W m = math::widen(mu[first + i]), sigma = math::gauss_sigma(math::widen(logvar[first + i]));
+      W of_mu, of_logvar;
+      math::gauss_backward(m, sigma, of_z[i], of_z_noise[i], of_kl[i], of_mu, of_logvar);
+      grad_mu[i] = math::narrow<T>(of_mu);
+      grad_logvar[i] = math::narrow<T>(of_logvar);
+    }
+  });
+}
+
+}  // namespace
+
+extern const SampleKlTable sample_kl_table = {
+    {forward<float>, forward<double>, forward<BFloat>, forward<Half>},
+    {backward<float>, backward<double>, backward<BFloat>, backward<Half>},
+};
+
+}  // namespace CVHPE_LEVEL
+}  // namespace cvhpe

@@ -1,0 +1,26 @@
+#pragma once
+#include <cstdint>
+
+#include "cpu/level.h"
+
+namespace cvhpe {
+
+struct SampleKlLoop {
+  int64_t rows, columns, samples;
+  uint32_t stream;
+  uint64_t key;
+  const void *mu, *logvar;                // [rows, columns]
+  void *z, *kl;                           // forward: [samples, rows, columns], [rows] (wide)
+  const void *grad_z, *grad_kl;           // backward, either may be null
+  void *grad_mu, *grad_logvar;            // backward: [rows, columns]
+};
+
+// Entries by number type: float, double, bfloat16, float16 (SampleKlTable::index). A call does rows [begin, end).
+struct SampleKlTable {
+  void (*forward[4])(const SampleKlLoop&, int64_t begin, int64_t end);
+  void (*backward[4])(const SampleKlLoop&, int64_t begin, int64_t end);
+};
+
+}  // namespace cvhpe
+
+CVHPE_DECLARE_LEVELS(SampleKlTable, sample_kl_table)

@@ -1,0 +1,54 @@
+// Branch-free exp, log and sine/cosine in float32: they vectorise as plain loops and, made of additions and
+// multiplications only, give the same bits on every CPU level and on the GPU. Double precision uses libm.
+#pragma once
+#include <cmath>
+
+#include "math/hd.h"
+
+CVHPE_MATH_BEGIN
+
+// e^x to within 2 ulp; 0 and infinity where float32 under- and overflows, NaN for NaN.
+CVHPE_HD float exp_(float x) {
+  const float log2_e = 1.44269504f, ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
+  const float to_integer = 12582912.f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+  float y = x > 89.f ? 89.f : x;
+  y = y < -104.f ? -104.f : y;
+  const float shifted = y * log2_e + to_integer;
+  const float k = shifted - to_integer;
+  const int32_t exponent = static_cast<int32_t>(bits_of(shifted) - bits_of(to_integer));
+  const float r = (y - k * ln2_high) - k * ln2_low;  // |r| <= ln(2) / 2
+  const float p = 1.f + r * (1.f + r * (0.5f + r * (1.66666672e-1f + r * (4.16666679e-2f +
+                  r * (8.33333377e-3f + r * (1.38888892e-3f + r * 1.98412701e-4f))))));
+  const int32_t half = exponent >> 1;  // in two factors: 2^exponent alone need not be a normal number
+  const float a = float_of(static_cast<uint32_t>(half + 127) << 23);
+  const float b = float_of(static_cast<uint32_t>(exponent - half + 127) << 23);
+  return p * a * b;
+}
+CVHPE_HD double exp_(double x) { return ::exp(x); }
+
+// ln x for a positive normal x (what the normal generator needs; no other argument is asked for).
+CVHPE_HD float log_positive(float x) {
+  uint32_t u = bits_of(x);
+  const int32_t k = static_cast<int32_t>(u - 0x3f3504f3u) >> 23;  // x = 2^k m, m in [sqrt(1/2), sqrt(2))
+  u -= static_cast<uint32_t>(k) << 23;
+  const float f = float_of(u) - 1.f;
+  const float s = f / (2.f + f), z = s * s;  // ln m = 2 artanh s
+  const float series = z * (0.333333343f + z * (0.2f + z * (0.142857149f + z * 0.111111112f)));
+  return static_cast<float>(k) * 0.693147182f + 2.f * (s + s * series);
+}
+
+// Sine and cosine of the angle 2 pi turn / 2^32.
+CVHPE_HD void sincos_turn(uint32_t turn, float& sine, float& cosine) {
+  const uint32_t quadrant = (turn + 0x20000000u) >> 30;  // the nearest multiple of a quarter turn
+  const float t = static_cast<float>(static_cast<int32_t>(turn - (quadrant << 30))) * 1.46291808e-9f;  // pi / 2^31
+  const float y = t * t;
+  const float s = t + t * y * (-1.66666672e-1f + y * (8.33333377e-3f + y * (-1.98412701e-4f + y * 2.75573188e-6f)));
+  const float c = 1.f + y * (-0.5f + y * (4.16666679e-2f + y * (-1.38888892e-3f + y * 2.48015876e-5f)));
+  const bool odd = (quadrant & 1u) != 0;
+  const float a = odd ? c : s, b = odd ? s : c;
+  const uint32_t flip_sine = (quadrant & 2u) << 30, flip_cosine = ((quadrant + 1u) & 2u) << 30;
+  sine = float_of(bits_of(a) ^ flip_sine);
+  cosine = float_of(bits_of(b) ^ flip_cosine);
+}
+
+CVHPE_MATH_END

@@ -1,0 +1,79 @@
+// The number types that kernels read and write, and the one they compute in (Wide): float for 16-bit and 32-bit
+// floats, double for double. Half and BFloat are the 16 bits of a torch.float16 / bfloat16, nothing more, so that
+// a kernel needs no header of torch or CUDA to handle them.
+#pragma once
+#include "math/hd.h"
+#if defined(__CUDACC__)
+#include <cuda_fp16.h>
+#endif
+
+namespace cvhpe {
+struct Half {
+  uint16_t bits;
+};
+struct BFloat {
+  uint16_t bits;
+};
+template <class T>
+struct WideOf {
+  using type = float;
+};
+template <>
+struct WideOf<double> {
+  using type = double;
+};
+template <class T>
+using Wide = typename WideOf<T>::type;
+}  // namespace cvhpe
+
+CVHPE_MATH_BEGIN
+
+CVHPE_HD float widen(float x) { return x; }
+CVHPE_HD double widen(double x) { return x; }
+CVHPE_HD float widen(BFloat x) { return float_of(static_cast<uint32_t>(x.bits) << 16); }
+CVHPE_HD float widen(Half x) {
+#if defined(__CUDA_ARCH__)
+  return __half2float(__ushort_as_half(x.bits));
+#else
+  // Shift the exponent into place and multiply: 2^112 sets the bias right, subnormals included.
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16, body = static_cast<uint32_t>(x.bits & 0x7fffu) << 13;
+  const float finite = float_of(body) * 5.19229686e33f;
+  const uint32_t special = 0x7f800000u | body;  // infinity and NaN keep their all-ones exponent
+  return float_of(sign | (body >= 0x0f800000u ? special : bits_of(finite)));
+#endif
+}
+
+// To the nearest, ties to even, as torch rounds.
+template <class T>
+CVHPE_HD T narrow(Wide<T> x);
+template <>
+CVHPE_HD float narrow<float>(float x) {
+  return x;
+}
+template <>
+CVHPE_HD double narrow<double>(double x) {
+  return x;
+}
+template <>
+CVHPE_HD BFloat narrow<BFloat>(float x) {
+  const uint32_t b = bits_of(x);
+  const uint32_t rounded = (b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
+  return {static_cast<uint16_t>(x != x ? 0x7fc0u : rounded)};
+}
+template <>
+CVHPE_HD Half narrow<Half>(float x) {
+#if defined(__CUDA_ARCH__)
+  return {__half_as_ushort(__float2half_rn(x))};
+#else
+  const uint32_t b = bits_of(x), sign = (b >> 16) & 0x8000u, body = b & 0x7fffffffu;
+  const uint32_t normal = (body - 0x38000000u + 0xfffu + ((body >> 13) & 1u)) >> 13;
+  // Below 2^-14, adding 1/2 lines the mantissa up with the unit of a subnormal half.
+  const uint32_t small = bits_of(float_of(body) + 0.5f) - 0x3f000000u;
+  uint32_t h = body < 0x38800000u ? small : normal;
+  h = body >= 0x477ff000u ? 0x7c00u : h;   // rounds to infinity
+  h = body > 0x7f800000u ? 0x7e00u : h;    // NaN
+  return {static_cast<uint16_t>(sign | h)};
+#endif
+}
+
+CVHPE_MATH_END

@@ -1,0 +1,95 @@
+// Small helpers over torch's stable ABI: errors in our own words, fast allocation, dispatch on the number type.
+#pragma once
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "math/number.h"
+
+namespace cvhpe {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// The message is "op: argument: what it is, what is expected"; it becomes a RuntimeError in Python.
+template <class... Parts>
+inline void check(bool ok, const Parts&... parts) {
+  if (ok) [[likely]]
+    return;
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::runtime_error(message.str());
+}
+
+inline std::string shape_of(const Tensor& t) {
+  std::ostringstream out;
+  out << '[';
+  for (int64_t d = 0; d < t.dim(); ++d) out << (d ? ", " : "") << t.size(d);
+  out << ']';
+  return out.str();
+}
+
+inline bool same_device(const Tensor& a, const Tensor& b) {
+  return a.is_cpu() == b.is_cpu() && a.get_device_index() == b.get_device_index();
+}
+
+inline Tensor dense(const Tensor& t) { return t.is_contiguous() ? t : torch::stable::contiguous(t); }
+
+// A fresh contiguous tensor on the device of `like`; past the dispatcher, which costs a microsecond each time.
+inline Tensor empty(const std::vector<int64_t>& sizes, ScalarType type, const Tensor& like) {
+  std::vector<int64_t> strides(sizes.size());
+  int64_t step = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    strides[d] = step;
+    step *= sizes[d] > 1 ? sizes[d] : 1;
+  }
+  int32_t device_type = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  AtenTensorHandle made = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(), static_cast<int32_t>(type), device_type,
+      like.get_device_index(), &made));
+  return Tensor(made);
+}
+
+template <class T>
+struct Tag {
+  using type = T;
+};
+
+// Calls f(Tag<T>) with the T that the type is stored as; the message names the operator and argument otherwise.
+template <class F>
+inline void dispatch(ScalarType type, const char* what, F&& f) {
+  switch (type) {
+    case ScalarType::Float: return f(Tag<float>{});
+    case ScalarType::Double: return f(Tag<double>{});
+    case ScalarType::BFloat16: return f(Tag<BFloat>{});
+    case ScalarType::Half: return f(Tag<Half>{});
+    default: check(false, what, ": dtype is not floating point, expected float32, float64, bfloat16 or float16");
+  }
+}
+
+// The place of a number type in the tables of csrc/cpu: float, double, bfloat16, float16.
+inline int type_index(ScalarType type, const char* what) {
+  int index = 0;
+  dispatch(type, what, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    index = std::is_same_v<T, float> ? 0 : std::is_same_v<T, double> ? 1 : std::is_same_v<T, BFloat> ? 2 : 3;
+  });
+  return index;
+}
+
+inline ScalarType wide_type(ScalarType type) {
+  return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+inline const void* data(const Tensor& t) { return t.const_data_ptr(); }
+inline void* data(Tensor& t) { return t.mutable_data_ptr(); }
+
+}  // namespace cvhpe

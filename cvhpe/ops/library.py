@@ -1,0 +1,146 @@
+"""Finds and loads the compiled kernels, and says what came of it; nothing here is silent.
+
+``_C`` (operators, CPU kernels) and ``_C_cuda`` (CUDA kernels, only in a build with nvcc) lie beside this package,
+or in the folder ``CVHPE_LIBRARY_DIR`` names. ``CVHPE_OPS=twin`` makes the pure-torch twins serve although there are
+kernels; ``CVHPE_OPS=kernels`` makes it an error that there are none.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvhpe.errors import UserError
+
+log = logging.getLogger("cvhpe.ops")
+
+
+@dataclass(frozen=True)
+class State:
+    """What became of the kernels.
+
+    built: a ``_C`` library is there.
+    loaded: its operators are registered and used.
+    reason: one line for people: what serves, and where kernels do not, why not.
+    devices: the device types whose tensors the kernels take; all others go to the twins.
+    build: how ``_C`` was built (``torch.ops.cvhpe`` aside, all it exports): compiler, torch, architectures.
+    """
+
+    built: bool
+    loaded: bool
+    reason: str
+    devices: frozenset[str] = frozenset()
+    build: Mapping[str, str] = field(default_factory=dict)
+
+
+def folder() -> Path:
+    """Where the libraries are looked for."""
+    return Path(os.environ.get("CVHPE_LIBRARY_DIR") or Path(__file__).parents[1])
+
+
+def _find() -> Path | None:
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = folder() / f"_C{suffix}"
+        if path.exists():
+            return path
+    return None
+
+
+@functools.cache
+def load() -> State:
+    """Load the kernels once and tell the state; never raises for their absence unless CVHPE_OPS=kernels."""
+    wish = os.environ.get("CVHPE_OPS", "")
+    if wish not in ("", "twin", "kernels"):
+        raise UserError(f"CVHPE_OPS={wish!r}: use 'twin', 'kernels' or leave it unset")
+    state = _load(wish)
+    if not state.loaded:
+        if wish == "kernels":
+            raise UserError(f"CVHPE_OPS=kernels, but {state.reason}")
+        log.warning("kernels not in use, the pure-torch twins serve: %s", state.reason)
+    return state
+
+
+def _load(wish: str) -> State:
+    path = _find()
+    if wish == "twin":
+        return State(path is not None, False, "CVHPE_OPS=twin asks for the twins")
+    if path is None:
+        return State(False, False, f"no _C library in {folder()}: pip install -e . --no-build-isolation builds it")
+    try:
+        import torch
+    except ImportError as error:
+        return State(True, False, f"torch cannot be imported: {error}")
+    try:
+        module = _import(path)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return State(True, False, f"{path.name} does not load: {_first_line(error)}")
+    build = module.build_info()
+    devices = {"cpu", "meta"}
+    cuda = folder() / "_C_cuda.so"
+    if not cuda.exists():
+        about = "CPU kernels; no CUDA kernels were built (nvcc was not found, or CVHPE_CUDA=0)"
+    elif torch.version.cuda is None:
+        about = "CPU kernels; _C_cuda is not loaded: this torch has no CUDA"
+    else:
+        try:
+            torch.ops.load_library(str(cuda))
+            devices.add("cuda")
+            about = f"CPU and CUDA kernels ({build['cuda_architectures']})"
+        except (OSError, RuntimeError) as error:
+            about = f"CPU kernels; _C_cuda does not load: {_first_line(error)}"
+    return State(True, True, about, frozenset(devices), build)
+
+
+def _import(path: Path):
+    loader = importlib.machinery.ExtensionFileLoader("cvhpe._C", str(path))
+    spec = importlib.util.spec_from_file_location("cvhpe._C", path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    sys.modules["cvhpe._C"] = module
+    return module
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@functools.cache
+def _say_twin(device: str) -> None:
+    log.warning("no kernels for %s tensors, the pure-torch twins serve: %s", device, load().reason)
+
+
+def serves(device: str) -> bool:
+    """Whether the kernels take tensors of this device type; the first no for a device is logged.
+
+    >>> serves("no-such-device")
+    False
+    """
+    state = load()
+    if device in state.devices:
+        return True
+    if state.loaded:
+        _say_twin(device)
+    return False
+
+
+def transformed() -> bool:
+    """Whether torch.func (grad, vmap, ...) is at work, which only registered operators know how to meet."""
+    import torch
+
+    return torch._C._are_functorch_transforms_active()
+
+
+def below_autograd():
+    """Call an operator past its autograd registration, inside our own autograd function."""
+    import torch
+
+    return torch._C._AutoDispatchBelowAutograd()

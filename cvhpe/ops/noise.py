@@ -1,0 +1,51 @@
+"""The kernels' noise in pure torch: Philox 4x32-10 and Box-Muller, a function of seed, stream and element index.
+
+Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Elements come in groups of 64, sixteen
+Philox counters to a group: element ``64 g + 16 w + j`` is normal ``w`` of counter ``16 g + j``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOW = 0xFFFFFFFF
+
+
+def _multiply(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
+    """High and low 32 bits of the product; int64 wraps, which leaves all 64 bits right."""
+    product = a * b
+    return (product >> 32) & LOW, product & LOW
+
+
+def philox(low: Tensor, high: Tensor, stream: int, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four random words (int64, 0 .. 2^32 - 1) of every counter ``high * 2^32 + low``."""
+    c0, c1, c2, c3 = low, high, torch.full_like(low, stream & LOW), torch.zeros_like(low)
+    k0, k1 = seed & LOW, (seed >> 32) & LOW
+    for _ in range(10):
+        high0, low0 = _multiply(c0, 0xD2511F53)
+        high1, low1 = _multiply(c2, 0xCD9E8D57)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + 0x9E3779B9) & LOW, (k1 + 0xBB67AE85) & LOW
+    return c0, c1, c2, c3
+
+
+def normal(shape: tuple[int, ...], seed: Tensor, stream: int = 0) -> Tensor:
+    """Standard normal noise of ``shape``, float32, on the device of ``seed`` (int64, one element).
+
+    Agrees with the kernels to float32 rounding (they approximate log, sine and cosine; this does not).
+    """
+    count = math.prod(shape)
+    groups = -(-count // 64)
+    counter = torch.arange(16 * groups, device=seed.device)
+    words = philox(counter & LOW, counter >> 32, stream, seed.reshape(1))
+    pairs = []
+    for radius_word, angle_word in (words[:2], words[2:]):
+        uniform = ((radius_word >> 8) + 1).double() * 2.0**-24
+        radius = (-2 * uniform.log()).sqrt()
+        angle = angle_word.double() * (2 * math.pi * 2.0**-32)
+        pairs += [radius * angle.cos(), radius * angle.sin()]
+    four = torch.stack(pairs).float()  # [4, 16 groups]
+    return four.reshape(4, groups, 16).transpose(0, 1).reshape(-1)[:count].reshape(shape)

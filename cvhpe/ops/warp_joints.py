@@ -1,0 +1,40 @@
+"""``warp_joints``: joints seen under a view, wrist moved to the palm, in one pass."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cvhpe.modality import View
+from cvhpe.ops.geometry import Palm, check_joints, parts_of, seen, wide
+
+
+def warp_joints(joints: Tensor, view: View | None = None, palm: Palm | None = None, relative: bool = False) -> Tensor:
+    """See joints under a view: palm shift of the root, then minus the new root, then the view.
+
+    joints: ``[B, J, 2]`` crop fractions (seen at ``scale * R(angle) @ F @ p + shift``), or ``[B, J, 3]``
+        (``R(angle) @ F`` about the z axis; no scale, no shift). ``F`` mirrors x, ``R`` turns x towards y.
+    view: as many views as samples; None leaves the joints where they are.
+    palm: which joint is the root and towards which it moves; None moves nothing and, for ``relative``, is root 0.
+    relative: subtract the (moved) root first.
+
+    Returns the shape and dtype of ``joints``; differentiable in ``joints`` alone. Raises RuntimeError for what does
+    not fit, naming the argument.
+
+    >>> import torch
+    >>> from cvhpe.modality import View
+    >>> view = View.identity(1)
+    >>> view.angle[:] = torch.pi / 2   # a quarter turn, from x to y
+    >>> view.shift[:, 1] = 0.25
+    >>> warp_joints(torch.tensor([[[0.5, 0.0]]]), view).round(decimals=3).abs()
+    tensor([[[0.0000, 0.7500]]])
+    """
+    return warp_joints_twin(joints, view, palm, relative)
+
+
+def warp_joints_twin(
+    joints: Tensor, view: View | None = None, palm: Palm | None = None, relative: bool = False
+) -> Tensor:
+    """:func:`warp_joints` in pure torch."""
+    parts = parts_of(view, palm)
+    check_joints("warp_joints", "joints", joints, parts, relative)
+    return seen(joints.to(wide(joints)), parts, relative).to(joints.dtype)
