@@ -24,18 +24,10 @@ def _lazily(module: str, function: str) -> Callable[[Path | None, str], Dataset]
 @hookimpl
 def cvhpe_datasets() -> list[DatasetSpec]:
     """Every built-in data set; sample counts are those of the complete, published one."""
-    from cvhpe.data import joints, rhd
+    from cvhpe.data import joints, rhd, synthetic_default
 
     return [
-        DatasetSpec(
-            name="synthetic",
-            open=_lazily("synthetic_default", "open"),
-            layout="rhd",
-            root="wrist",
-            fields=("rgb", "depth", "mask", "joints2d", "joints3d"),
-            about="rendered hands, made when first needed and kept; every label exact",
-            needs_path=False,
-        ),
+        synthetic_default.spec(),
         rhd.spec(),
         DatasetSpec(
             name="stb",

@@ -126,7 +126,7 @@ class Pack:
         """The first ``count`` samples; all of them where it is None or 0."""
         return self if not count or count >= len(self) else self.subset(np.arange(count))
 
-    def hold_out(self, share: float = 0.1) -> tuple[Pack, Pack]:
+    def split(self, share: float = 0.1) -> tuple[Pack, Pack]:
         """Training and held-out samples: a fixed ``share`` of the groups, or of the samples where none is grouped."""
         from cvhpe.data.joints import held_out, units_of
 

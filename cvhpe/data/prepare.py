@@ -61,19 +61,15 @@ def prepare(
         raise UserError(f"data set {spec.name!r} has no split {split!r}; have: {', '.join(spec.splits)}")
     options = CropOptions(image_size=image_size, margin=margin, factor=crop_factor, cube=cube_mm, kind=spec.crop)
     wanted = sorted(set(fields) & set(spec.fields))
-    dataset = None
-    if path is None:
-        dataset = _open(spec, None, split)
-        source = getattr(dataset, "path", None)
-    else:
-        source = Path(path).absolute()
+    if spec.locate is not None:
+        path = spec.locate(None if path is None else Path(path), progress)
+    source = None if path is None else Path(path).absolute()
     folder = (cache_dir() if cache is None else Path(cache)).absolute() / "packs"
     key = _key(spec, source, split, options, wanted, limit, folder)
     place = folder / f"{spec.name}-{split}-{key}"
 
     def make(part: Path) -> None:
-        opened = _open(spec, path, split) if dataset is None else dataset
-        _pack(part, spec, opened, source, split, options, wanted, limit, workers, progress)
+        _pack(part, spec, _open(spec, path, split), source, split, options, wanted, limit, workers, progress)
 
     return Pack.open(make_once(place, "pack.json", make))
 
@@ -168,10 +164,10 @@ def _key(
 
 
 def _traces(source: Path | None, ours: Path) -> Iterator[str]:
-    """What betrays a change of the source: size and time of its files; of pictures how many a folder has, and its time.
+    """What betrays a change of the source: size and time of its files; of pictures how many a folder has.
 
-    ``ours`` is the folder of packs, should somebody keep it in the data set. A picture that was changed in place goes unseen: looking at the time of a hundred thousand files would
-    cost more than it is worth. Delete the pack then.
+    ``ours`` is the folder of packs, should somebody keep it in the data set. A picture that was changed in
+    place goes unseen: to look at a hundred thousand of them would cost more than it is worth.
     """
     if source is None:
         return

@@ -63,6 +63,8 @@ class DatasetSpec:
     splits: in order: train, then what is held out.
     crop: ``"joints"``: the square around the 2D joints; ``"cube"``: a cube of mm around the hand.
     published: split -> number of samples in the complete data set, for ``data verify``.
+    locate: ``(path, progress) -> path``: where the data really lies, for those that download or make it
+        first; ``progress`` is called with (done, all), or None.
     """
 
     name: str
@@ -75,4 +77,5 @@ class DatasetSpec:
     published: Mapping[str, int] = field(default_factory=dict)
     about: str = ""
     needs_path: bool = True
+    locate: Callable[[Path | None, Callable[[int, int], None] | None], Path] | None = None
     api: int = 1
