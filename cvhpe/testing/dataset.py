@@ -16,6 +16,7 @@ from cvhpe.errors import DataError, UserError
 from cvhpe.testing.check import Check, fail, make_checks, raise_failures, require
 
 BONE_MM = (4.0, 150.0)  # every bone of a layout, palm bones included, median over the samples looked at
+CURL_MM = 12.0  # fingertips this far out of the palm's plane say on which side the palm is
 HAND_MM = (60.0, 260.0)  # root to the farthest fingertip
 KNOWN = {"rgb": (np.uint8, 3), "depth": (np.float32, 2), "mask": (np.uint8, 2)}
 
@@ -175,12 +176,46 @@ def joints_are_in_the_layouts_order(s: DataSubject) -> None:
         "the bones are as long as in a random order of joints",
         f"give the order of {one.name!r}",
     )
+    nearest = min(
+        one.fingers, key=lambda f: np.nanmedian(np.linalg.norm(xyz[:, one.fingers[f][0]] - xyz[:, one.root], axis=1))
+    )
+    whole = len(one) == 21 and s.spec.root == "wrist"
+    require(
+        not whole or nearest == "thumb",
+        f"the {nearest} starts nearest to the wrist",
+        f"the thumb should: give the order of {one.name!r}",
+    )
     backwards = [
         f for f, at in one.fingers.items() if len(at) > 2 and _is_backwards(xyz[:, list(at)], xyz[:, one.root])
     ]
     require(
         not backwards, f"the finger {', '.join(backwards)} runs from tip to base", f"give the order of {one.name!r}"
     )
+
+
+def hand_sides_are_right(s: DataSubject) -> None:
+    """side 0 is a left hand and 1 a right one: fingers curl towards the palm that the knuckles' order implies"""
+    from cvhpe.skeleton import layout
+
+    samples = s.labelled("joints3d")
+    one = layout(s.open(s.spec.splits[0]).layout)
+    if not {"index_mcp", "little_mcp", "index_tip", "little_tip"} <= set(one.joints):
+        raise SkipTest(f"layout {one.name!r} has no knuckles to tell by")
+    right = []
+    for x in samples:
+        xyz = np.asarray(x.joints3d_mm)
+        index, little = (xyz[one.index(f"{f}_mcp")] - xyz[one.root] for f in ("index", "little"))
+        palm = np.cross(index, little)  # of a right hand it points out of the palm
+        fingers = [
+            xyz[one.index(f"{f}_tip")] - xyz[one.index(f"{f}_mcp")] for f in ("index", "middle", "ring", "little")
+        ]
+        curl = np.mean(fingers, 0) @ palm / np.linalg.norm(palm)
+        if abs(curl) > CURL_MM:
+            right.append((curl > 0) == bool(x.side))
+    if len(right) < 3:
+        raise SkipTest("too few bent fingers to tell a left hand from a right one")
+    mend = "0 is left, 1 is right; x points right, y down and z forward: a mirrored axis makes the other hand"
+    require(np.mean(right) > 0.5, f"{len(right) - sum(right)} of {len(right)} hands bend their fingers backwards", mend)
 
 
 def _tree(xyz: np.ndarray, bones: tuple[tuple[int, int], ...]) -> float:
@@ -318,6 +353,7 @@ DATA_TESTS = (
     samples_are_whole,
     joints_are_in_mm,
     joints_are_in_the_layouts_order,
+    hand_sides_are_right,
     joints_project_onto_the_picture,
     reading_is_repeatable,
     workers_may_share_it,
