@@ -43,7 +43,8 @@ def write_pack(folder: Path, count: int = 10, *, size: int = 6, **more: object) 
         np.save(folder / f"{name}.npy", array)
     said = {
         "count": count, "layout": "hand21", "native": "rhd", "root": "wrist", "image_size": 4, "stored": size,
-        "margin": 1.5, "crop_factor": 1.25, "crop_kind": "joints", "cube_mm": 150.0, "name": "made", "source": "", "split": "train",
+        "margin": 1.5, "crop_factor": 1.25, "crop_kind": "joints", "cube_mm": 150.0, "name": "made",
+        "source": "", "split": "train",
         "fields": {name: (a.dtype.str, a.shape) for name, a in arrays.items()},
     }  # fmt: skip
     write_meta(folder, Meta(**(said | more)))  # type: ignore[arg-type]
