@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise UserError(write_fault(path, error)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_fault(path: Path, error: Exception) -> str:
@@ -72,7 +73,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         state.update(name.encode())
         flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-        state.update(memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b"")
+        state.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
     return state.hexdigest()
 
 

@@ -36,11 +36,12 @@ class Config(BaseModel):
     width: int = Field(512, ge=8, le=16384, description="of the joint networks")
     depth: int = Field(5, ge=1, le=64, description="hidden layers of the joint networks")
 
-    beta: float = Field(1e-3, ge=0, description="weight of the KL term (the paper does not say)")
+    beta: float = Field(1e-5, ge=0, description="weight of the KL term (the paper does not say)")
     pair_weights: dict[str, float] = Field(default_factory=dict, description="INPUT:TARGET -> weight, else 1")
     batch_size: int = Field(64, ge=1, le=65536)
     lr: float = Field(1e-4, gt=0)
     epochs: int = Field(100, ge=1)
+    least_steps: int = Field(14000, ge=0, description="train longer than the epochs say where they are fewer steps")
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising learning rate")
     weight_decay: float = Field(0.0, ge=0)

@@ -63,7 +63,9 @@ class View:
     @property
     def packed(self) -> Tensor:
         """``[B, 5]`` float32: angle, scale, shift x, shift y, flip (0 or 1), as the kernels read it."""
-        return torch.cat([self.angle[:, None], self.scale[:, None], self.shift, self.flip[:, None].to(self.angle.dtype)], 1)
+        return torch.cat(
+            [self.angle[:, None], self.scale[:, None], self.shift, self.flip[:, None].to(self.angle.dtype)], 1
+        )
 
     def __len__(self) -> int:
         return self.angle.shape[0]
@@ -160,4 +162,3 @@ def hand_side(side: Tensor, known: bool = True) -> Tensor:
     """
     one_hot = torch.nn.functional.one_hot(side.long(), 2).float()
     return one_hot if known else torch.zeros_like(one_hot)
-

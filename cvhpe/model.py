@@ -88,22 +88,33 @@ class CrossModalVAE(nn.Module):
         inputs = sources(self.pairs)
         seen: dict[str, Tensor] = {}
         for name in inputs:
-            stored, view = batch.take(name, batch.has(name))
+            rows = batch.has(name)
+            if rows is not None and not len(rows):
+                continue
+            stored, view = batch.take(name, rows)
             seen[name] = self.modalities[name].augment(stored, view)
         total = batch.side.new_zeros(())
         reconstruction: dict[Pair, Tensor] = {}
         divergence: dict[str, Tensor] = {}
         for k, source in enumerate(inputs):
             rows = batch.has(source)
+            if rows is not None and not len(rows):
+                total = total + idle(self.encoders[source])
+                divergence[source] = total.new_zeros(())
+                for pair in self.pairs:
+                    if pair.source == source:
+                        total = total + idle(self.decoders[pair.target])
+                        reconstruction[pair] = total.new_zeros(())
+                continue
             side = batch.side if rows is None else batch.side[rows]
             posterior = self.encode(source, seen[source], side)
             z, kl = sample_kl(posterior.mu, posterior.logvar, seeds[k : k + 1])
-            divergence[source] = mean(kl)
+            divergence[source] = kl.mean()
             for pair in self.pairs:
                 if pair.source != source:
                     continue
                 loss = self._reconstruction(pair, z, rows, batch, seen)
-                reconstruction[pair] = mean(loss)
+                reconstruction[pair] = loss.mean()
                 total = total + weights.get(pair, 1.0) * (reconstruction[pair] + beta * divergence[source])
         return Losses(
             total, {p: v.detach() for p, v in reconstruction.items()}, {n: v.detach() for n, v in divergence.items()}
@@ -115,23 +126,25 @@ class CrossModalVAE(nn.Module):
         modality = self.modalities[pair.target]
         have = batch.has(pair.target)
         of_z, of_target = shared_rows(rows, have, len(batch.view))
+        if of_z is not None and not len(of_z):
+            return idle(self.decoders[pair.target])[None]
         prediction = self.decode(pair.target, z if of_z is None else z[of_z])
         if pair.target in seen:
             target = seen[pair.target]
             return modality.loss(prediction, target if of_target is None else target[of_target])
-        if of_target is None:
-            wanted = have
-        else:
-            wanted = of_target if have is None else have[of_target]
+        wanted = have if of_target is None else of_target if have is None else have[of_target]
         stored, view = batch.take(pair.target, wanted)
         if modality.fused_loss is not None:
             return modality.fused_loss(prediction, stored, view)
         return modality.loss(prediction, modality.augment(stored, view))
 
 
-def mean(x: Tensor) -> Tensor:
-    """The mean of ``[n]``; zero, still part of the graph, where no sample is left."""
-    return x.sum() / max(x.numel(), 1)
+def idle(module: nn.Module) -> Tensor:
+    """Zero, but part of the graph: a module that a batch gives no work still gets its (zero) gradient.
+
+    Replicas of a distributed run would otherwise wait for one another for ever.
+    """
+    return torch.stack([p.sum() for p in module.parameters()]).sum() * 0.0
 
 
 def shared_rows(a: Tensor | None, b: Tensor | None, n: int) -> tuple[Tensor | None, Tensor | None]:

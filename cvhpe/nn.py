@@ -80,20 +80,32 @@ def mlp(network: str, inputs: int, outputs: int | None, width: int, depth: int) 
 class JointEncoder(nn.Module):
     """Joints ``[B, J, k]`` and side ``[B, 2]`` -> Posterior ``[B, D]`` (table 1).
 
+    input_scale: what the joints are multiplied by first. Plain layers with torch's initial weights learn
+    several times slower from inputs far below 1, as crop fractions are.
+
     >>> q = JointEncoder(21, 3, latent_dim=30)(torch.zeros(4, 21, 3), torch.zeros(4, 2))
     >>> q.mu.shape
     torch.Size([4, 30])
     """
 
     def __init__(
-        self, joints: int, k: int, latent_dim: int, *, width: int = 512, depth: int = 5, network: str = "paper"
+        self,
+        joints: int,
+        k: int,
+        latent_dim: int,
+        *,
+        width: int = 512,
+        depth: int = 5,
+        network: str = "paper",
+        input_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.input_scale = input_scale
         self.body = mlp(network, joints * k, None, width, depth)
         self.head = PosteriorHead(width, latent_dim)
 
     def forward(self, joints: Tensor, side: Tensor) -> Posterior:
-        return self.head(self.body(joints.flatten(1)), side)
+        return self.head(self.body(joints.flatten(1) * self.input_scale), side)
 
 
 class JointDecoder(nn.Module):
@@ -145,6 +157,17 @@ class ImageEncoder(nn.Module):
         return self.head(self.pool(self.body(image)).flatten(1), side)
 
 
+class BatchNorm1d(nn.BatchNorm1d):
+    """Batch normalisation that takes a single sample: a batch may hold only one hand that has a picture."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
+
+
 class ImageDecoder(nn.Module):
     """Latent ``[B, D]`` -> image ``[B, C, S, S]`` (supplementary, table 2).
 
@@ -156,7 +179,7 @@ class ImageDecoder(nn.Module):
         super().__init__()
         check_image_size(image_size)
         doublings = (image_size // 4).bit_length() - 1
-        self.start = nn.Sequential(nn.Linear(latent_dim, 4096), nn.BatchNorm1d(4096), nn.ReLU())
+        self.start = nn.Sequential(nn.Linear(latent_dim, 4096), BatchNorm1d(4096), nn.ReLU())
         layers: list[nn.Module] = []
         width = 256
         for out in (128, 64, 32, 16, 8)[: doublings - 1]:

@@ -16,6 +16,7 @@ CPU_PICTURES: Mapping[str, Any] = {
     "image_size": 64,
     "synthetic_count": 4000,
     "epochs": 20,
+    "least_steps": 0,
     "lr": 1e-3,
     "schedule": "cosine",
     "precision": "auto",

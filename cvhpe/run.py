@@ -21,8 +21,8 @@ from torch import Tensor
 from cvhpe import checkpoint
 from cvhpe.config import Config, checked
 from cvhpe.errors import UserError
-from cvhpe.model import CrossModalVAE
 from cvhpe.modality import ModelShape
+from cvhpe.model import CrossModalVAE
 from cvhpe.pairs import Pair, parse_pairs
 from cvhpe.registry import registry
 
@@ -81,6 +81,12 @@ def model_shape(config: Config, layout: str) -> ModelShape:
         backbone=config.backbone,
         network=config.network,
     )
+
+
+def model_fields(config: Config) -> tuple[str, ...]:
+    """The fields of a packed data set that the modalities of a run read; joints always, to score by."""
+    found = {field for name in config.modalities for field in registry().modality(name).reads}
+    return tuple(sorted(found | {"joints2d", "joints3d"}))
 
 
 def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:

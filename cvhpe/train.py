@@ -6,13 +6,14 @@ resumed ends with the same bits as one that never was.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from cvhpe import checkpoint
 from cvhpe.config import Config
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
+from cvhpe.data.sources import Data
 from cvhpe.errors import UserError
 from cvhpe.evaluate import fit_baselines, palm_of, predict
 from cvhpe.metrics import summary
 from cvhpe.modality import hand_side
 from cvhpe.model import Batch, CrossModalVAE
-from cvhpe.pairs import Pair, main_target, sources
-from cvhpe.run import Facts, build_model, card, claimed, pair_weights, save_run
+from cvhpe.pairs import sources
+from cvhpe.run import Facts, build_model, card, claimed, model_fields, pair_weights, save_run
 from cvhpe.views import draw_views
 
 LOG_STEPS = 50
@@ -60,16 +62,6 @@ class Reporter:
     validation: Callable[[dict[str, Any]], None] = lambda record: None
 
 
-@dataclass
-class Data:
-    """The packed samples of a run. ``validation`` chooses the best weights, ``test`` is touched once, at the end."""
-
-    train: list[Pack]
-    validation: list[Pack]
-    test: list[Pack]
-    notes: list[str] = field(default_factory=list)
-
-
 def train(config: Config, data: Data, out: Path, *, resume: bool = False, report: Reporter | None = None) -> Progress:
     """Train a configuration on packed data into the run folder ``out``.
 
@@ -91,14 +83,14 @@ class Trainer:
         self.model = build_model(config, self.layout).to(self.device)
         self.model.precision = autocast_type(config.precision, self.device)
         if self.model.precision is not None:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.fields = tuple(sorted({f for m in self.model.modalities.values() for f in m.reads}))
+            self.model.to(memory_format=torch.channels_last)
+        self.fields = model_fields(config)
         self.batches = Batches(
             data.train, self.fields, config.batch_size, seed=config.seed, shuffle=True, workers=config.workers
         )
         if not len(self.batches):
             raise UserError("no training sample has what the modalities need; see `cvhpe data verify`")
-        self.total = config.epochs * len(self.batches)
+        self.total = max(config.epochs * len(self.batches), config.least_steps)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
@@ -153,8 +145,13 @@ class Trainer:
 
     def _batches_from(self, step: int) -> Iterator[Mapping[str, Tensor]]:
         per_epoch = len(self.batches)
-        for epoch in range(step // per_epoch, self.config.epochs):
-            yield from self.batches.epoch(epoch, start=step % per_epoch)
+        left = self.total - step
+        for epoch in itertools.count(step // per_epoch):
+            for fields in self.batches.epoch(epoch, start=step % per_epoch):
+                if not left:
+                    return
+                yield fields
+                left -= 1
             step = 0
 
     def _step(self, fields: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
@@ -391,7 +388,9 @@ def one_layout(packs: list[Pack]) -> str:
     """The joint layout that all data of a run share."""
     found = sorted({p.layout for p in packs})
     if len(found) != 1:
-        raise UserError(f"the data sets have different joint layouts ({', '.join(found)}); train on one layout at a time")
+        raise UserError(
+            f"the data sets have different joint layouts ({', '.join(found)}); train on one layout at a time"
+        )
     return found[0]
 
 
@@ -410,7 +409,7 @@ def stopping_on_signals(ask: Callable[[str], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
             old[number] = signal.signal(number, handle)
     except ValueError:
         pass  # not the main thread: whoever runs us there handles signals
@@ -419,6 +418,3 @@ def stopping_on_signals(ask: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-__all__ = ["Data", "Pair", "Progress", "Reporter", "Stopped", "Trainer", "main_target", "train"]

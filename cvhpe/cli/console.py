@@ -78,13 +78,19 @@ class Console:
 
     def results(self, path: Path, held_out: Sequence[Pack]) -> None:
         """Print the run's scores on held-out samples beside the baselines'."""
-        from cvhpe.cli.evaluate import show, score_run
+        from cvhpe.cli.evaluate import score_run, show
         from cvhpe.run import load_run
 
         run = load_run(path)
         for table in score_run(run, list(held_out)):
             show(table)
-        Rich().print(f"run: {path}", highlight=False, soft_wrap=True, markup=False)
+        to_stdout().print(f"run: {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+def to_stdout() -> Rich:
+    """Where results go; a pipe or a file gets whole tables, however narrow a terminal would be."""
+    out = Rich()
+    return out if out.is_terminal else Rich(width=120)
 
 
 def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -59,9 +59,7 @@ def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
 
 def show(scores: Scores) -> None:
     """Print one evaluation as a table."""
-    from rich.console import Console as Rich
-
-    from cvhpe.cli.console import plain_table
+    from cvhpe.cli.console import plain_table, to_stdout
 
     rows = []
     for name, s in {"this run": scores.model, **scores.baselines}.items():
@@ -78,7 +76,7 @@ def show(scores: Scores) -> None:
         )
     title = f"{scores.source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
     columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
-    Rich().print(plain_table(title, columns, rows))
+    to_stdout().print(plain_table(title, columns, rows))
 
 
 def evaluate(

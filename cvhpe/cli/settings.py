@@ -45,7 +45,9 @@ def resolved(given: Mapping[str, Any], recipe: str, toml: Path | None, sets: Seq
         chosen = variant_pairs(config.variant, modalities)
     unused = [m for m in modalities if not any(m in pair for pair in chosen)]
     if unused:
-        raise UserError(f"--modalities lists {', '.join(unused)}, which no pair uses; add one to --pairs or leave it out")
+        raise UserError(
+            f"--modalities lists {', '.join(unused)}, which no pair uses; add one to --pairs or leave it out"
+        )
     return checked({**settings, "pairs": [str(p) for p in chosen]}), note
 
 

@@ -44,7 +44,7 @@ def fake(n: int, generator: Generator, *, size: int) -> Tensor:
     return torch.where(bump > 0.2, 0.5, bump)
 
 
-def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+def draw(axes, sample, **style) -> None:
     axes.imshow(sample[0], **{"cmap": "bone_r", "vmin": -0.5, "vmax": 0.5} | style)
     axes.set_axis_off()
 

@@ -12,9 +12,20 @@ from cvhpe.losses import fused_points_loss, points_loss
 from cvhpe.nn import JointDecoder, JointEncoder
 from cvhpe.ops import Palm, warp_joints
 
+INPUT_SCALE = 4.0
+"""Crop fractions spread by about a quarter; four times that is the spread networks are made for."""
+
 
 def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    return JointEncoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
+    return JointEncoder(
+        shape.joints,
+        2,
+        latent_dim,
+        width=shape.width,
+        depth=shape.depth,
+        network=shape.network,
+        input_scale=INPUT_SCALE,
+    )
 
 
 def decoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
@@ -30,7 +41,7 @@ def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
     return torch.rand(n, shape.joints, 2, generator=generator) - 0.5
 
 
-def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+def draw(axes, sample, **style) -> None:
     from cvhpe.figures.skeleton import draw2d
 
     draw2d(axes, sample, **style)

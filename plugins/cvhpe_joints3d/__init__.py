@@ -31,7 +31,7 @@ def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
     return x - x[:, shape.root, None]
 
 
-def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+def draw(axes, sample, **style) -> None:
     from cvhpe.figures.skeleton import draw3d
 
     draw3d(axes, sample, **style)

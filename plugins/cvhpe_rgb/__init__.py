@@ -34,7 +34,7 @@ def fake(n: int, generator: Generator, *, size: int) -> Tensor:
     return nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1) - 0.5
 
 
-def draw(axes, sample, **style) -> None:  # noqa: ANN001, ANN003 - matplotlib axes, untyped
+def draw(axes, sample, **style) -> None:
     axes.imshow(((sample + 0.5).clip(0, 1)).transpose(1, 2, 0), **style)
     axes.set_axis_off()
 

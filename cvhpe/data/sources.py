@@ -1,0 +1,107 @@
+"""From ``--data NAME[:PATH]`` to the packed samples of a run: training, validation, test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvhpe.config import Config
+from cvhpe.data.pack import Pack
+from cvhpe.data.prepare import prepare
+from cvhpe.data.sample import DatasetSpec
+from cvhpe.errors import UserError
+from cvhpe.registry import registry
+from cvhpe.run import model_fields
+
+Progress = Callable[[str, int, int], None]
+VALIDATION_SHARE = 0.05
+MOST_VALIDATION = 2000
+
+
+@dataclass
+class Data:
+    """The packed samples of a run. ``validation`` chooses the best weights, ``test`` is touched once, at the end.
+
+    test: empty where the data set holds nothing out but its validation samples.
+    """
+
+    train: list[Pack]
+    validation: list[Pack]
+    test: list[Pack]
+    notes: list[str] = field(default_factory=list)
+
+
+def parse(source: str, config: Config) -> tuple[DatasetSpec, Path | None]:
+    """``"rhd:/data/RHD_published_v2"`` -> the data set's specification and its path.
+
+    The synthetic data set without a path is the one of the configuration's count and seed.
+    """
+    name, _, path = source.partition(":")
+    spec = registry().dataset(name)
+    if spec.needs_path and not path:
+        raise UserError(f"--data {name}: say where it is, as in --data {name}:PATH")
+    if name == "synthetic" and not path:
+        return spec, Path(f"?count={config.synthetic_count}&seed={config.synthetic_seed}")
+    return spec, Path(path).expanduser() if path else None
+
+
+def pack(
+    source: str, split: str, config: Config, fields: Sequence[str], progress: Progress | None = None, limit: int = 0
+) -> Pack:
+    """One split of one data set, packed as a configuration wants it."""
+    spec, path = parse(source, config)
+    return prepare(
+        spec,
+        path,
+        split,
+        image_size=config.image_size,
+        margin=config.margin,
+        crop_factor=config.crop_factor,
+        fields=fields,
+        limit=limit or None,
+        progress=None if progress is None else lambda done, total: progress(f"{spec.name} {split}", done, total),
+    )
+
+
+def open_data(config: Config, progress: Progress | None = None) -> Data:
+    """Pack what a run trains on and what it is judged by, or find it packed.
+
+    A data set without a validation split gives a fixed share of its training groups. What it calls test
+    is opened too, and nothing of it is seen before the end.
+    """
+    data = Data([], [], [])
+    fields = model_fields(config)
+    for source in config.data:
+        spec, _ = parse(source, config)
+        train = pack(source, "train", config, fields, progress, config.limit)
+        if "val" in spec.splits:
+            validation = pack(source, "val", config, fields, progress)
+        else:
+            train, validation = train.split(VALIDATION_SHARE)
+        data.train.append(train)
+        data.validation.append(validation.limit(MOST_VALIDATION))
+        if "test" in spec.splits:
+            test = pack(source, "test", config, fields, progress)
+            if not same_samples(test, validation):
+                data.test.append(test)
+        if train.note:
+            data.notes.append(train.note)
+    if not sum(map(len, data.validation)):
+        raise UserError(f"--data {', '.join(config.data)}: too few training samples to hold any out for validation")
+    return data
+
+
+def open_held_out(config: Config, sources: Sequence[str], split: str, progress: Progress | None = None) -> list[Pack]:
+    """The held-out samples of data sets: their test split, or the one that is named."""
+    packs = []
+    for source in sources:
+        spec, _ = parse(source, config)
+        chosen = split or ("test" if "test" in spec.splits else "val" if "val" in spec.splits else spec.splits[-1])
+        packs.append(pack(source, chosen, config, model_fields(config), progress))
+    return packs
+
+
+def same_samples(a: Pack, b: Pack) -> bool:
+    """Whether two packs hold the very same samples, as where a file calls its validation frames its test."""
+    return len(a) == len(b) and bool((a["id"] == b["id"]).all())

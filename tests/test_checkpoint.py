@@ -1,0 +1,92 @@
+import errno
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cvhpe import checkpoint
+from cvhpe.errors import UserError
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "empty": torch.zeros(0, 3)}
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    path = tmp_path / "deep" / "m.safetensors"
+    checkpoint.save(path, TENSORS, {"layout": "hand21"})
+    got = checkpoint.load(path)
+    assert got.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        torch.testing.assert_close(got[name], tensor, rtol=0, atol=0)
+    assert checkpoint.read_card(path)["layout"] == "hand21"
+    assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]
+
+
+def test_a_prefix_is_taken_off(tmp_path):
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, {"model.w": TENSORS["a"], "optim.w": TENSORS["b"]}, {})
+    assert list(checkpoint.load(path, {"w": TENSORS["a"]}, prefix="model.")) == ["w"]
+
+
+@pytest.mark.parametrize("at", [-1, -20, 4])
+def test_a_changed_byte_is_noticed(tmp_path, at):
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, TENSORS, {"n": 1})
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 0x41
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"m\.safetensors"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 40, -3])
+def test_a_truncated_file_is_noticed(tmp_path, keep):
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, TENSORS, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"m\.safetensors"):
+        checkpoint.load(path)
+
+
+def test_shapes_are_checked_before_tensors_are_read(tmp_path):
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, {"a": torch.zeros(2)}, {})
+    with pytest.raises(UserError, match=r"a is \[2\], the model's is \[3\]"):
+        checkpoint.load(path, {"a": torch.zeros(3)})
+    with pytest.raises(UserError, match="lacks b"):
+        checkpoint.load(path, {"a": torch.zeros(2), "b": torch.zeros(1)})
+    with pytest.raises(UserError, match="holds a, which the model lacks"):
+        checkpoint.load(path, {})
+
+
+def test_other_peoples_files_are_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not one that cvhpe wrote"):
+        checkpoint.load(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"cvhpe": json.dumps({"format": 99})})
+    with pytest.raises(UserError, match="format 99"):
+        checkpoint.load(path)
+    path.write_bytes(b"\x80\x04 a pickle, say")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoint.load(path)
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, TENSORS, {"n": 1})
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UserError, match=r"m\.safetensors: the disk is full"):
+        checkpoint.save(path, TENSORS, {"n": 2})
+    assert checkpoint.read_card(path)["n"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        checkpoint.write_text(tmp_path / "file" / "x.txt", "text")

@@ -1,0 +1,76 @@
+"""The paper's sizes, against counts worked out by hand from its tables."""
+
+import itertools
+
+import pytest
+import torch
+
+from cvhpe.errors import UserError
+from cvhpe.nn import ImageDecoder, ImageEncoder, JointDecoder, JointEncoder, parameter_count
+
+D = 30
+
+
+def linear(a, b):
+    return a * b + b
+
+
+def test_joint_networks_have_the_sizes_of_table_1():
+    hidden = 4 * linear(512, 512)
+    assert parameter_count(JointEncoder(21, 3, D)) == linear(63, 512) + hidden + 2 * linear(514, D)
+    assert parameter_count(JointDecoder(21, 3, D)) == linear(D, 512) + hidden + linear(512, 63)
+
+
+def test_rgb_networks_have_the_sizes_of_table_2():
+    assert parameter_count(ImageEncoder(3, 256, D)) == 11_176_512 + 2 * linear(2050, D)
+    widths = [256, 128, 64, 32, 16, 8]
+    convs = sum(a * b * 16 + b + 2 * b for a, b in itertools.pairwise(widths)) + 8 * 3 * 16 + 3
+    assert parameter_count(ImageDecoder(3, 256, D)) == linear(D, 4096) + 2 * 4096 + convs
+
+
+def test_the_papers_smallest_and_largest_model():
+    smallest = parameter_count(ImageEncoder(3, 256, D)) + parameter_count(JointDecoder(21, 3, D))
+    assert smallest == 12_398_387
+    largest = smallest + parameter_count(ImageDecoder(3, 256, D)) + parameter_count(JointEncoder(21, 3, D))
+    assert largest == 14_347_346
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_picture_size_is_encoded_and_decoded(size, channels):
+    q = ImageEncoder(channels, size, D)(torch.randn(2, channels, size, size), torch.zeros(2, 2))
+    assert q.mu.shape == q.logvar.shape == (2, D)
+    assert ImageDecoder(channels, size, D)(q.mu).shape == (2, channels, size, size)
+
+
+@pytest.mark.parametrize("network", ["paper", "residual"])
+def test_joint_networks_keep_their_shapes(network):
+    q = JointEncoder(16, 2, 7, width=24, depth=3, network=network)(torch.randn(3, 16, 2), torch.zeros(3, 2))
+    assert q.mu.shape == q.logvar.shape == (3, 7)
+    assert JointDecoder(16, 2, 7, width=24, depth=3, network=network)(q.mu).shape == (3, 16, 2)
+
+
+def test_the_hand_side_reaches_the_posterior():
+    encoder = JointEncoder(21, 3, D)
+    x = torch.randn(1, 21, 3)
+    left, right, unknown = (encoder(x, torch.tensor([s])).mu for s in ([1.0, 0], [0.0, 1], [0.0, 0]))
+    assert not torch.allclose(left, right)
+    assert not torch.allclose(left, unknown)
+
+
+def test_resnet50_is_a_choice_and_nonsense_is_not():
+    bigger, small = (parameter_count(ImageEncoder(1, 64, D, backbone=b)) for b in ("resnet50", "resnet18"))
+    assert bigger > 2 * small
+    with pytest.raises(UserError, match="did you mean 'resnet18'"):
+        ImageEncoder(3, 64, D, backbone="resnet19")
+    with pytest.raises(UserError, match="64, 128, 256"):
+        ImageEncoder(3, 100, D)
+    with pytest.raises(UserError, match="unknown network"):
+        JointEncoder(21, 3, D, network="transformer")
+
+
+def test_the_posterior_stays_in_float32_under_autocast():
+    encoder = ImageEncoder(3, 64, D)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        q = encoder(torch.randn(2, 3, 64, 64), torch.zeros(2, 2))
+    assert q.mu.dtype == q.logvar.dtype == torch.float32
