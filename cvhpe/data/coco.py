@@ -175,11 +175,7 @@ def _read_hands(content: Mapping[str, Any], file: Path, of: Layout, unsaid_side:
     hands, unsaid = [], 0
     for at, a in enumerate(content["annotations"]):
         what = f"annotation {at}"
-        if not isinstance(a, dict) or a.get("image_id") not in pictures:
-            fail(
-                file, f"{what} names no picture of the file: image_id {a.get('image_id') if isinstance(a, dict) else a}"
-            )
-        picture, number = pictures[a["image_id"]]
+        picture, number = picture_of(a, what, pictures, file)
         xyz = numbers(file, what, "joint_cam", a["joint_cam"], (len(of), 3)) if "joint_cam" in a else None
         K = _camera(file, what, a.get("cam_param") or picture.get("cam_param"))
         if "keypoints" in a:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,8 @@ def save_png(image: Image.Image, out: Path) -> None:
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {error.strerror or error}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none, there is nothing to take away
+            partial.unlink(missing_ok=True)
 
 
 def draw_sample(sample: Sample, of: Layout, cell: int = 320) -> list[Image.Image]:

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cvhpe.data import files
+from cvhpe.errors import DataError
+
+
+def test_an_archive_is_named_as_one(tmp_path) -> None:
+    archive = tmp_path / "RHD"
+    with zipfile.ZipFile(archive, "w") as z:
+        z.writestr("a", "b")
+    with pytest.raises(DataError, match=r"RHD: is a packed archive; unpack it and give the folder: --data rhd:FOLDER"):
+        files.folder(archive, "rhd")
+    (tmp_path / "set.tar.gz").write_bytes(b"x")
+    with pytest.raises(DataError, match="packed archive"):
+        files.folder(tmp_path / "set.tar.gz", "stb")
+    with pytest.raises(DataError, match="no such folder"):
+        files.folder(tmp_path / "nowhere", "stb")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="is a file; data set 'stb' needs the folder"):
+        files.folder(tmp_path / "file", "stb")
+    assert files.folder(tmp_path, "stb") == tmp_path
+
+
+def test_options(tmp_path) -> None:
+    assert files.with_options(tmp_path / "a", "msra", {"subject": "0"}) == (tmp_path / "a", {"subject": "0"})
+    assert files.with_options(tmp_path / "a?subject=4", "msra", {"subject": "0"}) == (tmp_path / "a", {"subject": "4"})
+    odd = tmp_path / "really?subject"
+    odd.mkdir()
+    assert files.with_options(odd, "msra", {"subject": "0"}) == (odd, {"subject": "0"})
+    with pytest.raises(DataError, match=r"no option 'subjct=4'.*did you mean 'subject'"):
+        files.with_options(tmp_path / "a?subjct=4", "msra", {"subject": "0"})
+    with pytest.raises(DataError, match="it has none"):
+        files.with_options(tmp_path / "a?x=4", "stb", {})
+
+
+def test_pictures_are_what_they_promise(tmp_path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(path)
+    assert files.read_rgb(path).shape == (3, 4, 3)
+    assert files.read_grey(path, (4, 3))[2, 3] == 11
+    with pytest.raises(DataError, match=r"a\.png: is 4x3 px, expected 320x320"):
+        files.read_rgb(path, (320, 320))
+    with pytest.raises(DataError, match="one 16-bit channel"):
+        files.read_depth16(path)
+    Image.fromarray(np.array([[40000]], np.uint16)).save(path)
+    assert files.read_depth16(path)[0, 0] == 40000
+    with pytest.raises(DataError, match="is not a file"):
+        files.read_rgb(tmp_path)
+
+
+def test_a_huge_picture_is_refused_by_its_header(tmp_path) -> None:
+    """30,000 x 30,000 pixels in a few bytes: nothing of that size may be allocated."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(body)
+    with pytest.raises(DataError, match=r"bomb\.png: "):
+        files.read_rgb(tmp_path / "bomb.png")
+
+
+def test_a_mat_that_announces_more_than_it_may_hold(tmp_path) -> None:
+    import scipy.io
+
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"handPara": np.zeros((3, 21, 4))})
+    raw = bytearray(path.read_bytes())
+    at = raw.index(np.array([3, 21, 4], "<i4").tobytes())
+    raw[at + 8 : at + 12] = np.array([2**30], "<i4").tobytes()
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match="larger than any that was published"):
+        files.read_mat(path, {"handPara": (3, 21, None)})
+    path.write_bytes(b"MATLAB 7.3 MAT-file" + b" " * 105 + b"\x00\x02IM" + b"x" * 400)
+    with pytest.raises(DataError, match=r"a\.mat: "):
+        files.read_mat(path, {"handPara": (3, 21, None)})
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    at=st.integers(0, 10**6), cut=st.booleans(), byte=st.integers(0, 255), kind=st.sampled_from(["png", "jpg", "mat"])
+)
+def test_damaged_files_give_data_errors_or_data(tmp_path_factory, at, cut, byte, kind) -> None:
+    """Whatever one flipped byte or a cut does to a file, the reader reads it or says so in one line."""
+    import scipy.io
+
+    base = tmp_path_factory.getbasetemp()
+    good, bad = base / f"good.{kind}", base / f"bad.{kind}"
+    if not good.exists():
+        if kind == "mat":
+            scipy.io.savemat(good, {"handPara": np.arange(3 * 21 * 2.0).reshape(3, 21, 2)}, do_compression=True)
+        else:
+            Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(good)
+    raw = bytearray(good.read_bytes())
+    at %= len(raw)
+    if cut:
+        raw = raw[:at]
+    else:
+        raw[at] = byte
+    bad.write_bytes(raw)
+    said, shape = "", ()
+    try:
+        if kind == "mat":
+            shape = files.read_mat(bad, {"handPara": (3, 21, None)})["handPara"].shape[:2]
+        else:
+            shape = files.read_rgb(bad, (20, 20)).shape
+    except DataError as error:
+        said = str(error)
+    assert shape == ((3, 21) if kind == "mat" else (20, 20, 3)) or said.startswith(f"{bad}: ")
+    assert "\n" not in said
+
+
+def test_what_is_no_regular_file(tmp_path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this platform has no pipes to try")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: is not a file"):
+        files.read_text(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: is not a file"):
+        files.read_rgb(tmp_path / "pipe")
