@@ -44,13 +44,12 @@ def list_() -> None:
     rows = []
     for spec in registry().datasets.values():
         counts = ", ".join(f"{split} {count:,}" for split, count in spec.published.items())
-        rows.append(
-            [spec.name, spec.layout or "as the file says", spec.root, " ".join(spec.fields), counts, spec.about]
-        )
-    columns = ["name", "layout", "root", "fields", "published samples", "about"]
-    table = plain_table("Data sets, as in --data NAME:PATH", columns, rows)
-    for column in table.columns:
-        column.justify = "left"
+        what = [spec.about, f"gives {', '.join(spec.fields)}", *([f"published: {counts}"] if counts else [])]
+        labels = f"{spec.layout}, {spec.root}" if spec.layout else "as the file says"
+        rows.append([spec.name, labels, "\n".join(what)])
+    table = plain_table("Data sets, as in --data NAME:PATH", ["name", "layout, root", "what it is"], rows)
+    for column, fixed in zip(table.columns, (True, True, False), strict=True):
+        column.justify, column.no_wrap = "left", fixed
     Rich().print(table)
 
 
@@ -128,6 +127,7 @@ def verify(
     spec, path = parse_source(source)
     asked = _splits(split, spec) if split else None
     with _progress() as progress:
+        path = _made(spec, path, progress)
         rows = check(spec, path, asked, decode=decode, progress=progress)
     if as_json:
         typer.echo(json.dumps([asdict(r) for r in rows]))
@@ -161,6 +161,8 @@ def show(
 
     spec, path = parse_source(source)
     splits = _splits([split] if split else None, spec)
+    with _progress() as progress:
+        path = _made(spec, path, progress)
     for one in splits:
         try:
             dataset = spec.open(path, one)
@@ -171,6 +173,13 @@ def show(
         ids = contact_sheet(dataset, out, count=count, seed=seed)
         typer.echo(f"{out}: {len(ids)} of {len(dataset):,} samples of {spec.name} {one}")
         return
+
+
+def _made(spec: DatasetSpec, path: Path | None, progress: Progress) -> Path | None:
+    """Where the data lies, for a data set that is made or fetched when it is first needed."""
+    if spec.locate is None:
+        return path
+    return spec.locate(path, lambda done, total: progress(f"making {spec.name}", done, total))
 
 
 def _splits(asked: list[str] | None, spec: DatasetSpec) -> list[str]:
