@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +50,11 @@ class Reader(ABC):
     def __getitem__(self, index: int) -> Sample:
         index = self._at(index)
         return replace(self.labels(index), images=self.images(index))
+
+    def read(self, index: int, names: Collection[str]) -> Sample:
+        """The sample with some of its pictures; a reader that can leaves the others undecoded."""
+        images = self.images(self._at(index)) if names else {}
+        return replace(self.labels(index), images={name: image for name, image in images.items() if name in names})
 
     def _at(self, index: int) -> int:
         if not -len(self) <= index < len(self):

@@ -11,7 +11,8 @@ are left than right, else the right one (Zimmermann & Brox, and everybody since)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Rhd(Reader):
         self._need_pictures()
         self._size = _size(self._picture("rgb", 0))
         self._dominant: dict[int, int] = {}
-        self._last: tuple[Path, Array] | None = None
+        self._last: dict[str, tuple[int, Array]] = {}
         if split == "train":
             self._hands = np.argwhere(self._learnable())  # (N, 2): frame, side
         else:
@@ -74,26 +75,31 @@ class Rhd(Reader):
         return {name: self._picture(name, row) for name in PICTURES}
 
     def images(self, index: int) -> dict[str, Array]:
+        return dict(self.read(index, PICTURES).images)
+
+    def read(self, index: int, names: Collection[str]) -> Sample:
         row, side = self._hand(self._at(index))
-        return {
-            "rgb": read_rgb(self._picture("rgb", row), self._size),
-            "depth": decode_depth(read_rgb(self._picture("depth", row), self._size)),
-            "mask": part_index(self._mask(row), side),
-        }
+        images = {name: self._image(name, row, side) for name in PICTURES if name in names}
+        return replace(self.labels(index), images=images)
+
+    def _image(self, name: str, row: int, side: int) -> Array:
+        raw = self._raw(name, row)
+        return part_index(raw, side) if name == "mask" else decode_depth(raw) if name == "depth" else raw
 
     def _hand(self, index: int) -> tuple[int, int]:
         row, side = (int(v) for v in self._hands[index])
         if side < 0:
             if row not in self._dominant:
-                self._dominant[row] = dominant_hand(self._mask(row))
+                self._dominant[row] = dominant_hand(self._raw("mask", row))
             side = self._dominant[row]
         return row, side
 
-    def _mask(self, row: int) -> Array:
-        path = self._picture("mask", row)
-        if self._last is None or self._last[0] != path:  # labels and pictures of a sample both look at it
-            self._last = path, read_grey(path, self._size)
-        return self._last[1]
+    def _raw(self, name: str, row: int) -> Array:
+        """A picture as it is on disk; the last one of its kind is kept, for the other hand of the frame."""
+        if name not in self._last or self._last[name][0] != row:
+            read = read_grey if name == "mask" else read_rgb
+            self._last[name] = row, read(self._picture(name, row), self._size)
+        return self._last[name][1]
 
     def _picture(self, name: str, row: int) -> Path:
         return self._folder / PICTURES[name] / f"{self.frames[row]:05d}.png"

@@ -132,10 +132,10 @@ def _pack_chunk(job: Job, chunk: range) -> dict[str, Array]:
 
 
 def _read(job: Job, index: int) -> Sample:
-    """One sample, without its pictures where none is wanted and the reader can do that."""
-    read = job.dataset.__getitem__ if job.pictures else getattr(job.dataset, "labels", job.dataset.__getitem__)
+    """One sample; a reader that can reads only the pictures that are wanted."""
+    read_some = getattr(job.dataset, "read", None)
     try:
-        return read(index)
+        return job.dataset[index] if read_some is None else read_some(index, job.pictures)
     except UserError:
         raise
     # what a reader of broken bytes runs into; readers name the file themselves where they can
