@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from example_datasets import FAULTS, HONEST
 
+from cvhpe.errors import DataError
+from cvhpe.registry import registry
 from cvhpe.testing import CheckFailed, check_dataset, dataset_checks
 
 CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(faulty))]
@@ -16,8 +18,22 @@ def test_an_honest_data_set_passes(tmp_path: Path) -> None:
     check_dataset(HONEST, tmp_path)
 
 
-def test_every_check_has_a_fault_to_catch() -> None:
-    assert set(FAULTS) == {c.name for c in dataset_checks(HONEST)}
+def test_every_check_has_a_fault_to_catch(tmp_path: Path) -> None:
+    assert set(FAULTS) == {c.name for c in dataset_checks(HONEST, tmp_path)}
+
+
+def test_a_folder_that_is_not_the_data_set_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        dataset_checks(HONEST, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["rhd", "interhand2.6m"])
+def test_genuine_coco_style_labels_pass(shared_data: Path, name: str) -> None:
+    check_dataset(registry().dataset("coco"), shared_data / "mmpose" / name)
+
+
+def test_genuine_joints_pass(shared_data: Path) -> None:
+    check_dataset(registry().dataset("joints"), shared_data / "rhd" / "rhd_evaluation_a.npz")
 
 
 @pytest.mark.parametrize(("check", "fault"), CASES, ids=[f"{c}-{i}" for c, i in CASES])
