@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cvhpe.modality import Modality, Posterior, View
-from cvhpe.ops import sample_kl
+from cvhpe.ops import Term, elbo, sample_kl
 from cvhpe.pairs import Pair, sources, targets
 
 
@@ -41,7 +41,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Losses:
-    """total: what is minimised. reconstruction, kl: per pair and per input, detached scalars for the log."""
+    """total: what is minimised. reconstruction, kl: per pair and per input, detached scalars for the log.
+
+    A pair that no sample of the batch can serve is left out.
+    """
 
     total: Tensor
     reconstruction: dict[Pair, Tensor]
@@ -51,8 +54,8 @@ class Losses:
 class CrossModalVAE(nn.Module):
     """Cross-modal variational autoencoder (paper section 3) over any set of modalities.
 
-    Minimises, for each pair (i -> j), ``E_q(z|x_i)[loss_j(decode_j(z), x_j)] + beta * KL(q(z|x_i) || N(0, I))``,
-    the mean over the samples that have both.
+    Minimises, summed over the pairs (i -> j), the mean over the samples that have both of
+    ``E_q(z|x_i)[loss_j(decode_j(z), x_j)] + beta * KL(q(z|x_i) || N(0, I))``.
     """
 
     precision: torch.dtype | None
@@ -93,58 +96,61 @@ class CrossModalVAE(nn.Module):
                 continue
             stored, view = batch.take(name, rows)
             seen[name] = self.modalities[name].augment(stored, view)
-        total = batch.side.new_zeros(())
-        reconstruction: dict[Pair, Tensor] = {}
-        divergence: dict[str, Tensor] = {}
+        terms: list[Term] = []
+        paid: list[Pair] = []
+        unused: list[nn.Module] = []
         for k, source in enumerate(inputs):
             rows = batch.has(source)
+            outgoing = [p for p in self.pairs if p.source == source]
             if rows is not None and not len(rows):
-                total = total + idle(self.encoders[source])
-                divergence[source] = total.new_zeros(())
-                for pair in self.pairs:
-                    if pair.source == source:
-                        total = total + idle(self.decoders[pair.target])
-                        reconstruction[pair] = total.new_zeros(())
+                unused += [self.encoders[source], *(self.decoders[p.target] for p in outgoing)]
                 continue
             side = batch.side if rows is None else batch.side[rows]
             posterior = self.encode(source, seen[source], side)
             z, kl = sample_kl(posterior.mu, posterior.logvar, seeds[k : k + 1])
-            divergence[source] = kl.mean()
-            for pair in self.pairs:
-                if pair.source != source:
+            for pair in outgoing:
+                of_z, of_target = shared_rows(rows, batch.has(pair.target), len(batch.view))
+                if of_z is not None and not len(of_z):
+                    unused += [self.encoders[source], self.decoders[pair.target]]
                     continue
-                loss = self._reconstruction(pair, z, rows, batch, seen)
-                reconstruction[pair] = loss.mean()
-                total = total + weights.get(pair, 1.0) * (reconstruction[pair] + beta * divergence[source])
+                prediction = self.decode(pair.target, z if of_z is None else z[of_z])
+                loss = self._reconstruction(pair.target, prediction, of_target, batch, seen)
+                terms.append(Term(loss, kl if of_z is None else kl[of_z], None, weights.get(pair, 1.0)))
+                paid.append(pair)
+        if not terms:
+            return Losses(idle(unused), {}, {})
+        bound = elbo(terms, beta)
         return Losses(
-            total, {p: v.detach() for p, v in reconstruction.items()}, {n: v.detach() for n, v in divergence.items()}
+            bound.total + idle(unused) if unused else bound.total,
+            {p: bound.rec[i] for i, p in enumerate(paid)},
+            {p.source: bound.kl[i] for i, p in enumerate(paid)},
         )
 
     def _reconstruction(
-        self, pair: Pair, z: Tensor, rows: Tensor | None, batch: Batch, seen: Mapping[str, Tensor]
+        self, target: str, prediction: Tensor, of_target: Tensor | None, batch: Batch, seen: Mapping[str, Tensor]
     ) -> Tensor:
-        modality = self.modalities[pair.target]
-        have = batch.has(pair.target)
-        of_z, of_target = shared_rows(rows, have, len(batch.view))
-        if of_z is not None and not len(of_z):
-            return idle(self.decoders[pair.target])[None]
-        prediction = self.decode(pair.target, z if of_z is None else z[of_z])
-        if pair.target in seen:
-            target = seen[pair.target]
-            return modality.loss(prediction, target if of_target is None else target[of_target])
-        wanted = have if of_target is None else of_target if have is None else have[of_target]
-        stored, view = batch.take(pair.target, wanted)
+        """Losses ``[n]`` of predictions; ``of_target``: which of the samples that have the target they are of."""
+        modality = self.modalities[target]
+        if target in seen:
+            truth = seen[target]
+            return modality.loss(prediction, truth if of_target is None else truth[of_target])
+        have = batch.has(target)
+        if of_target is None:
+            wanted = have
+        else:
+            wanted = of_target if have is None else have[of_target]
+        stored, view = batch.take(target, wanted)
         if modality.fused_loss is not None:
             return modality.fused_loss(prediction, stored, view)
         return modality.loss(prediction, modality.augment(stored, view))
 
 
-def idle(module: nn.Module) -> Tensor:
-    """Zero, but part of the graph: a module that a batch gives no work still gets its (zero) gradient.
+def idle(modules: Sequence[nn.Module]) -> Tensor:
+    """Zero, but part of the graph: modules that a batch gives no work still get their (zero) gradients.
 
     Replicas of a distributed run would otherwise wait for one another for ever.
     """
-    return torch.stack([p.sum() for p in module.parameters()]).sum() * 0.0
+    return torch.stack([p.sum() for m in modules for p in m.parameters()]).sum() * 0.0
 
 
 def shared_rows(a: Tensor | None, b: Tensor | None, n: int) -> tuple[Tensor | None, Tensor | None]:

@@ -105,7 +105,8 @@ class JointEncoder(nn.Module):
         self.head = PosteriorHead(width, latent_dim)
 
     def forward(self, joints: Tensor, side: Tensor) -> Posterior:
-        return self.head(self.body(joints.flatten(1) * self.input_scale), side)
+        # A joint that is not labelled is NaN; to the network it stands at the origin.
+        return self.head(self.body(joints.flatten(1).nan_to_num(nan=0.0) * self.input_scale), side)
 
 
 class JointDecoder(nn.Module):

@@ -120,20 +120,18 @@ class Trainer:
         config, progress = self.config, self.progress
         every = max(1, round(self.total / config.validations))
         self.model.train()
-        sums: dict[str, Tensor] = {}
-        summed = 0
+        gathered: dict[str, list[Tensor]] = {}
         started, saved = time.monotonic() - progress.seconds, time.monotonic()
         for fields in self._batches_from(progress.step):
             losses = self._step(fields, progress.step)
             for name, value in losses.items():
-                sums[name] = sums[name] + value if name in sums else value.clone()
-            summed += 1
+                gathered.setdefault(name, []).append(value)
             progress.step += 1
             progress.seconds = time.monotonic() - started
             last = progress.step == self.total
             if progress.step % LOG_STEPS == 0 or last:
-                self._log({n: float(v) / summed for n, v in sums.items()})
-                sums, summed = {}, 0
+                self._log({n: float(torch.stack(v).mean()) for n, v in gathered.items()})
+                gathered = {}
             if progress.step % every == 0 or last:
                 self._validate()
             if time.monotonic() - saved > CHECKPOINT_SECONDS or last or self.stop_asked:
