@@ -80,7 +80,7 @@ def _draw(number: int, row: int, first: Placed, other: Placed, seed: int, size: 
     pixels = project(np.stack([K, K]), hands)
     visible = np.zeros((2, 21), bool)
     for k in range(1 + both):
-        visible[k] = visibility(hands[k], pixels[k], frame.depth, length)
+        visible[k] = visibility(k, subjects[k], pixels[k], frame)
     left_first = slice(None) if first.is_left[row] else slice(None, None, -1)
     return Drawn(frame, annotation(hands[left_first], pixels[left_first], visible[left_first], K))
 

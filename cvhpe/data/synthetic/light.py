@@ -31,9 +31,9 @@ class Light:
         toward = rng.normal(size=(3, 3)) + np.array([0.0, -0.5, -0.9])
         toward /= np.linalg.norm(toward, axis=1, keepdims=True)
         warm = rng.normal(0, 0.12, (4, 1)) * np.array([1.0, 0.1, -1.1])
-        strength = np.array([[rng.uniform(0.6, 1.3)], [rng.uniform(0.1, 0.6)], [rng.uniform(0.05, 0.4)]])
+        strength = np.array([[rng.uniform(0.7, 1.6)], [rng.uniform(0.1, 0.6)], [rng.uniform(0.05, 0.4)]])
         colour = strength * np.exp(warm[:3] + rng.normal(0, 0.03, (3, 3)))
-        sky = rng.uniform(0.25, 0.75) * np.exp(warm[3])
+        sky = rng.uniform(0.15, 0.65) * np.exp(warm[3])
         up = np.array([0.0, -1.0, 0.0]) + rng.normal(0, 0.4, 3)
         ground = sky * rng.uniform(0.35, 0.9) * np.exp(rng.normal(0, 0.08, 3))
         soft = rng.uniform(0.06, 0.35)
@@ -67,42 +67,61 @@ def occlusion(depth: Array, reach: float, mm: float) -> Array:
 
 
 def shadow(point: Array, a: Array, b: Array, radius: Array, toward: Array, soft: float) -> Array:
-    """How much of the key reaches ``[N, 3]`` points past ``[K]`` capsules ``a`` to ``b``, in [0, 1]."""
-    lit = np.ones(len(point), _F)
-    t = toward.astype(_F)
+    """How much of the key reaches ``[3, N]`` points past ``[K]`` capsules ``a`` to ``b``, in [0, 1]."""
+    x, y, z = point
+    t = [_F(v) for v in toward]
+    depth = x * t[0] + y * t[1] + z * t[2]
+    length2 = x * x + y * y + z * z
+    lit = np.ones(len(x), _F)
     for a_k, b_k, r in zip(a, b, radius, strict=True):
         # Closest approach of the ray to the light and the capsule's segment, both measured from a_k.
         u = b_k - a_k
-        along = _F(u @ t)
-        uu = _F(u @ u)
-        w = point - a_k
-        wt, wu = w @ t, w @ u
+        along, uu = _F(u @ toward), _F(u @ u)
         under = max(float(uu - along * along), 1e-3)
-        h = np.clip((wu - along * wt) / _F(under), 0, 1)
+        wt = depth - _F(a_k @ toward)
+        wu = x * u[0] + y * u[1] + z * u[2] - _F(a_k @ u)
+        h = (wu - along * wt) * _F(1 / under)
+        np.minimum(np.maximum(h, 0, out=h), 1, out=h)
         s = h * along - wt
-        d2 = (w * w).sum(1) + h * (h * uu - 2 * wu)
-        gap = np.sqrt(np.maximum(d2 - s * s, 0)) - r
+        gap = length2 - 2 * (x * a_k[0] + y * a_k[1] + z * a_k[2]) + _F(a_k @ a_k) + h * (h * uu - 2 * wu) - s * s
+        gap = np.sqrt(np.maximum(gap, 0, out=gap), out=gap) - r
         # A point on the capsule itself is no shadow's; nearer ones have sharper edges.
-        lit = np.minimum(lit, np.where(s > 1.1 * r, np.clip(0.5 + gap / (_F(soft) * s + 1.0), 0, 1), 1))
+        gap /= np.maximum(_F(soft) * s + 1, 1)
+        gap += 0.5
+        lit = np.minimum(lit, np.where(s > 1.1 * r, np.maximum(gap, 0), 1))
     return lit
+
+
+def shadows(
+    pixel: Array, point: Array, size: int, a: Array, b: Array, radius: Array, toward: Array, soft: float
+) -> Array:
+    """:func:`shadow` of pixels ``[N]`` of a frame of ``size`` px, worked out for one in four and smoothed."""
+    x, y = pixel % size, pixel // size
+    few = ((x | y) & 1) == 0
+    half = size // 2
+    cell = (y // 2) * half + x // 2
+    light = np.zeros((2, half * half), _F)
+    light[0, cell[few]] = shadow(point[:, few], a, b, radius, toward, soft)
+    light[1, cell[few]] = 1
+    lit, known = (uniform_filter(v.reshape(half, half), 3).reshape(-1)[cell] for v in light)
+    return np.where(known > 0.01, lit / np.maximum(known, 0.01), 1).astype(_F)
 
 
 def shade(
     point: Array, normal: Array, albedo: Array, gloss: Array, shine: Array, opened: Array, lit: Array, light: Light
 ) -> Array:
-    """Linear RGB ``[N, 3]`` of lit skin: wrapped diffuse (red wraps furthest, as under skin), a little shine."""
-    upward = 0.5 + 0.5 * (normal @ light.up)
-    out = albedo * (light.ground + upward[:, None] * (light.sky - light.ground)) * opened[:, None]
-    view = -point / np.sqrt((point * point).sum(1, keepdims=True))
+    """Linear RGB ``[3, N]`` of lit skin: wrapped diffuse (red wraps furthest, as under skin), a little shine."""
+    upward = 0.5 + 0.5 * (light.up @ normal)
+    out = albedo * (light.ground[:, None] + upward * (light.sky - light.ground)[:, None]) * opened
+    view = point / -np.sqrt((point * point).sum(0))
     for k, (toward, colour) in enumerate(zip(light.toward, light.colour, strict=True)):
-        cosine = normal @ toward
-        arrives = (lit if k == 0 else 0.5 + 0.5 * opened)[:, None]
-        wrap = np.array([0.34, 0.20, 0.15], _F)
-        diffuse = np.clip((cosine[:, None] + wrap) / (1 + wrap), 0, None)
-        half = view + toward
-        half = half / np.maximum(np.sqrt((half * half).sum(1, keepdims=True)), 1e-6)
-        mirror = gloss * np.clip((normal * half).sum(1), 0, 1) ** shine * (cosine > 0)
-        # Light that is cut off by the hand itself still bleeds through as red.
-        out += colour * (albedo * diffuse * (arrives + (1 - arrives) * np.array([0.10, 0.03, 0.02], _F)))
-        out += colour * (mirror[:, None] * arrives)
+        cosine = toward @ normal
+        arrives = lit if k == 0 else 0.5 + 0.5 * opened
+        half = view + toward[:, None]
+        peak = (half * normal).sum(0) / np.sqrt(np.maximum((half * half).sum(0), _F(1e-12)))
+        mirror = gloss * np.power(np.maximum(peak, 0), shine) * (cosine > 0) * arrives
+        for c, (wrap, bleed) in enumerate(((0.34, 0.10), (0.20, 0.03), (0.15, 0.02))):
+            # Light that is cut off by the hand itself still bleeds through as red.
+            diffuse = np.maximum(cosine + wrap, 0) * (1 / (1 + wrap)) * (bleed + (1 - bleed) * arrives)
+            out[c] += colour[c] * (albedo[c] * diffuse + mirror)
     return out

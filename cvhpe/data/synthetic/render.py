@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from PIL import Image, ImageFilter
 
-from cvhpe.data.synthetic.light import Light, occlusion, shade, shadow
+from cvhpe.data.synthetic.light import Light, occlusion, shade, shadows
 from cvhpe.data.synthetic.scenery import background, foreground
 from cvhpe.data.synthetic.skin import Paint, Skin, paint
 from cvhpe.data.synthetic.surface import PALM_PART, PERSON_PART, Body, Flesh, arm_direction, bodies, sleeve, stick
-from cvhpe.data.synthetic.trace import Camera, finish, trace
+from cvhpe.data.synthetic.trace import Camera, trace
 
 Array = np.ndarray
 _F = np.float32
@@ -61,6 +61,7 @@ class _Layer:
     normal: Array
     capsule: Array
     along: Array
+    back: Array
 
 
 def person_look(seed: int, person: int) -> tuple[Flesh, Skin]:
@@ -75,42 +76,49 @@ def _cloth(rng: np.random.Generator, normal: Array, point: Array) -> Paint:
     colour = rng.uniform(0.02, 0.8, 3) ** 1.5 * 0.6 + 0.4 * rng.uniform(0.02, 0.7)
     turn = rng.normal(size=3)
     turn /= np.linalg.norm(turn)
-    wave = np.sin(point @ (turn * rng.uniform(0.05, 0.5)).astype(_F))
+    wave = np.sin((turn * rng.uniform(0.05, 0.5)).astype(_F) @ point)
     stripe = 1 + rng.choice([0.0, 0.12, 0.45]) * np.sign(wave) if rng.random() < 0.5 else 1 + 0.12 * wave
-    albedo = np.clip(colour.astype(_F) * np.asarray(stripe, _F)[:, None], 0.01, 1)
-    n = len(point)
-    tilt = np.cross(normal, turn.astype(_F)) * (0.15 * wave)[:, None]
+    albedo = np.clip(colour.astype(_F)[:, None] * np.asarray(stripe, _F), 0.01, 1)
+    n = point.shape[1]
+    tilt = np.cross(normal, turn.astype(_F)[:, None], axis=0) * (0.15 * wave)
     return Paint(albedo.astype(_F), np.full(n, rng.uniform(0, 0.15), _F), np.full(n, 12, _F), tilt.astype(_F))
 
 
 def _see(scene: list[tuple[Body, int]], camera: Camera, depth: Array) -> list[_Layer]:
     """What the camera sees of each body; ``depth`` ``[S * S]`` is filled with the nearest one's."""
-    found = [(body, subject, trace(body, camera)) for body, subject in scene]
-    for _, _, hits in found:
-        if hits is not None:
-            solid = hits.cover >= 0.5
-            pixel = hits.pixel[solid]
-            depth[pixel] = np.minimum(depth[pixel], (hits.t * hits.rays[:, 2])[solid])
-    layers = []
-    for body, subject, hits in found:
-        if hits is None:
-            continue
-        z = hits.t * hits.rays[:, 2]
-        keep = np.where(hits.cover >= 0.5, z <= depth[hits.pixel], z < depth[hits.pixel])
-        if keep.any():
-            shape = finish(body, hits.capsules[keep], hits.rays[keep], hits.t[keep])
-            layers.append(_Layer(body, subject, hits.pixel[keep], z[keep], hits.cover[keep], *shape))
-    return layers
+    hits = trace([body for body, _ in scene], camera)
+    solid = hits.cover >= 0.5
+    np.minimum.at(depth, hits.pixel[solid], hits.z[solid])
+    keep = np.where(solid, hits.z <= depth[hits.pixel], hits.z < depth[hits.pixel])
+    names = ("pixel", "z", "cover", "point", "normal", "capsule", "along", "back")
+    whose = hits.body[keep]
+    fields = [getattr(hits, name)[..., keep] for name in names]
+    bounds = np.searchsorted(whose, np.arange(len(scene) + 1))
+    return [
+        _Layer(body, subject, *(f[..., low:high] for f in fields))
+        for (body, subject), low, high in zip(scene, bounds[:-1], bounds[1:], strict=True)
+        if high > low
+    ]
+
+
+def _arm_length(hand: Subject) -> float:
+    """How far an arm is drawn, in hand lengths: out of most frames, but not through the camera."""
+    toward = -float(arm_direction(hand.axes, hand.flesh)[2]) * hand.size
+    room = 0.55 * float(hand.joints[0, 2])
+    return min(2.6, max(0.4, room / toward)) if toward > 0 else 2.6
 
 
 def _scene(subjects: list[Subject], rng: np.random.Generator) -> list[tuple[Body, int]]:
     """Every body of a frame and whose it is."""
     scene = []
     for number, hand in enumerate(subjects):
-        made = bodies(hand.joints, hand.axes, hand.back, hand.size, hand.flesh)
-        if rng.random() < 0.5:
-            start, loose = rng.uniform(0.08, 0.8), rng.uniform(0.04, 0.35)
-            made.append(sleeve(hand.joints[0], hand.axes, hand.size, hand.flesh, start, loose))
+        start, loose = rng.uniform(0.08, 0.8), rng.uniform(0.04, 0.35)
+        dressed = bool(rng.random() < 0.5)
+        reach = _arm_length(hand)
+        bare = start + 0.1 if dressed else reach
+        made = bodies(hand.joints, hand.axes, hand.back, hand.size, hand.flesh, max(bare, 0.2))
+        if dressed:
+            made.append(sleeve(hand.joints[0], hand.axes, hand.size, hand.flesh, start, max(reach, start + 0.1), loose))
         scene += [(body, number) for body in made]
         if rng.random() < 0.10:
             # Something held: a stick, can or pen across the palm, where curled fingers close on it.
@@ -123,9 +131,9 @@ def _scene(subjects: list[Subject], rng: np.random.Generator) -> list[tuple[Body
 
 
 def _colours(
-    layers: list[_Layer], subjects: list[Subject], light: Light, openness: Array, rng: np.random.Generator
+    layers: list[_Layer], subjects: list[Subject], light: Light, openness: Array, size: int, rng: np.random.Generator
 ) -> list[Array]:
-    """Linear RGB of every layer's pixels."""
+    """Linear RGB ``[3, N]`` of every layer's pixels."""
     casting = [
         (hand.joints[a], hand.joints[b], 0.045 * hand.size)
         for hand in subjects
@@ -138,8 +146,14 @@ def _colours(
         for hand in subjects
     ]
     a, b, radius = (np.array(c, _F) for c in zip(*casting, strict=True))
+    if not layers:
+        return []
+    point = np.concatenate([layer.point + layer.normal * _F(1.5) for layer in layers], 1)
+    pixel = np.concatenate([layer.pixel for layer in layers])
+    lit = shadows(pixel, point, size, a, b, radius, light.toward[0], light.soft)
+    parts = np.split(lit, np.cumsum([len(layer.pixel) for layer in layers])[:-1])
     colours = []
-    for layer in layers:
+    for layer, lit in zip(layers, parts, strict=True):
         if layer.body.kind == "skin":
             hand = subjects[layer.subject]
             look = paint(
@@ -149,6 +163,7 @@ def _colours(
                 layer.normal,
                 layer.capsule,
                 layer.along,
+                layer.back,
                 hand.joints[0].astype(_F),
                 hand.axes,
                 hand.size,
@@ -156,8 +171,7 @@ def _colours(
         else:
             look = _cloth(rng, layer.normal, layer.point)
         normal = layer.normal + look.tilt
-        normal /= np.sqrt((normal * normal).sum(1, keepdims=True))
-        lit = shadow(layer.point + layer.normal * 1.5, a, b, radius, light.toward[0], light.soft)
+        normal /= np.sqrt((normal * normal).sum(0))
         colours.append(
             shade(layer.point, normal, look.albedo, look.gloss, look.shine, openness[layer.pixel], lit, light)
         )
@@ -173,24 +187,36 @@ def _classes(layer: _Layer, is_left: bool) -> Array:
     )
 
 
-def _expose(rgb: Array, colours: list[Array], rng: np.random.Generator) -> float:
+def _expose(colours: list[Array], rng: np.random.Generator) -> float:
     """The exposure that gives the hand a brightness of the frame's choice."""
     mean = float(np.mean([c.mean() for c in colours])) if colours else 0.3
-    wanted = rng.uniform(0.10, 0.42)
+    wanted = rng.uniform(0.13, 0.5)
     return float((wanted / max(mean, 1e-3)) ** 0.8)
 
 
+@cache
+def _grain() -> Array:
+    """Normal noise to take slices of: drawing a million numbers a frame would cost more than the hand."""
+    return np.random.default_rng(20180619).standard_normal(1 << 21, np.float32)
+
+
 def _sensor(picture: Array, rng: np.random.Generator) -> Array:
-    """Lens and sensor: blur, white balance, contrast, noise; uint8."""
+    """Lens and sensor: blur, white balance, contrast, noise; ``[3, S, S]`` to uint8 ``[S, S, 3]``."""
     blur = max(0.0, rng.normal(0.35, 0.35))
     gain, contrast, lift = np.exp(rng.normal(0, 0.05, 3)), rng.uniform(0.8, 1.15), rng.normal(0, 0.03)
-    sigma = rng.exponential(0.012)
-    picture = (picture - 0.5) * np.asarray(contrast * gain, _F) + _F(0.5 + lift)
+    sigma, at = max(0.0, rng.normal(0, 4.0)), int(rng.integers(_grain().size - picture.size))
+    scale = 255 * contrast * gain
+    picture = picture * scale.astype(_F)[:, None, None]
+    picture += (255 * (0.5 + lift) - 0.5 * scale).astype(_F)[:, None, None]
     if blur > 0.25:
-        small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
-        picture = np.asarray(small.filter(ImageFilter.GaussianBlur(blur)), _F) * _F(1 / 255)
-    picture = picture + rng.standard_normal(picture.shape, _F) * _F(sigma)
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+        side = _F(np.exp(-0.5 / blur**2))
+        total = 1 + 2 * side
+        picture[:, :, 1:-1] = (picture[:, :, 1:-1] + side * (picture[:, :, :-2] + picture[:, :, 2:])) / total
+        picture[:, 1:-1] = (picture[:, 1:-1] + side * (picture[:, :-2] + picture[:, 2:])) / total
+    if sigma > 0.3:
+        picture += _grain()[at : at + picture.size].reshape(picture.shape) * _F(sigma)
+    np.minimum(np.maximum(picture, 0, out=picture), 255, out=picture)
+    return np.ascontiguousarray((picture + _F(0.5)).astype(np.uint8).transpose(1, 2, 0))
 
 
 def render(subjects: list[Subject], K: Array, size: int, rng: np.random.Generator) -> Frame:
@@ -206,24 +232,23 @@ def render(subjects: list[Subject], K: Array, size: int, rng: np.random.Generato
     scale = float(K[0, 0]) * subjects[0].size / float(subjects[0].joints[:, 2].mean())
     near = np.minimum(depth, _F(behind + 200)).reshape(size, size)
     openness = occlusion(near, 0.16 * scale, 0.10 * subjects[0].size)
-    colours = _colours(layers, subjects, light, openness.reshape(-1), rng)
-    exposure = _expose(picture, colours, rng)
+    colours = _colours(layers, subjects, light, openness.reshape(-1), size, rng)
+    exposure = _expose(colours, rng)
 
-    flat = picture.reshape(-1, 3)
+    flat = picture.reshape(3, -1)
     mask, owner = np.zeros(size * size, np.uint8), np.full(size * size, -1, np.int8)
     done = [(_tone(c * _F(exposure)), layer) for c, layer in zip(colours, layers, strict=True)]
     for colour, layer in done:
         solid = layer.cover >= 0.5
         pixel = layer.pixel[solid]
         # Of a solid pixel at a silhouette some of what lies behind shines through.
-        share = np.minimum(layer.cover[solid], 1)[:, None]
-        flat[pixel] += share * (colour[solid] - flat[pixel])
+        flat[:, pixel] += np.minimum(layer.cover[solid], 1) * (colour[:, solid] - flat[:, pixel])
         mask[pixel] = _classes(layer, layer.subject >= 0 and subjects[layer.subject].is_left)[solid]
         owner[pixel] = layer.subject if layer.body.kind == "skin" else -1
     for colour, layer in done:
         thin = layer.cover < 0.5
         pixel = layer.pixel[thin]
-        flat[pixel] += layer.cover[thin][:, None] * (colour[thin] - flat[pixel])
+        flat[:, pixel] += layer.cover[thin] * (colour[:, thin] - flat[:, pixel])
     whole = np.where(depth < _FAR, depth, wall.reshape(-1)).reshape(size, size)
     classes, whose = mask.reshape(size, size), owner.reshape(size, size)
 
@@ -233,7 +258,7 @@ def render(subjects: list[Subject], K: Array, size: int, rng: np.random.Generato
         hiding = foreground(rng, size, at, scale)
         if hiding is not None:
             colour, cover = hiding
-            picture = np.where(cover[..., None], colour, picture)
+            picture = np.where(cover, colour, picture)
             closest = min(float(s.joints[:, 2].min()) for s in subjects)
             whole = np.where(cover, _F(max(60.0, closest - rng.uniform(30, 150))), whole)
             classes[cover], whose[cover] = 0, -1
@@ -247,14 +272,32 @@ def _tone(linear: Array) -> Array:
     return soft ** _F(1 / 2.2)
 
 
-def visibility(joints: Array, pixels: Array, depth: Array, size: float) -> Array:
-    """Which joints ``[J, 3]`` at ``pixels`` ``[J, 2]`` nothing hides in ``depth`` ``[S, S]``: bool ``[J]``.
+# For each joint of hand21 the parts of its own flesh: a joint inside them is seen although they lie before it.
+_OWN = np.zeros((21, PERSON_PART + 1), bool)
+_OWN[0, [PALM_PART, PERSON_PART, 2]] = True
+for _finger in range(5):
+    for _joint, _parts in enumerate(((2, PALM_PART), (2, 1), (1, 0), (0,))):
+        for _part in _parts:
+            _OWN[1 + 4 * _finger + _joint, _part if _part == PALM_PART else 3 * _finger + _part] = True
+    _OWN[1 + 4 * _finger, PALM_PART] = True
+_OWN[2, PALM_PART] = True
 
-    A joint lies inside the flesh; what stands more than a finger's thickness before it hides it.
+
+def visibility(subject: int, hand: Subject, pixels: Array, frame: Frame) -> Array:
+    """Which joints of a hand, at ``pixels`` ``[21, 2]``, can be seen in the frame: bool ``[21]``.
+
+    A joint lies inside the flesh, so it counts as seen where its own flesh is seen less than the thickness of a
+    palm before it; anything else hides it that stands before it.
     """
-    side = len(depth)
-    x, y = np.round(pixels).astype(int).T
-    inside = (x >= 0) & (x < side) & (y >= 0) & (y < side) & (joints[:, 2] > 0)
-    front = depth[np.clip(y, 0, side - 1), np.clip(x, 0, side - 1)]
-    flesh = np.where(np.isin(np.arange(len(joints)), (0, 1, 5, 9, 13, 17)), 0.12, 0.085) * size
-    return inside & (front > joints[:, 2] - flesh)
+    side = len(frame.depth)
+    x, y = np.round(np.clip(pixels, -1e6, 1e6)).astype(int).T
+    z = hand.joints[:, 2]
+    inside = (x >= 0) & (x < side) & (y >= 0) & (y < side) & (z > 0)
+    at = np.clip(y, 0, side - 1), np.clip(x, 0, side - 1)
+    first = FIRST_LEFT if hand.is_left else FIRST_RIGHT
+    part = frame.mask[at].astype(int) - first
+    part = np.where(frame.mask[at] == PERSON, PERSON_PART, part)
+    known = (frame.owner[at] == subject) & (part >= 0) & (part <= PERSON_PART)
+    own = known & _OWN[np.arange(21), np.clip(part, 0, PERSON_PART)]
+    gap = z - frame.depth[at]
+    return inside & (gap < np.where(own, 0.22, 0.04) * hand.size)

@@ -6,7 +6,7 @@ Colours are display values (gamma-coded) in [0, 1], depth is mm along the optica
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 Array = np.ndarray
 
@@ -46,17 +46,16 @@ def _blob(rng: np.random.Generator, centre: Array, radius: float) -> list[tuple[
 
 
 def background(rng: np.random.Generator, size: int, behind: float) -> tuple[Array, Array]:
-    """A backdrop: colour ``[size, size, 3]`` float32 and depth ``[size, size]`` float32, all beyond ``behind`` mm."""
+    """A backdrop: colour ``[3, size, size]`` float32 and depth ``[size, size]`` float32, all beyond ``behind`` mm."""
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    tilt = rng.normal(0, 1, 2)
+    tilt = rng.normal(0, 1, 2).astype(np.float32)
     slope = (tilt[0] * ramp)[None, :] + (tilt[1] * ramp)[:, None]
-    one, two = _colour(rng), _colour(rng)
-    share = np.clip(0.5 + slope * rng.uniform(0.2, 1.2), 0, 1)[..., None].astype(np.float32)
-    colour = one.astype(np.float32) + share * (two - one).astype(np.float32)
+    one, two, contrast = _colour(rng), _colour(rng), rng.uniform(0.2, 1.2)
+    share = np.clip(0.5 + slope[:: size // 16, :: size // 16] * contrast, 0, 1)[..., None]
+    small = Image.fromarray((255 * (one + share * (two - one))).astype(np.uint8))
+    canvas = small.resize((size, size), Image.Resampling.BICUBIC)
     wall = behind + rng.uniform(150, 2600)
-    depth = np.maximum(wall + slope * rng.uniform(0, 500), behind + 20).astype(np.float32)
-
-    canvas = Image.fromarray((colour * 255).astype(np.uint8))
+    depth = np.maximum(np.float32(wall) + slope * np.float32(rng.uniform(0, 500)), np.float32(behind + 20))
     distance = Image.fromarray(depth)
     pen, ruler = ImageDraw.Draw(canvas), ImageDraw.Draw(distance)
     for z in sorted(rng.uniform(behind + 15, wall, int(rng.choice([0, 2, 5, 10, 18]))), reverse=True):
@@ -76,20 +75,22 @@ def background(rng: np.random.Generator, size: int, behind: float) -> tuple[Arra
             width = int(rng.integers(1, max(2, size // 8)))
             pen.line(ends, fill=fill, width=width)
             ruler.line(ends, fill=float(z), width=width)
-    blur = float(rng.choice([0.0, 1.0, 2.5, 6.0], p=[0.35, 0.3, 0.2, 0.15]))
-    if blur:
-        canvas = canvas.filter(ImageFilter.GaussianBlur(blur * size / 320))
-    picture = np.asarray(canvas).astype(np.float32) * np.float32(1 / 255)
+    blur = int(rng.choice([1, 2, 4, 8], p=[0.35, 0.3, 0.2, 0.15]))
+    if blur > 1:
+        canvas = canvas.reduce(blur).resize((size, size), Image.Resampling.BICUBIC)
+    picture = np.ascontiguousarray(np.asarray(canvas).transpose(2, 0, 1)).astype(np.float32)
+    picture *= np.float32(1 / 255)
     if rng.random() < 0.85:
         start, count = int(rng.choice([2, 4, 8, 24])), int(rng.integers(1, 5))
-        grain = _octaves(rng, size, start, count)[..., None]
-        tint = rng.normal(1, 0.25, 3).astype(np.float32) * np.float32(rng.uniform(0.01, 0.14))
-        picture = picture + grain * tint
+        grain = _octaves(rng, size, start, count)
+        tint = rng.normal(1, 0.25, 3) * rng.uniform(0.01, 0.14)
+        for channel, strength in zip(picture, tint, strict=True):
+            channel += grain * np.float32(strength)
     return picture, np.asarray(distance).copy()
 
 
 def foreground(rng: np.random.Generator, size: int, centre: Array, reach: float) -> tuple[Array, Array] | None:
-    """Something that hides part of a hand at ``centre`` px, ``reach`` px long: colour ``[size, size, 3]`` float32
+    """Something that hides part of a hand at ``centre`` px, ``reach`` px long: colour ``[3, size, size]`` float32
     and cover ``[size, size]`` bool.
     """
     mask = Image.new("L", (size, size))
@@ -107,8 +108,8 @@ def foreground(rng: np.random.Generator, size: int, centre: Array, reach: float)
     cover = np.asarray(mask) > 0
     if not cover.any():
         return None
-    picture = np.broadcast_to(_colour(rng).astype(np.float32), (size, size, 3))
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    shade = 1 + rng.normal(0, 0.5) * ramp[None, :] + rng.normal(0, 0.5) * ramp[:, None]
+    across, down = rng.normal(0, 0.5, 2).astype(np.float32)
+    shade = 1 + across * ramp[None, :] + down * ramp[:, None]
     grain = _octaves(rng, size, int(rng.choice([4, 12])), 2) * np.float32(0.05)
-    return picture * shade[..., None].astype(np.float32) + grain[..., None], cover
+    return _colour(rng).astype(np.float32)[:, None, None] * shade + grain, cover

@@ -54,8 +54,8 @@ class Skin:
 
 @dataclass(frozen=True)
 class Paint:
-    """The surface of N pixels: albedo ``[N, 3]`` linear, gloss ``[N]``, shine ``[N]`` (exponent),
-    tilt ``[N, 3]`` to add to the normals.
+    """The surface of N pixels: albedo ``[3, N]`` linear, gloss ``[N]``, shine ``[N]`` (exponent),
+    tilt ``[3, N]`` to add to the normals.
     """
 
     albedo: Array
@@ -70,19 +70,20 @@ def base(tone: float) -> Array:
 
 
 @cache
-def noise() -> tuple[Array, Array]:
-    """A volume of smooth noise, unit variance, periodic: ``[64, 64, 64]`` and its gradient ``[3, 64, 64, 64]``."""
+def noise() -> tuple[Array, Array, Array]:
+    """Periodic noise of unit variance, ``[64**3]``: fine, broad, and the gradient ``[3, 64**3]`` of the fine one."""
     white = np.random.default_rng(20180618).standard_normal((_SIDE,) * 3).astype(np.float32)
     smooth = gaussian_filter(white, 1.2, mode="wrap")
     smooth /= smooth.std()
     gradient = np.stack([0.5 * (np.roll(smooth, -1, a) - np.roll(smooth, 1, a)) for a in range(3)])
-    return smooth, gradient
+    broad = gaussian_filter(white, 4.0, mode="wrap")
+    return smooth.reshape(-1), (broad / broad.std()).reshape(-1), gradient.reshape(3, -1)
 
 
 def cells(position: Array, cell: float) -> Array:
-    """Flat indices ``[N]`` into :func:`noise` of positions ``[N, 3]`` mm, one cell being ``cell`` mm wide."""
+    """Flat indices ``[N]`` into :func:`noise` of positions ``[3, N]`` mm, one cell being ``cell`` mm wide."""
     i = np.floor(position * np.float32(1 / cell)).astype(np.int32) & (_SIDE - 1)
-    return (i[:, 0] * _SIDE + i[:, 1]) * _SIDE + i[:, 2]
+    return (i[0] * _SIDE + i[1]) * _SIDE + i[2]
 
 
 def _line(x: Array, width: float) -> Array:
@@ -101,40 +102,43 @@ def paint(
     normal: Array,
     capsule: Array,
     along: Array,
+    back: Array,
     wrist: Array,
     axes: Array,
     size: float,
 ) -> Paint:
     """The skin of N pixels of a body of a hand.
 
-    point, normal: ``[N, 3]``. capsule: ``[N]`` of the body. along: ``[N]`` mm along it. wrist ``[3]``,
-    axes ``[3, 3]`` (rows radial, distal, palmar) and size (mm) are the hand's.
+    point, normal, back (dorsal): ``[3, N]``. capsule: ``[N]`` of the body. along: ``[N]`` mm along it. wrist
+    ``[3]``, axes ``[3, 3]`` (rows radial, distal, palmar) and size (mm) are the hand's.
     """
     f = np.float32
-    back = body.back[capsule]
-    dorsal = (normal * back).sum(1)
+    dorsal = (normal * back).sum(0)
     part = body.part[capsule]
-    a = body.a[capsule]
     at = (along + body.at[capsule]).astype(f)
     long = body.long[capsule].astype(f)
     radius = body.ra[capsule]
     if body.finger >= 0:
         axis = body.b - body.a
         axis = axis / np.maximum(np.sqrt((axis * axis).sum(1, keepdims=True)), 1e-3)
-        side = np.cross(axis, body.back)[capsule]
-        off = point - a
-        across = (off * side).sum(1)
-        local = np.stack([at + 40 * (part % 3), across, (off * back).sum(1) + 31 * body.finger], 1)
+        side = np.cross(axis, body.back).T[:, capsule]
+        off = point - body.a.T[:, capsule]
+        across = (off * side).sum(0)
+        local = np.stack(
+            [at + 40 * (part % 3).astype(f), across, (off * body.back.T[:, capsule]).sum(0) + 31 * body.finger]
+        )
     else:
         across = np.zeros_like(at)
-        local = (point - wrist) @ axes.T.astype(f)
-    smooth, gradient = (x.reshape(*x.shape[:-3], -1) for x in noise())
-    fine, coarse, broad = cells(local, 0.55), cells(local, 1.9), cells(local, 6.0)
+        local = axes.astype(f) @ (point - wrist[:, None])
+    smooth, wide, gradient = noise()
+    fine, coarse = cells(local, 0.55), cells(local, 1.9)
+    broad = wide[coarse]
 
     palmar = _step(-dorsal, -0.25, 0.55)
     tone = base(skin.tone).astype(f)
     pale = 0.18 + 0.11 * skin.tone
-    albedo = tone + (palmar * f(pale))[:, None] * (_PALE.astype(f) * f(0.75 + 0.25 * (1 - skin.tone / 5)) - tone)
+    lighter = _PALE.astype(f) * f(0.75 + 0.25 * (1 - skin.tone / 5)) - tone
+    albedo = tone[:, None] + (palmar * f(pale)) * lighter[:, None]
     dark = np.zeros_like(at)
     flush = 0.25 * palmar
     nail = np.zeros_like(at)
@@ -153,34 +157,37 @@ def paint(
         flush = flush + last * _step(at / long, 0.45, 1.0) * 0.8
         u = (at - 0.46 * long) / (0.62 * long + 0.5 * radius)
         v = across / (0.74 * radius)
-        edge = np.maximum(np.abs(v) ** 3, np.abs(2 * u - 1) ** 3)
+        edge = np.abs(v) ** 3 + np.abs(2 * u - 1) ** 3
         nail = last * (dorsal > 0.15) * (1 - _step(edge, 0.72, 0.98))
-        dark += 0.35 * last * (dorsal > 0.1) * _line(edge - 1.0, 0.16)
+        dark += 0.28 * last * (dorsal > 0.1) * _line(edge - 1.05, 0.2)
         if not skin.painted:
             white = nail * _step(u, 0.86, 0.93)
-            nail_colour = skin.nail.astype(f) + white[:, None] * (f(0.85) - skin.nail.astype(f)) * f(0.6)
+            nail_colour = skin.nail.astype(f)[:, None] + white * ((f(0.85) - skin.nail.astype(f)) * f(0.6))[:, None]
         else:
-            nail_colour = np.broadcast_to(skin.nail.astype(f), albedo.shape)
+            nail_colour = np.broadcast_to(skin.nail.astype(f)[:, None], albedo.shape)
     else:
-        x, y = local[:, 0] / f(size), local[:, 1] / f(size)
+        x, y = local[0] / f(size), local[1] / f(size)
         in_palm = palmar * ((part == PALM_PART) | (part < PALM_PART))
         for curve, width in zip(_PALM_LINES, (1.0, 0.9, 0.8), strict=True):
             dark += 0.36 * in_palm * _line(_gap(x, y, curve) * f(size), width)
-        wrist_lines = _line(local[:, 1] - 2, 0.8) + 0.7 * _line(local[:, 1] + 5 + 0.02 * local[:, 0] ** 2, 0.7)
-        dark += 0.22 * palmar * wrist_lines * (np.abs(local[:, 0]) < 0.14 * size)
+        wrist_lines = _line(local[1] - 2, 0.8) + 0.7 * _line(local[1] + 5 + 0.02 * local[0] ** 2, 0.7)
+        dark += 0.22 * palmar * wrist_lines * (np.abs(local[0]) < 0.14 * size)
         flush = flush + 0.35 * palmar * (part != PERSON_PART)
         # Knuckles.
         dark += 0.10 * (1 - palmar) * (part < PALM_PART) * (1 + np.cos(at * f(1.9) + smooth[coarse])) * _line(at, 6.0)
         flush = flush + 0.5 * (1 - palmar) * (part < PALM_PART) * _line(at, 8.0)
         nail_colour = albedo
-    mottle = f(0.030 * skin.mottle) * smooth[fine] + f(0.035 * skin.mottle) * smooth[coarse]
-    mottle = mottle + f(0.045 * skin.mottle) * smooth[broad]
+    mottle = f(0.026 * skin.mottle) * smooth[fine] + f(0.018 * skin.mottle) * smooth[coarse]
+    mottle += f(0.04 * skin.mottle) * broad
     shade = (1 + mottle) * (1 - np.clip(dark * f(skin.crease), 0, 0.65))
-    red = (flush * f(0.14 * skin.flush) + f(0.04 * skin.flush) * smooth[broad])[:, None] * np.array([-0.1, 1.0, 0.8], f)
-    albedo = albedo * shade[:, None] * (1 - np.clip(red, -0.2, 0.5))
-    albedo = albedo + nail[:, None] * (nail_colour * f(1.0) - albedo)
-    tilt = (gradient[:, fine] * f(0.10 * skin.bump) * (1 - 0.9 * nail)).T
-    tilt = tilt + (gradient[:, coarse] * f(0.07 * skin.bump) * (1 - 0.9 * nail)).T
+    red = flush * f(0.14 * skin.flush) + f(0.06 * skin.flush) * broad
+    albedo *= shade
+    for c, share in enumerate((-0.1, 1.0, 0.8)):
+        albedo[c] *= 1 - np.clip(red * share, -0.2, 0.5)
+    if nail.any():
+        albedo += nail * (nail_colour - albedo)
+    rough = f(skin.bump) * (1 - 0.9 * nail)
+    tilt = (gradient[:, fine] * f(0.10) + gradient[:, coarse] * f(0.07)) * rough
     gloss = f(skin.gloss) * (1 + 0.25 * smooth[coarse]) * (1 + 1.5 * nail)
     return Paint(np.clip(albedo, 0.005, 1), gloss, f(14) + 50 * nail, tilt)
 

@@ -92,7 +92,8 @@ def _finger(finger: int, chain: Array, backs: Array, radius: Array) -> Body:
         waist = 0.96 * 0.5 * (radius[bone] + radius[bone + 1])
         middle, pad = 0.5 * (a + b), 0.22 * waist * back
         if finger or bone:
-            body.add(a, middle, radius[bone] * 0.97, waist, part, back, 0.0, long)
+            # A touch thinner than the bone before it, so that the ball of a joint belongs to one of them.
+            body.add(a, middle, radius[bone] * 0.96, waist, part, back, 0.0, long)
         body.add(middle, b, waist, radius[bone + 1] * 0.97, part, back, 0.5 * long, long)
         if bone == 2:
             pulp = b - 0.16 * waist * back
@@ -100,6 +101,11 @@ def _finger(finger: int, chain: Array, backs: Array, radius: Array) -> Body:
         elif finger or bone:
             body.add(middle - pad, middle - pad + 1e-3 * back, 0.93 * waist, 0.93 * waist, part, back, 0.5 * long, long)
     return body.build()
+
+
+def _between(a: Array, b: Array) -> Array:
+    """The unit vector half way between two."""
+    return (a + b) / max(float(np.linalg.norm(a + b)), 1e-6)
 
 
 def _palm(joints: Array, axes: Array, backs: Array, radius: Array, size: float, flesh: Flesh, arm: Array) -> Body:
@@ -127,7 +133,7 @@ def _palm(joints: Array, axes: Array, backs: Array, radius: Array, size: float, 
     base, mcp = thumb[0], thumb[1]
     heel = wrist + radial * 0.055 * size + distal * 0.09 * size + palmar * 0.02 * size
     body.add(heel, 0.35 * base + 0.65 * mcp, 0.075 * size * p, 0.058 * size * p, PALM_PART, back)
-    body.add(base, mcp, 0.060 * size * p, radius[0, 1] * 0.95, 2, backs[0, 0])
+    body.add(base, mcp, 0.060 * size * p, radius[0, 1] * 0.95, 2, _between(back, backs[0, 0]))
     belly = 0.5 * (base + mcp) * 0.65 + 0.35 * (0.55 * wrist + 0.45 * knuckles[0]) + palmar * 0.022 * size
     body.add(0.6 * belly + 0.4 * heel, belly, 0.078 * size * p, 0.070 * size * p, PALM_PART, back)
     index = knuckles[0] - wrist
@@ -164,17 +170,17 @@ def _arm(
         body.add(a, b, ra, rb, PERSON_PART, -axes[2], start * size, size)
 
 
-def _forearm(wrist: Array, axes: Array, size: float, flesh: Flesh, arm: Array) -> Body:
+def _forearm(wrist: Array, axes: Array, size: float, flesh: Flesh, arm: Array, stop: float) -> Body:
     body = _Builder(5.5, "skin")
-    _arm(body, wrist, axes, size, flesh, arm, 0.12, 1.35)
+    _arm(body, wrist, axes, size, flesh, arm, 0.12, stop)
     return body.build()
 
 
-def sleeve(wrist: Array, axes: Array, size: float, flesh: Flesh, start: float, loose: float) -> Body:
-    """Cloth around the forearm, from ``start`` hand lengths behind the wrist; ``loose`` is wider than the arm."""
+def sleeve(wrist: Array, axes: Array, size: float, flesh: Flesh, start: float, stop: float, loose: float) -> Body:
+    """Cloth around the forearm between two distances from the wrist in hand lengths; ``loose``: wider than the arm."""
     body = _Builder(7.0, "cloth")
     wide = replace(flesh, arm=flesh.arm * (1 + loose))
-    _arm(body, wrist, axes, size, wide, arm_direction(axes, flesh), start, 1.5)
+    _arm(body, wrist, axes, size, wide, arm_direction(axes, flesh), start, stop)
     return body.build()
 
 
@@ -192,10 +198,17 @@ def arm_direction(axes: Array, flesh: Flesh) -> Array:
     return -(np.cos(flesh.deviate) * bent + np.sin(flesh.deviate) * radial)
 
 
-def bodies(joints: Array, axes: Array, backs: Array, size: float, flesh: Flesh) -> list[Body]:
-    """A hand's bodies: palm, thumb .. little, forearm. ``joints`` ``[21, 3]`` hand21 with a wrist, ``size`` mm."""
+def bodies(joints: Array, axes: Array, backs: Array, size: float, flesh: Flesh, arm_length: float = 1.35) -> list[Body]:
+    """A hand's bodies: palm, thumb .. little, forearm. ``joints`` ``[21, 3]`` hand21 with a wrist, ``size`` mm.
+
+    arm_length: of the forearm that shows, in hand lengths, at least 0.2.
+    """
     radius = RADII * size * flesh.thick
     radius[:, 3] *= flesh.taper
     arm = arm_direction(axes, flesh)
     fingers = [_finger(f, joints[1 + 4 * f : 5 + 4 * f], backs[f], radius[f]) for f in range(5)]
-    return [_palm(joints, axes, backs, radius, size, flesh, arm), *fingers, _forearm(joints[0], axes, size, flesh, arm)]
+    return [
+        _palm(joints, axes, backs, radius, size, flesh, arm),
+        *fingers,
+        _forearm(joints[0], axes, size, flesh, arm, arm_length),
+    ]

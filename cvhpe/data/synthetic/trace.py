@@ -1,12 +1,14 @@
 """Finds where camera rays meet a :class:`~cvhpe.data.synthetic.surface.Body`: sphere tracing in numpy.
 
 A body's distance is the soft minimum -w log(sum exp(-d_i / w)) of its capsules' distances. The frame is cut
-into tiles of 8x8 pixels. A tile keeps the few capsules that its cone of rays can meet, one cone marches all
-its rays to within reach of the surface, and only then do pixels march on their own.
+into tiles of 8x8 pixels. For each body, a tile keeps the few capsules that its cone of rays can meet; one cone
+marches all its rays to within reach of the surface, then cones of 2x2 pixels do, and only the last steps are
+taken pixel by pixel. Pairs of body and tile are rows of one array, worked through in blocks that fit the cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,26 +17,33 @@ from cvhpe.data.synthetic.surface import Body
 
 Array = np.ndarray
 
-TILE = 8
-MOST = 10  # capsules that one tile may see
-_CONE_STEPS, _SUB_STEPS, _STEPS = 12, 5, 2
-SUB = 2
+TILE, SUB = 8, 2
+MOST = 10  # capsules of one body that one tile may see
+_CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 5
+_BLOCK = 48  # rows
+_NEAR = 20.0  # mm from the camera; what is nearer is cut off
 _F = np.float32
 
 
 @dataclass(frozen=True)
 class Hits:
-    """N pixels in which a body is seen.
+    """N pixels in which a body is seen, every body by itself; camera frame, mm, float32.
 
-    pixel: ``[N]`` row * size + column. t: ``[N]`` mm along the ray. cover: ``[N]`` in (0, 1], share of the
-    pixel that is covered. rays: ``[N, 3]`` unit. capsules: ``[N, M]`` that may matter there, -1 for none.
+    body: ``[N]`` which, sorted. pixel: ``[N]`` row * size + column. z: ``[N]`` depth along the optical axis.
+    cover: ``[N]`` in (0, 1], share of the pixel that is covered. point, normal: ``[3, N]``. capsule: ``[N]``
+    the nearest one of its body. along: ``[N]`` mm from that capsule's first end along its axis. back: ``[3, N]``
+    the dorsal direction, blended between capsules.
     """
 
+    body: Array
     pixel: Array
-    t: Array
+    z: Array
     cover: Array
-    rays: Array
-    capsules: Array
+    point: Array
+    normal: Array
+    capsule: Array
+    along: Array
+    back: Array
 
 
 class Camera:
@@ -44,202 +53,263 @@ class Camera:
         if size % TILE:
             raise ValueError(f"frame side {size}: a multiple of {TILE}")
         self.focal, self.centre, self.size = float(focal), centre, size
-        n = size // TILE
-        self.tiles = np.arange(n * n)
-        grid = np.arange(n) * TILE
-        self.corners = np.stack(np.meshgrid(grid, grid), 2).reshape(-1, 2).astype(_F)
-        self.middles = self.corners + _F((TILE - 1) / 2)
+        grid = np.arange(size // TILE) * TILE
+        self.corners = np.stack(np.meshgrid(grid, grid), 2).reshape(-1, 2)
 
     def rays(self, tiles: Array, step: int) -> Array:
         """Unit rays ``[T, 3, (TILE / step)**2]`` through the middles of squares of ``step`` px of the tiles."""
         inside = np.arange(0, TILE, step) + (step - 1) / 2
-        x = self.corners[tiles, 0, None] + np.tile(inside, len(inside)) - self.centre[0]
-        y = self.corners[tiles, 1, None] + np.repeat(inside, len(inside)) - self.centre[1]
-        rays = np.stack([x, y, np.full_like(x, self.focal)], 1).astype(_F)
-        return rays / np.sqrt((rays * rays).sum(1, keepdims=True))
+        n = len(inside)
+        rays = np.empty((len(tiles), 3, n * n), _F)
+        rays[:, 0] = self.corners[tiles, 0, None] + (np.tile(inside, n) - self.centre[0])
+        rays[:, 1] = self.corners[tiles, 1, None] + (np.repeat(inside, n) - self.centre[1])
+        rays[:, 2] = self.focal
+        return rays / np.sqrt(np.einsum("tcp,tcp->tp", rays, rays))[:, None]
 
     def pixels(self, tile: Array, place: Array) -> Array:
         """Pixel numbers (row * size + column) of places in tiles."""
-        corner = self.corners[tile].astype(np.int64)
+        corner = self.corners[tile]
         return (corner[:, 1] + place // TILE) * self.size + corner[:, 0] + place % TILE
 
 
-def _cull(body: Body, camera: Camera) -> tuple[Array, Array]:
-    """Tiles that a body may be seen in ``[T]``, and the capsules each of them may see ``[T, M]`` (-1: none)."""
-    # What reaches behind the camera is cut off there.
-    near = 20.0
-    a, b = body.a.copy(), body.b.copy()
+class _Capsules:
+    """The capsules of all bodies in one list, with what the field needs of them."""
+
+    def __init__(self, bodies: Sequence[Body]) -> None:
+        self.a, self.b, self.ra, self.rb, self.back = (
+            np.concatenate([getattr(body, name) for body in bodies]) for name in ("a", "b", "ra", "rb", "back")
+        )
+        self.axis = self.b - self.a
+        self.length2 = np.maximum(np.einsum("kc,kc->k", self.axis, self.axis), _F(1e-6))
+        self.start = np.einsum("kc,kc->k", self.a, self.axis) / self.length2
+        self.a2 = np.einsum("kc,kc->k", self.a, self.a)
+        self.dr = self.rb - self.ra
+        counts = [len(body.a) for body in bodies]
+        self.body = np.repeat(np.arange(len(bodies)), counts)
+        self.first = np.cumsum([0, *counts])[:-1]
+        self.blend = np.array([body.blend for body in bodies], _F)
+        # Least and largest distance from the camera at which each can be met.
+        share = np.clip(-self.start, 0, 1)[:, None]
+        radius = np.maximum(self.ra, self.rb) + 2 * self.blend[self.body]
+        self.nearest = np.maximum(np.linalg.norm(self.a + share * self.axis, axis=1) - radius, 1)
+        self.farthest = np.maximum(np.linalg.norm(self.a, axis=1), np.linalg.norm(self.b, axis=1)) + radius
+
+
+def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
+    """Rows: body ``[R]``, tile ``[R]``, and the capsules that the body shows there ``[R, MOST]`` (-1: none)."""
+    a, b = all_.a.copy(), all_.b.copy()
     for p, q in ((a, b), (b, a)):
-        behind = (p[:, 2] < near) & (q[:, 2] > near)
-        share = ((near - p[:, 2]) / np.where(behind, q[:, 2] - p[:, 2], 1))[:, None]
+        behind = (p[:, 2] < _NEAR) & (q[:, 2] > _NEAR)
+        share = ((_NEAR - p[:, 2]) / np.where(behind, q[:, 2] - p[:, 2], 1))[:, None]
         p[behind] = (p + share * (q - p))[behind]
-    seen = (a[:, 2] >= near) & (b[:, 2] >= near)
-    if not seen.any():
-        return np.empty(0, int), np.empty((0, 0), int)
-    za, zb = np.maximum(a[:, 2], near), np.maximum(b[:, 2], near)
-    grow = 1.5 * body.blend
-    ua = a[:, :2] / za[:, None] * camera.focal + np.array(camera.centre, _F)
-    ub = b[:, :2] / zb[:, None] * camera.focal + np.array(camera.centre, _F)
-    pa, pb = ((r + grow) / np.maximum(z - r, near) * camera.focal for r, z in ((body.ra, za), (body.rb, zb)))
-    axis = ub - ua
-    off = camera.middles[:, None] - ua
-    share = np.clip((off * axis).sum(2) / np.maximum((axis * axis).sum(1), 1e-6), 0, 1)
-    gap = np.sqrt(((off - share[..., None] * axis) ** 2).sum(2)) - np.maximum(pa, pb)
-    gap = np.where(seen, gap, np.inf)
-    reach = TILE * 0.7072
-    tiles = np.flatnonzero((gap < reach).any(1))
-    gap = gap[tiles]
-    most = min(MOST, int((gap < reach).sum(1).max(initial=0)))
-    order = np.argsort(gap, axis=1)[:, :most]
-    return tiles, np.where(np.take_along_axis(gap, order, 1) < reach, order, -1)
+    seen = (a[:, 2] >= _NEAR) & (b[:, 2] >= _NEAR)
+    za, zb = np.maximum(a[:, 2], _NEAR), np.maximum(b[:, 2], _NEAR)
+    focal, (cx, cy) = camera.focal, camera.centre
+    ax, ay, bx, by = (
+        p / z * focal + c for p, z, c in ((a[:, 0], za, cx), (a[:, 1], za, cy), (b[:, 0], zb, cx), (b[:, 1], zb, cy))
+    )
+    grow = 1.5 * all_.blend[all_.body]
+    pa, pb = ((r + grow) / np.maximum(z - r, _NEAR) * focal for r, z in ((all_.ra, za), (all_.rb, zb)))
+    reach = np.maximum(pa, pb) + TILE * 0.7072
+    ux, uy = bx - ax, by - ay
+    length2 = np.maximum(ux * ux + uy * uy, 1e-6)
+    # Only tiles inside the box of everything.
+    n = camera.size // TILE
+    low_x, low_y = ((np.where(seen, np.minimum(p, q) - reach, np.inf)).min() for p, q in ((ax, bx), (ay, by)))
+    high_x, high_y = ((np.where(seen, np.maximum(p, q) + reach, -np.inf)).max() for p, q in ((ax, bx), (ay, by)))
+    columns = np.arange(max(0, int(max(low_x, 0) // TILE)), min(n, int(min(high_x, camera.size) // TILE) + 1))
+    rows = np.arange(max(0, int(max(low_y, 0) // TILE)), min(n, int(min(high_y, camera.size) // TILE) + 1))
+    if not seen.any() or not len(columns) or not len(rows):
+        return np.empty(0, int), np.empty(0, int), np.empty((0, MOST), int)
+    tiles = (rows[:, None] * n + columns).reshape(-1)
+    x, y = (camera.corners[tiles].T + (TILE - 1) / 2).astype(_F)
+    floats = (v.astype(_F)[:, None] for v in (ax, ay, ux, uy, length2, np.where(seen, reach, -np.inf)))
+    ax_, ay_, ux_, uy_, length2_, reach_ = floats
+    dx, dy = x - ax_, y - ay_
+    share = np.clip((dx * ux_ + dy * uy_) / length2_, 0, 1)
+    dx -= share * ux_
+    dy -= share * uy_
+    gap = np.sqrt(dx * dx + dy * dy) - reach_
+    out: list[tuple[Array, Array, Array]] = []
+    for body, first in enumerate(all_.first):
+        of = gap[first : first + int((all_.body == body).sum())]
+        there = np.flatnonzero((of < 0).any(0))
+        of = of[:, there]
+        order = np.argsort(of, axis=0)[:MOST]
+        pick = np.full((len(there), MOST), -1)
+        pick[:, : len(order)] = np.where(np.take_along_axis(of, order, 0) < 0, order + first, -1).T
+        out.append((np.full(len(there), body), tiles[there], pick))
+    bodies, where, capsules = (np.concatenate(column) for column in zip(*out, strict=True))
+    return bodies, where, capsules
 
 
 class _Field:
-    """The body's distance along rays ``[T, 3, P]``, each tile with its own capsules ``[T, M]``.
+    """Distances along rays ``[R, 3, P]`` to the body of each row, with its own capsules ``[R, M]``.
 
     Rays start at the camera, so that a point is its depth times a direction and every dot product but the
     final distance is worked out once per ray. The pixels are the last axis, to keep numpy's inner loops long.
     """
 
-    def __init__(self, body: Body, capsules: Array, rays: Array) -> None:
-        axis = body.b - body.a
-        length2 = np.maximum((axis * axis).sum(1), 1e-6).astype(_F)
+    def __init__(self, all_: _Capsules, width: Array, capsules: Array, rays: Array) -> None:
         pick = np.maximum(capsules, 0)
-        self.width = _F(body.blend)
-        self.length2 = length2[pick][..., None]
-        self.start = ((body.a * axis).sum(1) / length2)[pick][..., None]
-        self.a2 = (body.a * body.a).sum(1)[pick][..., None]
-        self.ra = np.where(capsules < 0, _F(-1e4), body.ra[pick])[..., None]
-        self.dr = (body.rb - body.ra)[pick][..., None]
-        self.rise = (axis / length2[:, None])[pick] @ rays
-        self.toward2 = (2 * body.a)[pick] @ rays
+        self.all, self.pick, self.rays, self.width = all_, pick, rays, width[:, None]
+        self.length2, self.start = all_.length2[pick][..., None], all_.start[pick][..., None]
+        self.a2, self.dr = all_.a2[pick][..., None], all_.dr[pick][..., None]
+        self.ra = np.where(capsules < 0, _F(-1e4), all_.ra[pick])[..., None]
+        self.rise = (all_.axis / all_.length2[:, None])[pick] @ rays
+        self.toward2 = (2 * all_.a)[pick] @ rays
 
-    def distance(self, t: Array) -> Array:
-        """The blended distance ``[T, P]`` at depth ``t`` ``[T, P]`` along the rays."""
+    def _parts(self, t: Array) -> tuple[Array, Array, Array]:
+        """Share along the axis (not clipped and clipped), and distance to the axis, each ``[R, M, P]``."""
         t = t[:, None]
         s = self.rise * t
         s -= self.start
-        h = np.clip(s, 0, 1)
+        h = np.minimum(s, 1)
+        np.maximum(h, 0, out=h)
+        # |p - a - h axis|^2 = |p - a|^2 + |axis|^2 h (h - 2 s)
         d = t - self.toward2
         d *= t
         d += self.a2
-        # |p - a - h axis|^2 = |p - a|^2 + |axis|^2 h (h - 2 s)
-        s *= -2
-        s += h
-        s *= h
-        s *= self.length2
-        d += s
-        np.maximum(d, 0, out=d)
-        np.sqrt(d, out=d)
+        u = -2 * s
+        u += h
+        u *= h
+        u *= self.length2
+        d += u
+        np.maximum(d, 1e-6, out=d)
+        return s, h, np.sqrt(d, out=d)
+
+    def distance(self, t: Array) -> Array:
+        """The blended distance ``[R, P]`` at depth ``t`` ``[R, P]`` along the rays."""
+        _, h, d = self._parts(t)
         d -= self.ra
         h *= self.dr
         d -= h
         least = d.min(1)
         d -= least[:, None]
-        d *= -1 / self.width
+        d *= (-1 / self.width)[:, None]
         np.exp(d, out=d)
         return least - self.width * np.log(d.sum(1))
+
+    def normals(self, t: Array) -> tuple[Array, Array, Array, Array]:
+        """Unit normals ``[R, 3, P]``, dorsal directions ``[R, 3, P]``, nearest capsule and mm along it ``[R, P]``."""
+        s, h, r = self._parts(t)
+        d = r - self.ra
+        d -= h * self.dr
+        first = d.argmin(1)[:, None]
+        d -= np.take_along_axis(d, first, 1)
+        d *= (-1 / self.width)[:, None]
+        weight = np.exp(d, out=d)
+        back = self.all.back[self.pick].transpose(0, 2, 1) @ weight
+        back /= np.sqrt(np.maximum(np.einsum("rcp,rcp->rp", back, back), 1e-12))[:, None]
+        weight /= r
+        # sum of weight * (t ray - a - h axis)
+        normal = self.rays * (t * weight.sum(1))[:, None]
+        normal -= self.all.a[self.pick].transpose(0, 2, 1) @ weight
+        weight *= h
+        normal -= self.all.axis[self.pick].transpose(0, 2, 1) @ weight
+        normal /= np.sqrt(np.maximum(np.einsum("rcp,rcp->rp", normal, normal), 1e-12))[:, None]
+        capsule = np.take_along_axis(self.pick, first[:, 0], 1)
+        along = np.take_along_axis(s, first, 1)[:, 0] * np.sqrt(self.all.length2[capsule])
+        return normal, back, capsule, along
 
 
 def _march(field: _Field, t: Array, farthest: Array, wide: np.float32, steps: int) -> tuple[Array, Array]:
     """March cones of half angle ``wide`` until the surface is within reach: depth, and which may hit it."""
     go = field.distance(t) - wide * t
     step = np.maximum(go, 0)
+    slope: Array = np.ones_like(go)
     for _ in range(steps):
         t = t + step
         new = field.distance(t) - wide * t
         # A surface met aslant comes nearer by less than the step: the last step says by how much less.
-        slope = np.clip((go - new) / np.where(step < 1e-3, 1, step), 0.3, 1)
+        slope = (go - new) / np.maximum(step, _F(1e-3))
         go = new
-        step = np.where(t < farthest, np.maximum(new, 0) / slope, 0)
-    return t, (t < farthest) & (go < 3 * wide * t + 3)
+        step = np.where(t < farthest, np.maximum(new, 0) / np.minimum(np.maximum(slope, _F(0.3)), 1), 0)
+    return t, (t < farthest) & ((go < 3 * wide * t + 3) | (slope > 0.04))
 
 
-def trace(body: Body, camera: Camera) -> Hits | None:
-    """Where the frame's rays meet the body; None where none does."""
-    tiles, capsules = _cull(body, camera)
-    if not len(tiles):
-        return None
-    near, far = _reach(body)
-    near = np.where(capsules < 0, np.inf, near[capsules]).min(1)[:, None]
-    far = np.where(capsules < 0, -np.inf, far[capsules]).max(1)[:, None]
-    # One cone a tile, then one for every SUB x SUB pixels.
-    t = np.maximum(near, 1).astype(_F)
-    t, hope = _march(
-        _Field(body, capsules, camera.rays(tiles, TILE)), t, far, _F(0.72 * TILE / camera.focal), _CONE_STEPS
-    )
-    hope = hope[:, 0]
-    tiles, capsules, t, far = tiles[hope], capsules[hope], t[hope], far[hope]
-    if not len(tiles):
-        return None
-    n = TILE // SUB
-    t = np.repeat(t, n * n, 1)
-    t, hope = _march(_Field(body, capsules, camera.rays(tiles, SUB)), t, far, _F(0.72 * SUB / camera.focal), _SUB_STEPS)
-    some = hope.any(1)
-    tiles, capsules, t, hope = tiles[some], capsules[some], t[some], hope[some]
-    if not len(tiles):
-        return None
-    spread = (len(tiles), n, 1, n, 1), (len(tiles), n, SUB, n, SUB), (len(tiles), TILE * TILE)
-    t, hope = (np.broadcast_to(x.reshape(spread[0]), spread[1]).reshape(spread[2]) for x in (t, hope))
-    rays = camera.rays(tiles, 1)
-    field = _Field(body, capsules, rays)
+def _approach(
+    field: _Field, t: Array, farthest: Array, near: Array, steps: int, flattest: float
+) -> tuple[Array, Array, Array]:
+    """March single rays onto the surface: the depth that came closest, the distance there, and whether a ray is
+    still on its way, further than ``near`` mm off.
+    """
     d = field.distance(t)
     best, best_t, step = d, t, d
-    for _ in range(_STEPS):
-        # The slope of the last step says how aslant the ray meets the surface.
+    slope = np.ones_like(d)
+    for _ in range(steps):
         t = t + step
         new = field.distance(t)
-        slope = np.clip((d - new) / np.where(np.abs(step) < 1e-3, 1, step), 0.2, 1)
-        d, step = new, new / slope
+        slope = (d - new) / np.where(np.abs(step) < 1e-3, 1, step)
+        d, step = new, new / np.minimum(np.maximum(slope, _F(flattest)), 1)
         closer = np.abs(d) < np.abs(best)
         best, best_t = np.where(closer, d, best), np.where(closer, t, best_t)
-    cover = np.clip(1.25 - best * (_F(camera.focal) / best_t), 0, 1) * hope
-    tile, place = np.nonzero(cover > 0.05)
-    if not len(tile):
+    return best_t, best, (d > near) & (slope > 0.02) & (t < farthest)
+
+
+def trace(bodies: Sequence[Body], camera: Camera) -> Hits:
+    """Where the frame's rays meet each of the bodies."""
+    all_ = _Capsules(bodies)
+    body, tiles, capsules = _cull(all_, camera)
+    none = capsules < 0
+    near = np.where(none, np.inf, all_.nearest[capsules]).min(1)[:, None].astype(_F)
+    far = np.where(none, -np.inf, all_.farthest[capsules]).max(1)[:, None].astype(_F)
+    width = all_.blend[body]
+    wide = _F(0.72 * TILE / camera.focal)
+    t, hope = near, np.zeros(near.shape, bool)
+    if len(tiles):
+        t, hope = _march(_Field(all_, width, capsules, camera.rays(tiles, TILE)), near, far, wide, _CONE_STEPS)
+    # Rows with as many capsules come together, so that a block carries no idle ones.
+    left = np.flatnonzero(hope[:, 0])
+    left = left[np.argsort((~none[left]).sum(1), kind="stable")]
+    blocks = [left[at : at + _BLOCK] for at in range(0, len(left), _BLOCK)]
+    found = []
+    for rows in blocks:
+        most = int((~none[rows]).sum(1).max())
+        part = _block(all_, camera, tiles[rows], width[rows], capsules[rows, :most], t[rows], far[rows])
+        if part is not None:
+            found.append((body[rows][part[0]], *part[1:]))
+    if not found:
+        empty, vectors = np.empty(0, _F), np.empty((3, 0), _F)
+        index = np.empty(0, np.int64)
+        return Hits(index, index, empty, empty, vectors, vectors, index, empty, vectors)
+    whose, *rest = (np.concatenate(column, -1) for column in zip(*found, strict=True))
+    order = np.argsort(whose, kind="stable")
+    whose = whose[order]
+    pixel, cover, point, normal, capsule, along, back = (v[..., order] for v in rest)
+    return Hits(whose, pixel, point[2], cover, point, normal, capsule - all_.first[whose], along, back)
+
+
+def _block(
+    all_: _Capsules, camera: Camera, tiles: Array, width: Array, capsules: Array, t: Array, far: Array
+) -> tuple[Array, ...] | None:
+    """The pixels that hit in some rows: the row, and the fields of Hits but for z."""
+    n = TILE // SUB
+    wide = _F(0.72 * SUB / camera.focal)
+    t = np.repeat(t, n * n, 1)
+    t, hope = _march(_Field(all_, width, capsules, camera.rays(tiles, SUB)), t, far, wide, _SUB_STEPS)
+    some = hope.any(1)
+    if not some.any():
         return None
-    pixel = camera.pixels(tiles[tile], place)
-    return Hits(pixel, best_t[tile, place], cover[tile, place], rays[tile, :, place], capsules[tile])
-
-
-def _reach(body: Body) -> tuple[Array, Array]:
-    """Least and largest distance ``[K]`` from the camera at which each capsule can be met."""
-    axis = body.b - body.a
-    share = np.clip(-(body.a * axis).sum(1) / np.maximum((axis * axis).sum(1), 1e-6), 0, 1)
-    closest = np.linalg.norm(body.a + share[:, None] * axis, axis=1)
-    far = np.maximum(np.linalg.norm(body.a, axis=1), np.linalg.norm(body.b, axis=1))
-    radius = np.maximum(body.ra, body.rb) + 2 * body.blend
-    return closest - radius, far + radius
-
-
-def finish(body: Body, capsules: Array, rays: Array, t: Array) -> tuple[Array, Array, Array, Array]:
-    """Points, normals, nearest capsule and position along it of pixels at depth ``t`` along their rays.
-
-    capsules: ``[N, M]``, -1 for none. rays: ``[N, 3]``.
-    """
-    point = rays * t[:, None]
-    axis = body.b - body.a
-    length2 = np.maximum((axis * axis).sum(1), 1e-6).astype(_F)
-    x, y, z = np.ascontiguousarray(point.T)
-    shape = (capsules.shape[1], len(t))
-    d, s = np.empty(shape, _F), np.empty(shape, _F)
-    q = np.empty((3, *shape), _F)
-    slope = body.rb - body.ra
-    for m in range(shape[0]):
-        pick = np.maximum(capsules[:, m], 0)
-        ax, ay, az = axis.T[:, pick]
-        px, py, pz = (c - o for c, o in zip((x, y, z), body.a.T[:, pick], strict=True))
-        s[m] = (px * ax + py * ay + pz * az) / length2[pick]
-        h = np.clip(s[m], 0, 1)
-        q[0, m], q[1, m], q[2, m] = px - h * ax, py - h * ay, pz - h * az
-        r = np.sqrt(q[0, m] ** 2 + q[1, m] ** 2 + q[2, m] ** 2)
-        q[:, m] /= np.maximum(r, 1e-3)
-        d[m] = np.where(capsules[:, m] < 0, _F(1e4), r - body.ra[pick] - h * slope[pick])
-    first = d.argmin(0)
-    rows = np.arange(len(t))
-    d -= d[first, rows]
-    d *= -1 / _F(body.blend)
-    np.exp(d, out=d)
-    normal = (q * d).sum(1).T
-    normal = normal / np.maximum(np.sqrt((normal * normal).sum(1, keepdims=True)), 1e-6)
-    capsule = np.maximum(capsules, 0)[rows, first]
-    return point, normal, capsule, s[first, rows] * np.sqrt(length2)[capsule]
+    row = np.flatnonzero(some)
+    tiles, width, capsules, t, hope = (v[row] for v in (tiles, width, capsules, t, hope))
+    coarse, wanted = (len(row), n, 1, n, 1), (len(row), n, SUB, n, SUB)
+    t, hope = (np.broadcast_to(x.reshape(coarse), wanted).reshape(len(row), TILE * TILE) for x in (t, hope))
+    rays = camera.rays(tiles, 1)
+    field = _Field(all_, width, capsules, rays)
+    pixel_mm = t * _F(1 / camera.focal)
+    best_t, best, more = _approach(field, t, far[row], 0.3 * pixel_mm, _STEPS, 0.2)
+    late = np.flatnonzero((more & hope).sum(1) > 1)
+    if len(late):
+        # Surfaces that fall away from the camera take longer to reach.
+        again = _Field(all_, width[late], capsules[late], rays[late])
+        start, near = best_t[late], 0.3 * pixel_mm[late]
+        best_t[late], best[late], _ = _approach(again, start, far[row][late], near, _LATE_STEPS, 0.06)
+    cover = np.minimum(np.maximum(1.1 - best * (_F(camera.focal) / best_t), 0), 1) * hope
+    normal, back, capsule, along = field.normals(best_t)
+    at, place = np.nonzero(cover > 0.05)
+    flat = at * TILE * TILE + place
+    normal, back, rays = (v.transpose(1, 0, 2).reshape(3, -1)[:, flat] for v in (normal, back, rays))
+    point = rays * best_t[at, place]
+    pixel = camera.pixels(tiles[at], place)
+    return row[at], pixel, cover[at, place], point, normal, capsule[at, place], along[at, place], back
