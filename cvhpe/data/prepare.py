@@ -156,7 +156,7 @@ def _key(
     ours: Path,
 ) -> str:
     """Sixteen hex digits that change with everything a pack depends on."""
-    said = [FORMAT, spec.name, spec.api, spec.open.__module__, split, asdict(options), wanted, limit or 0, str(source)]
+    said = [FORMAT, spec.name, spec.api, split, asdict(options), wanted, limit or 0, str(source)]
     digest = hashlib.sha256(json.dumps(said).encode())
     for line in _traces(source, ours):
         digest.update(line.encode("utf-8", "surrogateescape"))
@@ -183,7 +183,7 @@ def _traces(source: Path | None, ours: Path) -> Iterator[str]:
             if name.lower().endswith(_PICTURE_ENDINGS):
                 pictures += 1
             else:
-                stat = os.stat(os.path.join(folder, name))
+                stat = os.lstat(os.path.join(folder, name))
                 yield f"{os.path.relpath(folder, where)}/{name} {stat.st_size} {stat.st_mtime_ns}"
         if pictures:
             yield f"{os.path.relpath(folder, where)} {pictures} {os.stat(folder).st_mtime_ns}"

@@ -131,13 +131,39 @@ def test_processes_that_share_nothing_pack_the_same(
     np.testing.assert_array_equal(one["rgb"], two["rgb"])
 
 
+def test_processes_start_beside_busy_threads(root: Path, tmp_path: Path) -> None:
+    """As in a training run, whose torch and BLAS threads are up when its data is packed."""
+    code = (
+        "import sys, threading, numpy as np, torch\n"
+        "torch.set_num_threads(4)\n"
+        "big = torch.rand(600, 600); (big @ big).sum(); np.ones((600, 600)) @ np.ones((600, 600))\n"
+        "stop = threading.Event()\n"
+        "def busy():\n    while not stop.is_set(): torch.rand(300, 300) @ torch.rand(300, 300)\n"
+        "thread = threading.Thread(target=busy); thread.start()\n"
+        "from cvhpe.data import rhd\nfrom cvhpe.data.prepare import prepare\n"
+        "got = prepare(rhd.spec(), sys.argv[1], 'train', image_size=32, fields=('rgb',), workers=2)\n"
+        "stop.set(); thread.join()\nprint(len(got))\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(root)],
+        capture_output=True, text=True, timeout=200, env=environment,
+    )  # fmt: skip
+    assert done.stdout.strip() == "80", done.stderr
+
+
+def test_a_dangling_link_in_the_folder_is_no_fault(tmp_path: Path) -> None:
+    write_rhd(tmp_path, training=1, evaluation=1)
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "gone.txt")
+    assert len(prepare(rhd.spec(), tmp_path, "train")) == 2
+
+
 def test_a_second_run_reads_no_source(root: Path, tmp_path: Path) -> None:
     first = prepare(rhd.spec(), root, "test", image_size=32, fields=("rgb",))
 
     def never(path: object, split: str) -> object:
         raise AssertionError("opened again")
 
-    never.__module__ = rhd.spec().open.__module__
     second = prepare(replace(rhd.spec(), open=never), root, "test", image_size=32, fields=("rgb",))  # type: ignore[arg-type]
     assert first.path == second.path
     assert left(tmp_path) == [first.path.name]
