@@ -54,8 +54,9 @@ class Icvl(Reader):
                 rows.append(read_numbers(label, numbers, number, 48))
                 self.names.append(name)
                 self.pictures.append(pictures / name)
-                # Every copy of a recording keeps its name, whatever folder of turned copies it is in.
-                self.group.append(groups.setdefault(inside.parent.name, len(groups)))
+                # A recording has the longest name in a path; folders of its turned copies are called 22-5 and the like.
+                recording = max(inside.parts[:-1], key=len, default="")
+                self.group.append(groups.setdefault(recording, len(groups)))
         if not rows:
             fail(lists[0][0], "holds no label")
         self.uvd = np.stack(rows).reshape(-1, 16, 3)

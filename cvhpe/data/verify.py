@@ -13,7 +13,7 @@ import numpy as np
 
 from cvhpe.camera import project
 from cvhpe.data import anatomy
-from cvhpe.data.reader import SplitAbsent
+from cvhpe.data.reader import Reader, SplitAbsent
 from cvhpe.data.sample import Array, Dataset, DatasetSpec, Sample
 from cvhpe.errors import DataError, UserError
 from cvhpe.skeleton import layout
@@ -23,6 +23,10 @@ Progress = Callable[[str, int, int], None]
 
 DECODED = 200
 """Samples of a split whose pictures are decoded; of all others the files' first and last bytes are read."""
+
+
+LABELS = 100_000
+"""Samples of a split whose labels are looked at, at most."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +98,29 @@ def _verify_split(
     rows += [row(*r) for r in _files(dataset, progress, split)]
     rows_decoded, size, pictured = _decoded(dataset, decode, progress, split)
     rows += [row(*r) for r in rows_decoded]
-    if not hasattr(dataset, "labels"):
-        samples = pictured
-        rows.append(row("labels looked at", f"{len(samples)} of {len(dataset)}", verdict="note"))
-    else:
-        samples = []
-        for i in range(len(dataset)):
-            samples.append(dataset.labels(i))
-            if progress is not None and i % 1000 == 0:
-                progress(f"{split}: labels", i, len(dataset))
+    samples = _read_labels(dataset, progress, split) if isinstance(dataset, Reader) else pictured
+    if len(samples) < len(dataset):
+        rows.append(row("labels looked at", f"{len(samples):,} of {len(dataset):,}", verdict="note"))
     rows += [row(*r) for r in _labels(samples, dataset, size)]
     return rows, {_print(s) for s in samples if s.joints3d_mm is not None}
+
+
+def _read_labels(dataset: Reader, progress: Progress | None, split: str) -> list[Sample]:
+    """The labels of all samples, or of as many as memory should bear, spread evenly."""
+    at = _spread(len(dataset), LABELS)
+    samples = []
+    for n, i in enumerate(at):
+        if progress is not None and n % 1000 == 0:
+            progress(f"{split}: labels", n, len(at))
+        samples.append(dataset.labels(i))
+    return samples
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of ``count`` indices, spread evenly over them."""
+    few = min(most, count)
+    at: list[int] = np.unique(np.linspace(0, count - 1, few).round()).astype(int).tolist() if few else []
+    return at
 
 
 Found = tuple[str, str, str, Verdict]
@@ -177,8 +193,7 @@ def _decoded(
     dataset: Dataset, most: int, progress: Progress | None, split: str
 ) -> tuple[list[Found], tuple[int, int] | None, list[Sample]]:
     """Decode some samples, spread evenly; also gives the frame's (width, height) and the samples."""
-    few = min(most, len(dataset))
-    at: list[int] = np.unique(np.linspace(0, len(dataset) - 1, few).round()).astype(int).tolist() if few else []
+    at = _spread(len(dataset), most)
     good: list[Sample] = []
     faults: list[str] = []
     for n, i in enumerate(at):

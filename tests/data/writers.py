@@ -123,7 +123,8 @@ def _icvl_uvd(rng: np.random.Generator) -> np.ndarray:
 def write_icvl(root: Path, rng: np.random.Generator, train: int = 3, test: tuple[int, int] = (2, 2)):
     """ICVL; gives split -> ``(N, 16, 3)`` u, v, depth."""
     truth: dict[str, list] = {"train": [], "test": []}
-    lists = [("Training", "labels.txt", "201403121135", train), ("Training", "labels.txt", "22-5/201403121135", train)]
+    recordings = ("201403121135", "201403121140", "22-5/201403121135")
+    lists = [("Training", "labels.txt", recording, train) for recording in recordings]
     lists += [("Testing", f"test_seq_{k}.txt", f"test_seq_{k}", n) for k, n in enumerate(test, 1)]
     for part, label, sequence, count in lists:
         lines = []
