@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -109,6 +111,23 @@ def read_numbers(path: Path, line: str, number: int, count: int) -> Array:
     if not np.isfinite(values).all():
         fail(path, f"line {number} holds a number that is not finite")
     return values
+
+
+def read_table(path: Path, lines: Sequence[tuple[int, str]], count: int) -> Array:
+    """``(len(lines), count)`` finite numbers of lines of a text file, each with its number for the message.
+
+    One pass in C where all is well (ICVL's list has 16 million numbers); where it is not, line by line until
+    the one that is wrong.
+    """
+    if all(len(line.split()) == count for _, line in lines):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is no number
+            with suppress(DeprecationWarning, ValueError):
+                values = np.fromstring(" ".join(line for _, line in lines), np.float64, sep=" ")
+                if values.size == len(lines) * count and np.isfinite(values).all():
+                    return values.reshape(-1, count)
+    rows = [read_numbers(path, line, number, count) for number, line in lines]
+    return np.array(rows, np.float64).reshape(-1, count)
 
 
 def read_json(path: Path) -> Any:

@@ -7,21 +7,18 @@ so. The training list holds turned copies of the recordings, which are samples l
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from cvhpe.camera import intrinsics, unproject
-from cvhpe.data.files import Array, fail, folder, read_depth16, read_numbers, read_text, with_options
+from cvhpe.data.files import Array, fail, folder, read_depth16, read_table, read_text, with_options
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 
 SIZE = (320, 240)
 K = intrinsics(240.99, 240.96, 160.0, 120.0)
-SPLITS = {
-    "train": (("Training/labels.txt", "Training/Depth"),),
-    "test": (("Testing/test_seq_1.txt", "Testing/Depth"), ("Testing/test_seq_2.txt", "Testing/Depth")),
-}
+SPLITS = {"train": ("Training", ("labels.txt",)), "test": ("Testing", ("test_seq_1.txt", "test_seq_2.txt"))}
 
 
 class Icvl(Reader):
@@ -32,34 +29,36 @@ class Icvl(Reader):
 
     def __init__(self, where: Path, split: str) -> None:
         self.split = split
-        lists = [(where / label, where / pictures) for label, pictures in SPLITS[split]]
-        self.absent = tuple(label for label, _ in lists if not label.exists())
+        folder_name, labels = SPLITS[split]
+        self.pictures = where / folder_name / "Depth"
+        lists = [where / folder_name / label for label in labels]
+        self.absent = tuple(label for label in lists if not label.exists())
         if len(self.absent) == len(lists):
-            raise SplitAbsent(f"{where}: lacks {' and '.join(label for label, _ in SPLITS[split])}")
+            raise SplitAbsent(f"{where}: lacks {' and '.join(f'{folder_name}/{label}' for label in labels)}")
         self.names: list[str] = []
-        self.pictures: list[Path] = []
-        rows: list[Array] = []
+        tables: list[Array] = []
         groups: dict[str, int] = {}
         self.group: list[int] = []
-        for label, pictures in lists:
+        for label in lists:
             if label in self.absent:
                 continue
+            rows: list[tuple[int, str]] = []
             for number, line in enumerate(read_text(label).splitlines(), 1):
                 if not line.strip():
                     continue
                 name, _, numbers = line.strip().partition(" ")
-                inside = PurePosixPath(name)
-                if inside.is_absolute() or ".." in inside.parts:
+                *folders, _ = name.split("/")
+                if name.startswith("/") or ".." in folders:
                     fail(label, f"line {number} names a picture outside the data set: {name[:80]}")
-                rows.append(read_numbers(label, numbers, number, 48))
+                rows.append((number, numbers))
                 self.names.append(name)
-                self.pictures.append(pictures / name)
                 # A recording has the longest name in a path; folders of its turned copies are called 22-5 and the like.
-                recording = max(inside.parts[:-1], key=len, default="")
+                recording = max(folders, key=len, default="")
                 self.group.append(groups.setdefault(recording, len(groups)))
-        if not rows:
-            fail(lists[0][0], "holds no label")
-        self.uvd = np.stack(rows).reshape(-1, 16, 3)
+            tables.append(read_table(label, rows, 48))
+        self.uvd = np.concatenate(tables).reshape(-1, 16, 3)
+        if not len(self.uvd):
+            fail(lists[0], "holds no label")
 
     def __len__(self) -> int:
         return len(self.uvd)
@@ -78,7 +77,7 @@ class Icvl(Reader):
         )
 
     def files(self, index: int) -> dict[str, Path]:
-        return {"depth": self.pictures[self._at(index)]}
+        return {"depth": self.pictures / self.names[self._at(index)]}
 
     def images(self, index: int) -> dict[str, Array]:
         return {"depth": read_depth16(self.files(index)["depth"], SIZE)}

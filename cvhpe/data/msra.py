@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cvhpe.camera import intrinsics, project
-from cvhpe.data.files import Array, fail, folder, read_bytes, read_numbers, read_text, with_options
+from cvhpe.data.files import Array, fail, folder, read_bytes, read_table, read_text, with_options
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
@@ -56,8 +56,8 @@ def read_joints(path: Path) -> Array:
         fail(path, "its first line is not the number of frames")
     if not 0 <= count == len(lines) - 1 - sum(not line.strip() for line in lines[1:]):
         fail(path, f"announces {count} frames and holds {len(lines) - 1}: truncated?")
-    rows = [read_numbers(path, line, n, 63) for n, line in enumerate(lines[1:], 2) if line.strip()]
-    return np.array(rows, np.float64).reshape(-1, 21, 3) * [1, -1, -1]
+    rows = [(n, line) for n, line in enumerate(lines[1:], 2) if line.strip()]
+    return read_table(path, rows, 63).reshape(-1, 21, 3) * [1, -1, -1]
 
 
 class Msra(Reader):

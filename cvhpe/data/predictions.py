@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.camera import unproject
-from cvhpe.data.files import Array, fail, read_numbers, read_text
+from cvhpe.data.files import Array, fail, read_table, read_text
 from cvhpe.data.sample import DatasetSpec
 from cvhpe.errors import DataError
 from cvhpe.metrics import Summary, frames_within, summary
@@ -63,7 +63,7 @@ def read_uvd(file: Path, joints: int) -> Array:
     lines = [(n, line) for n, line in enumerate(read_text(file).splitlines(), 1) if line.strip()]
     if not lines:
         fail(file, "holds no line")
-    return np.stack([read_numbers(file, line, n, 3 * joints) for n, line in lines]).reshape(-1, joints, 3)
+    return read_table(file, lines, 3 * joints).reshape(-1, joints, 3)
 
 
 def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Array, Sequence[str]]:

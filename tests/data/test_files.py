@@ -130,3 +130,26 @@ def test_what_is_no_regular_file(tmp_path) -> None:
         files.read_text(tmp_path / "pipe")
     with pytest.raises(DataError, match="pipe: is not a file"):
         files.read_rgb(tmp_path / "pipe")
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3), min_size=1, max_size=5),
+    st.sampled_from(["", "x", "1", "nan", "inf", "1e999", "2,5", "--1", "1_0", "0x1"]),
+    st.integers(0, 4),
+)
+def test_a_table_is_what_its_lines_are(rows, odd, at) -> None:
+    """The quick way and the line-by-line one read the same numbers, and refuse the same lines."""
+    from pathlib import Path
+
+    lines = [(n, " ".join(map(repr, row))) for n, row in enumerate(rows, 1)]
+    assert np.array_equal(files.read_table(Path("t"), lines, 3), np.array(rows))
+    if odd and at < len(lines):
+        number, line = lines[at]
+        lines[at] = (number, " ".join([*line.split()[:2], odd]))
+        try:
+            expected = files.read_numbers(Path("t"), lines[at][1], number, 3)
+        except DataError:
+            with pytest.raises(DataError, match=f"t: line {number} "):
+                files.read_table(Path("t"), lines, 3)
+        else:
+            assert np.array_equal(files.read_table(Path("t"), lines, 3)[at], expected)
