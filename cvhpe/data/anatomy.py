@@ -15,6 +15,7 @@ from cvhpe.skeleton import Layout, permutation
 Array = np.ndarray
 Found = tuple[str, str, str, Literal["ok", "note", "warn", "fatal"]]
 
+_ENOUGH = 10  # hands; a straight or overstretched hand bends the wrong way, so a few prove nothing
 _FINGERS = ("index", "middle", "ring", "little")
 
 
@@ -45,8 +46,11 @@ def check(xyz: Array, side: Array, of: Layout, root: str) -> list[Found]:
     turn = bend(xyz, of)
     known = np.isfinite(turn)
     if known.any():
+        enough = known.sum() >= _ENOUGH
         agree = float(((turn > 0) == (side == 1))[known].mean())
-        verdict: Literal["ok", "warn", "fatal"] = "ok" if agree > 0.65 else "warn" if agree > 0.3 else "fatal"
+        verdict: Literal["ok", "warn", "fatal"] = (
+            "ok" if agree > 0.65 else "fatal" if enough and agree < 0.3 else "warn"
+        )
         rows.append(("fingers bend as the side says", f"{agree:.0%} of hands", "over 65 %", verdict))
     if len(of) != 21:
         return rows
