@@ -40,9 +40,11 @@ def choose(dataset: Dataset, count: int, seed: int = 0) -> list[int]:
 
 
 def contact_sheet(
-    dataset: Dataset, out: Path, *, count: int = 12, seed: int = 0, cell: int = 320, columns: int = 4
+    dataset: Dataset, out: Path, *, count: int = 12, seed: int = 0, cell: int = 320, columns: int = 6
 ) -> list[str]:
     """Write the sheet as PNG: one cell for each picture of each chosen sample. Gives the samples' ids.
+
+    ``columns`` is the cells of a row at most; the pictures of a sample stay in one.
 
     Joints that are not visible are drawn hollow, joints without a label not at all.
     """
@@ -52,7 +54,7 @@ def contact_sheet(
         raise DataError(f"{out}: nothing to draw, the data set holds no sample")
     cells = [picture for s in samples for picture in draw_sample(s, of, cell)]
     per_sample = max(len(cells) // len(samples), 1)
-    columns = min(len(cells), columns * per_sample)
+    columns = min(len(cells), max(columns // per_sample, 1) * per_sample)
     rows = -(-len(cells) // columns)
     sheet = Image.new("RGB", (columns * cell, rows * cell), "#222222")
     for n, picture in enumerate(cells):

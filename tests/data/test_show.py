@@ -52,7 +52,7 @@ def test_one_cell_for_each_picture(kind, tmp_path) -> None:
         write_msra(tmp_path, np.random.default_rng(1), subjects=[0])
         data, pictures = open_msra(tmp_path, "test"), 1
     out = tmp_path / "new" / "sheet.png"
-    ids = contact_sheet(data, out, count=3, cell=100, columns=2)
+    ids = contact_sheet(data, out, count=3, cell=100, columns=2 * pictures)
     assert len(ids) == 3
     with Image.open(out) as sheet:
         assert sheet.size == (2 * pictures * 100, 200)
