@@ -1,7 +1,7 @@
 """``warp_image``: crop, turn, flip, resize and normalise a batch of pictures in one pass.
 
-The kernels of ``csrc`` and the pure-torch twin below compute the same float32 source coordinates
-(rounded once per operation), so that both read the same pixels and find the same holes.
+The kernels of ``csrc`` and the pure-torch twin below do the same float32 additions and multiplications in the same
+order: they read the same pixels, find the same holes and give the same bits.
 
 For output pixel ``(i, j)`` of a ``w x h`` picture, per axis:
 
@@ -16,12 +16,13 @@ and :func:`cvhpe.ops.warp_joints` agrees for every size.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cvhpe.modality import View
+from cvhpe.ops import library
 
 Mode = Literal["bilinear", "nearest_hole"]
 Layout = Literal["NHWC", "NCHW"]
@@ -75,21 +76,20 @@ def warp_image(
     >>> seen.shape, seen[0, :, 0, 0].tolist()
     (torch.Size([1, 3, 2, 2]), [-2.0, 0.0, 2.0])
     """
-    pictures = _pictures(src, layout)
-    h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    _check(pictures, view, h, w, mode, dtype)
-    packed = view.packed.to(torch.float32)
-    if packed.requires_grad:
-        raise ValueError("view: requires grad, but warp_image has no gradient in the view; detach it")
-    margin = float(view.margin)
+    pictures, packed, h, w = _arguments(src, view, size, layout, mode, dtype)
+    margin, nearest = float(view.margin), mode == "nearest_hole"
     if out is not None:
         _check_out(out, pictures, h, w, channels_last, dtype)
-        out.copy_(_twin(pictures, packed, margin, h, w, mean, scale, mode, fill, channels_last, dtype))
+    if not library.serves(pictures.device.type):
+        seen = _twin(pictures, packed, margin, h, w, mean, scale, nearest, fill, channels_last, dtype)
+        return seen if out is None else out.copy_(seen)
+    if out is not None:
+        torch.ops.cvhpe.warp_image_out(pictures, packed, margin, mean, scale, nearest, fill, out)
         return out
-    return _twin(pictures, packed, margin, h, w, mean, scale, mode, fill, channels_last, dtype)
+    return torch.ops.cvhpe.warp_image(pictures, packed, margin, h, w, mean, scale, nearest, fill, channels_last, dtype)
 
 
-def warp_image_reference(
+def warp_image_twin(
     src: Tensor,
     view: View,
     size: int | tuple[int, int],
@@ -102,12 +102,10 @@ def warp_image_reference(
     channels_last: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The pure-torch twin of :func:`warp_image`; serves where no kernel was built, and in the tests."""
-    pictures = _pictures(src, layout)
-    h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    _check(pictures, view, h, w, mode, dtype)
-    packed = view.packed.to(torch.float32)
-    return _twin(pictures, packed, float(view.margin), h, w, mean, scale, mode, fill, channels_last, dtype)
+    """:func:`warp_image` in pure torch."""
+    pictures, packed, h, w = _arguments(src, view, size, layout, mode, dtype)
+    nearest = mode == "nearest_hole"
+    return _twin(pictures, packed, float(view.margin), h, w, mean, scale, nearest, fill, channels_last, dtype)
 
 
 def source_matrix(packed: Tensor, margin: float, size: tuple[int, int], source: tuple[int, int]) -> Tensor:
@@ -129,14 +127,11 @@ def source_matrix(packed: Tensor, margin: float, size: tuple[int, int], source: 
 
 
 def _coordinates(packed: Tensor, margin: float, h: int, w: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Source coordinates x and y of every output pixel, float32 ``[B, h, w]``.
-
-    Each product is exact in float64 and each sum rounds to float32: what ``fmaf`` gives the kernels.
-    """
-    m = source_matrix(packed, margin, (h, w), (height, width)).double()[:, :, :, None, None]
-    di = torch.arange(w, device=packed.device, dtype=torch.float64) - (w - 1) / 2
-    dj = torch.arange(h, device=packed.device, dtype=torch.float64)[:, None] - (h - 1) / 2
-    x, y = ((m[:, k, 0] * di + (m[:, k, 1] * dj + m[:, k, 2]).float().double()).float() for k in (0, 1))
+    """Source coordinates x and y of every output pixel, ``[B, h, w]``, in the kernels' own float32 roundings."""
+    m = source_matrix(packed, margin, (h, w), (height, width))[:, :, :, None, None]
+    di = torch.arange(w, device=packed.device, dtype=torch.float32) - (w - 1) / 2
+    dj = torch.arange(h, device=packed.device, dtype=torch.float32)[:, None] - (h - 1) / 2
+    x, y = (m[:, k, 0] * di + (m[:, k, 1] * dj + m[:, k, 2]) for k in (0, 1))
     return x, y
 
 
@@ -161,7 +156,7 @@ def _twin(
     w: int,
     mean: float,
     scale: float,
-    mode: str,
+    nearest: bool,
     fill: float,
     channels_last: bool,
     dtype: torch.dtype,
@@ -169,12 +164,12 @@ def _twin(
     batch, channels, height, width = pictures.shape
     compute = torch.float64 if pictures.dtype == torch.float64 else torch.float32
     index, fx, fy = _neighbours(packed, margin, h, w, height, width)
-    index, fx, fy = (t.view(batch, 1, h * w) for t in (index, fx, fy))
+    index, fx, fy = index.flatten(1)[:, None], fx.flatten(1)[:, None].to(compute), fy.flatten(1)[:, None].to(compute)
     padded = torch.nn.functional.pad(pictures.to(compute), (2, 2, 2, 2), value=fill).flatten(2)
     taps = [
         padded.gather(2, (index + step).expand(batch, channels, h * w)) for step in (0, 1, width + 4, width + 5)
     ]  # left top, right top, left bottom, right bottom
-    value = _bilinear(taps, fx.to(compute), fy.to(compute)) if mode == "bilinear" else _nearest_hole(taps, fx, fy)
+    value = _nearest_hole(taps, fx, fy) if nearest else _bilinear(taps, fx, fy)
     seen = ((value - mean) * scale).to(dtype).view(batch, channels, h, w)
     return seen.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
@@ -197,16 +192,22 @@ def _nearest_hole(taps: list[Tensor], fx: Tensor, fy: Tensor) -> Tensor:
     return torch.where(torch.isfinite(gx + gy), value, torch.full_like(value, torch.nan))
 
 
-def _pictures(src: Tensor, layout: str) -> Tensor:
-    """``src`` as ``[B, C, H, W]``, without touching memory."""
+def _arguments(
+    src: Tensor, view: View, size: int | tuple[int, int], layout: str, mode: str, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, int, int]:
+    """The checked arguments as the operator takes them: ``[B, C, H, W]``, ``[B, 5]``, h, w; no memory is touched."""
     if layout not in ("NHWC", "NCHW"):
         raise ValueError(f"layout: got {layout!r}, expected 'NHWC' or 'NCHW'")
-    if src.dim() == 3:
-        return src.unsqueeze(1)
-    if src.dim() != 4:
+    if src.dim() not in (3, 4):
         expected = "[B, H, W, C]" if layout == "NHWC" else "[B, C, H, W]"
         raise ValueError(f"src: got shape {list(src.shape)}, expected {expected} or [B, H, W]")
-    return src.permute(0, 3, 1, 2) if layout == "NHWC" else src
+    pictures = src.unsqueeze(1) if src.dim() == 3 else src.permute(0, 3, 1, 2) if layout == "NHWC" else src
+    h, w = (size, size) if isinstance(size, int) else size
+    _check(pictures, view, h, w, mode, dtype)
+    packed = view.packed.to(torch.float32)
+    if packed.requires_grad:
+        raise ValueError("view: requires grad, but warp_image has no gradient in the view; detach it")
+    return pictures, packed, h, w
 
 
 def _check(pictures: Tensor, view: View, h: int, w: int, mode: str, dtype: torch.dtype) -> None:
@@ -241,3 +242,76 @@ def _check_out(out: Tensor, pictures: Tensor, h: int, w: int, channels_last: boo
         raise ValueError(f"out: got strides {list(out.stride())}, expected {name} memory")
     if torch.is_grad_enabled() and (pictures.requires_grad or out.requires_grad):
         raise ValueError("out: a buffer takes no gradient; leave it out, or detach src")
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The transposed warp: every output pixel's gradient, shared out to the neighbours it was made of."""
+    (packed, *rest), (margin, scale, nearest, fill), shape = ctx.saved_tensors, ctx.options, ctx.shape
+    batch, channels, height, width = shape
+    h, w = grad.shape[2:]
+    index, fx, fy = _neighbours(packed, margin, h, w, height, width)
+    wide = torch.float64 if ctx.dtype == torch.float64 else torch.float32
+    index, fx, fy = index.flatten(1)[:, None], fx.flatten(1)[:, None].to(wide), fy.flatten(1)[:, None].to(wide)
+    steps = (0, 1, width + 4, width + 5)
+    indices = [(index + step).expand(batch, channels, h * w) for step in steps]
+    weights = [(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy]
+    if nearest:
+        padded = torch.nn.functional.pad(rest[0].to(wide), (2, 2, 2, 2), value=fill).flatten(2)
+        weights = _chosen([padded.gather(2, i) for i in indices], weights)
+    share = (grad.to(wide) * scale).flatten(2)
+    total = grad.new_zeros(batch, channels, (height + 4) * (width + 4), dtype=wide)
+    for i, weight in zip(indices, weights, strict=True):
+        total = total.scatter_add(2, i, share * weight)
+    inner = total.view(batch, channels, height + 4, width + 4)[:, :, 2:-2, 2:-2]
+    return inner.to(ctx.dtype), *(None,) * 10
+
+
+def _chosen(taps: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+    """1 for the neighbour that ``_nearest_hole`` takes, 0 for the others."""
+    seen = torch.stack([torch.where(tap != 0, weight, 0.0) for tap, weight in zip(taps, weights, strict=True)])
+    kept = (seen.sum(0) >= 0.5).to(seen)
+    return list(torch.nn.functional.one_hot(seen.argmax(0), 4).movedim(-1, 0).to(seen) * kept)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    src, packed, margin, _, _, _, scale, nearest, fill, _, _ = inputs
+    ctx.save_for_backward(packed, *([src] if nearest else []))
+    ctx.options, ctx.shape, ctx.dtype = (margin, scale, nearest, fill), src.shape, src.dtype
+
+
+def _fake(
+    src: Tensor,
+    view: Tensor,
+    margin: float,
+    h: int,
+    w: int,
+    mean: float,
+    scale: float,
+    nearest_hole: bool,
+    fill: float,
+    channels_last: bool,
+    dtype: torch.dtype,
+) -> Tensor:
+    batch, channels = src.shape[:2]
+    if channels_last:
+        return src.new_empty((batch, h, w, channels), dtype=dtype).permute(0, 3, 1, 2)
+    return src.new_empty((batch, channels, h, w), dtype=dtype)
+
+
+def _fake_out(
+    src: Tensor,
+    view: Tensor,
+    margin: float,
+    mean: float,
+    scale: float,
+    nearest_hole: bool,
+    fill: float,
+    out: Tensor,
+) -> None:
+    return None
+
+
+if library.load().loaded:
+    torch.library.register_fake("cvhpe::warp_image", _fake)
+    torch.library.register_fake("cvhpe::warp_image_out", _fake_out)
+    torch.library.register_autograd("cvhpe::warp_image", _backward, setup_context=_save)
