@@ -80,17 +80,22 @@ def show(scores: Scores) -> None:
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
     source: Annotated[str | None, typer.Option("--from", help="Input modality.")] = None,
     target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
     protocol: Annotated[str | None, typer.Option(help="T, TS, TH or TSH; by default the run's own.")] = None,
     split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Score this file instead of a run: u v depth of every joint, a line a frame.")
+    ] = None,
 ) -> None:
     """Score a trained run on held-out data, beside the mean pose and linear regression.
 
     Example: cvhpe evaluate runs/lift --data joints:hands.npz --from joints2d --protocol TSH --json
+
+    Example: cvhpe evaluate --predictions results.txt --data icvl:ICVL
     """
     import json
 
@@ -100,6 +105,15 @@ def evaluate(
     from cvhpe.evaluate import as_json as to_json
     from cvhpe.run import load_run
 
+    if predictions is not None:
+        from cvhpe.cli.predictions import evaluate_predictions
+
+        if run is not None:
+            raise UserError(f"{run} and --predictions {predictions}: score one of them at a time")
+        evaluate_predictions(predictions, data or [], split, as_json)
+        return
+    if run is None:
+        raise UserError("evaluate what? name a run folder, or a file with --predictions")
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
     opened = load_run(run)
