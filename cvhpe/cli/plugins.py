@@ -51,12 +51,14 @@ def new(
     from cvhpe.templates import write_plugin
 
     folder = write_plugin(name, out)
+    place = folder if folder.is_absolute() else f"./{folder}"  # without ./ pip would look for it on the index
+    typer.echo(f"wrote {folder}; go on with:")
     for step in (
-        f"pip install {folder}",
+        f"pip install {place}",
         f"cvhpe plugins check {name}",
         f"cvhpe train --modalities rgb,{name},joints3d",
     ):
-        typer.echo(step)
+        typer.echo(f"  {step}")
 
 
 @app.command()
