@@ -97,13 +97,7 @@ def evaluate(
 
     Example: cvhpe evaluate --predictions results.txt --data icvl:ICVL
     """
-    import json
-
-    from cvhpe.config import PROTOCOLS
-    from cvhpe.data.sources import open_held_out
     from cvhpe.errors import UserError, nearest
-    from cvhpe.evaluate import as_json as to_json
-    from cvhpe.run import load_run
 
     if predictions is not None:
         from cvhpe.cli.predictions import evaluate_predictions
@@ -114,6 +108,13 @@ def evaluate(
         return
     if run is None:
         raise UserError("evaluate what? name a run folder, or a file with --predictions")
+    import json
+
+    from cvhpe.config import PROTOCOLS
+    from cvhpe.data.sources import open_held_out
+    from cvhpe.evaluate import as_json as to_json
+    from cvhpe.run import load_run
+
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
     opened = load_run(run)
