@@ -24,7 +24,7 @@ class Config(BaseModel):
 
     modalities: tuple[str, ...] = Field(("rgb", "joints3d"), description="what a hand is seen as")
     pairs: tuple[str, ...] = Field((), description="INPUT:TARGET pairs; empty: those of the variant")
-    variant: int = Field(4, ge=1, le=4, description="the paper's variant, where no pairs are named")
+    variant: int = Field(3, ge=1, le=4, description="the paper's variant, where no pairs are named")
     data: tuple[str, ...] = Field(("synthetic",), description="NAME or NAME:PATH of each data set")
     recipe: Literal["paper", "best"] = Field("paper", description="which set of defaults")
     protocol: Protocol = Field("TSH", description="T root-relative, S bone-scaled, H hand side given")
@@ -41,7 +41,7 @@ class Config(BaseModel):
     batch_size: int = Field(64, ge=1, le=65536)
     lr: float = Field(1e-4, gt=0)
     epochs: int = Field(100, ge=1)
-    least_steps: int = Field(14000, ge=0, description="train longer than the epochs say where they are fewer steps")
+    least_steps: int = Field(13000, ge=0, description="train longer than the epochs say where they are fewer steps")
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising learning rate")
     weight_decay: float = Field(0.0, ge=0)

@@ -135,10 +135,7 @@ class CrossModalVAE(nn.Module):
             truth = seen[target]
             return modality.loss(prediction, truth if of_target is None else truth[of_target])
         have = batch.has(target)
-        if of_target is None:
-            wanted = have
-        else:
-            wanted = of_target if have is None else have[of_target]
+        wanted = have if of_target is None else of_target if have is None else have[of_target]
         stored, view = batch.take(target, wanted)
         if modality.fused_loss is not None:
             return modality.fused_loss(prediction, stored, view)

@@ -11,7 +11,7 @@ import typer
 def train(
     modalities: Annotated[str, typer.Option(help="What a hand is seen as, comma-separated.")] = "",
     pairs: Annotated[str, typer.Option(help="INPUT:TARGET pairs, as in rgb:joints3d,rgb:rgb.")] = "",
-    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4, where no pairs are named.")] = None,
+    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4, where no pairs are named; 3 by default.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; give it again to train on more.")] = None,
     recipe: Annotated[str, typer.Option(help="Set of defaults: paper or best.")] = "",
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<modalities>.")] = None,

@@ -12,8 +12,8 @@ from cvhpe.losses import fused_points_loss, points_loss
 from cvhpe.nn import JointDecoder, JointEncoder
 from cvhpe.ops import Palm, warp_joints
 
-INPUT_SCALE = 4.0
-"""Crop fractions spread by about a quarter; four times that is the spread networks are made for."""
+INPUT_SCALE = {"paper": 1.0, "residual": 4.0}
+"""Crop fractions spread by about a quarter; four times that is the spread that residual networks are made for."""
 
 
 def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
@@ -24,7 +24,7 @@ def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
         width=shape.width,
         depth=shape.depth,
         network=shape.network,
-        input_scale=INPUT_SCALE,
+        input_scale=INPUT_SCALE[shape.network],
     )
 
 
