@@ -52,7 +52,7 @@ def turn(rotation: Array, vectors: Array) -> Array:
     Written out by hand because BLAS may sum in another order for another batch size.
     """
     shape = vectors.shape
-    v = vectors.reshape(len(vectors), -1, 3)
+    v = vectors.reshape(len(vectors), int(np.prod(shape[1:-1])), 3)
     r = rotation[:, None]
     return (r[..., 0] * v[..., 0:1] + r[..., 1] * v[..., 1:2] + r[..., 2] * v[..., 2:3]).reshape(shape)
 

@@ -72,16 +72,34 @@ def person_look(seed: int, person: int) -> tuple[Flesh, Skin]:
     return flesh, Skin.draw(rng)
 
 
-def _cloth(rng: np.random.Generator, normal: Array, point: Array) -> Paint:
-    colour = rng.uniform(0.02, 0.8, 3) ** 1.5 * 0.6 + 0.4 * rng.uniform(0.02, 0.7)
-    turn = rng.normal(size=3)
-    turn /= np.linalg.norm(turn)
-    wave = np.sin((turn * rng.uniform(0.05, 0.5)).astype(_F) @ point)
-    stripe = 1 + rng.choice([0.0, 0.12, 0.45]) * np.sign(wave) if rng.random() < 0.5 else 1 + 0.12 * wave
-    albedo = np.clip(colour.astype(_F)[:, None] * np.asarray(stripe, _F), 0.01, 1)
-    n = point.shape[1]
-    tilt = np.cross(normal, turn.astype(_F)[:, None], axis=0) * (0.15 * wave)
-    return Paint(albedo.astype(_F), np.full(n, rng.uniform(0, 0.15), _F), np.full(n, 12, _F), tilt.astype(_F))
+@dataclass(frozen=True)
+class _Fabric:
+    """What the sleeves, or a held thing, of a frame are made of."""
+
+    colour: Array
+    wave: Array
+    contrast: float
+    striped: bool
+    gloss: float
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> _Fabric:
+        colour = rng.uniform(0.02, 0.8, 3) ** 1.5 * 0.6 + 0.4 * rng.uniform(0.02, 0.7)
+        way = rng.normal(size=3)
+        wave = way / np.linalg.norm(way) * rng.uniform(0.05, 0.5)
+        striped = bool(rng.random() < 0.5)
+        return _Fabric(
+            colour.astype(_F), wave.astype(_F), float(rng.choice([0.0, 0.12, 0.45])), striped, rng.uniform(0, 0.15)
+        )
+
+    def paint(self, normal: Array, point: Array) -> Paint:
+        wave = np.sin(self.wave @ point)
+        shade = 1 + self.contrast * np.sign(wave) if self.striped else 1 + 0.12 * wave
+        n = point.shape[1]
+        way = self.wave / np.sqrt((self.wave * self.wave).sum())
+        tilt = np.cross(normal, way[:, None], axis=0) * (0.15 * wave)
+        albedo = np.minimum(np.maximum(self.colour[:, None] * shade, _F(0.01)), 1)
+        return Paint(albedo, np.full(n, self.gloss, _F), np.full(n, 12, _F), tilt)
 
 
 def _see(scene: list[tuple[Body, int]], camera: Camera, depth: Array) -> list[_Layer]:
@@ -152,6 +170,7 @@ def _colours(
     pixel = np.concatenate([layer.pixel for layer in layers])
     lit = shadows(pixel, point, size, a, b, radius, light.toward[0], light.soft)
     parts = np.split(lit, np.cumsum([len(layer.pixel) for layer in layers])[:-1])
+    fabrics = {kind: _Fabric.draw(rng) for kind in ("cloth", "object")}
     colours = []
     for layer, lit in zip(layers, parts, strict=True):
         if layer.body.kind == "skin":
@@ -169,7 +188,7 @@ def _colours(
                 hand.size,
             )
         else:
-            look = _cloth(rng, layer.normal, layer.point)
+            look = fabrics[layer.body.kind].paint(layer.normal, layer.point)
         normal = layer.normal + look.tilt
         normal /= np.sqrt((normal * normal).sum(0))
         colours.append(

@@ -55,6 +55,14 @@ def write_pictures(split: Path, number: int, rgb: Array, depth: Array, mask: Arr
 
 
 def write_annotations(split: Path, frames: dict[int, dict[str, Array]]) -> None:
-    """The annotations of a split, by frame number."""
+    """The annotations of a split, by frame number; the same bytes wherever the arrays came from."""
+    own = {n: {key: _fresh(one[key]) for key in ("xyz", "uv_vis", "K")} for n, one in frames.items()}
     with (split / f"anno_{split.name}.pickle").open("wb") as file:
-        pickle.dump(frames, file, protocol=2)
+        pickle.dump(own, file, protocol=2)
+
+
+def _fresh(array: Array) -> Array:
+    """A copy that shares numpy's own dtype object: a pickle tells one that came from another process apart."""
+    out = np.empty(array.shape, np.float32)
+    out[...] = array
+    return out

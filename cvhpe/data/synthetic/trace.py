@@ -18,9 +18,9 @@ from cvhpe.data.synthetic.surface import Body
 Array = np.ndarray
 
 TILE, SUB = 8, 2
-MOST = 10  # capsules of one body that one tile may see
+MOST = 16  # capsules of one body that one tile may see
 _CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 5
-_BLOCK = 48  # rows
+_BLOCK = 96  # rows
 _NEAR = 20.0  # mm from the camera; what is nearer is cut off
 _F = np.float32
 
@@ -108,18 +108,20 @@ def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
     ax, ay, bx, by = (
         p / z * focal + c for p, z, c in ((a[:, 0], za, cx), (a[:, 1], za, cy), (b[:, 0], zb, cx), (b[:, 1], zb, cy))
     )
-    grow = 1.5 * all_.blend[all_.body]
+    grow = 2.2 * all_.blend[all_.body]
     pa, pb = ((r + grow) / np.maximum(z - r, _NEAR) * focal for r, z in ((all_.ra, za), (all_.rb, zb)))
     reach = np.maximum(pa, pb) + TILE * 0.7072
     ux, uy = bx - ax, by - ay
     length2 = np.maximum(ux * ux + uy * uy, 1e-6)
+    if not seen.any():
+        return np.empty(0, int), np.empty(0, int), np.empty((0, MOST), int)
     # Only tiles inside the box of everything.
     n = camera.size // TILE
     low_x, low_y = ((np.where(seen, np.minimum(p, q) - reach, np.inf)).min() for p, q in ((ax, bx), (ay, by)))
     high_x, high_y = ((np.where(seen, np.maximum(p, q) + reach, -np.inf)).max() for p, q in ((ax, bx), (ay, by)))
     columns = np.arange(max(0, int(max(low_x, 0) // TILE)), min(n, int(min(high_x, camera.size) // TILE) + 1))
     rows = np.arange(max(0, int(max(low_y, 0) // TILE)), min(n, int(min(high_y, camera.size) // TILE) + 1))
-    if not seen.any() or not len(columns) or not len(rows):
+    if not len(columns) or not len(rows):
         return np.empty(0, int), np.empty(0, int), np.empty((0, MOST), int)
     tiles = (rows[:, None] * n + columns).reshape(-1)
     x, y = (camera.corners[tiles].T + (TILE - 1) / 2).astype(_F)
@@ -152,12 +154,28 @@ class _Field:
 
     def __init__(self, all_: _Capsules, width: Array, capsules: Array, rays: Array) -> None:
         pick = np.maximum(capsules, 0)
+        self._keep(all_, pick[..., None], capsules[..., None] < 0)
         self.all, self.pick, self.rays, self.width = all_, pick, rays, width[:, None]
-        self.length2, self.start = all_.length2[pick][..., None], all_.start[pick][..., None]
-        self.a2, self.dr = all_.a2[pick][..., None], all_.dr[pick][..., None]
-        self.ra = np.where(capsules < 0, _F(-1e4), all_.ra[pick])[..., None]
         self.rise = (all_.axis / all_.length2[:, None])[pick] @ rays
         self.toward2 = (2 * all_.a)[pick] @ rays
+
+    def _keep(self, all_: _Capsules, pick: Array, none: Array) -> None:
+        self.length2, self.start, self.a2, self.dr = (v[pick] for v in (all_.length2, all_.start, all_.a2, all_.dr))
+        self.ra = np.where(none, _F(-1e4), all_.ra[pick])
+
+    @classmethod
+    def of_cones(cls, all_: _Capsules, width: Array, capsules: Array, rays: Array) -> _Field:
+        """The field of one ray ``[R, 3]`` a row, turned so that the rows are the pixels of a single one."""
+        field = cls.__new__(cls)
+        pick = np.maximum(capsules, 0).T
+        field._keep(all_, pick[None], capsules.T[None] < 0)
+        field.width = width[None]
+        x, y, z = np.ascontiguousarray(rays.T)
+        along = all_.axis / all_.length2[:, None]
+        field.rise, field.toward2 = (
+            (v[:, 0][pick] * x + v[:, 1][pick] * y + v[:, 2][pick] * z)[None] for v in (along, 2 * all_.a)
+        )
+        return field
 
     def _parts(self, t: Array) -> tuple[Array, Array, Array]:
         """Share along the axis (not clipped and clipped), and distance to the axis, each ``[R, M, P]``."""
@@ -252,15 +270,17 @@ def trace(bodies: Sequence[Body], camera: Camera) -> Hits:
     all_ = _Capsules(bodies)
     body, tiles, capsules = _cull(all_, camera)
     none = capsules < 0
-    near = np.where(none, np.inf, all_.nearest[capsules]).min(1)[:, None].astype(_F)
-    far = np.where(none, -np.inf, all_.farthest[capsules]).max(1)[:, None].astype(_F)
+    near = np.where(none, np.inf, all_.nearest[capsules]).min(1).astype(_F)
+    far = np.where(none, -np.inf, all_.farthest[capsules]).max(1).astype(_F)
     width = all_.blend[body]
-    wide = _F(0.72 * TILE / camera.focal)
-    t, hope = near, np.zeros(near.shape, bool)
+    t, hope = near, np.zeros(len(tiles), bool)
     if len(tiles):
-        t, hope = _march(_Field(all_, width, capsules, camera.rays(tiles, TILE)), near, far, wide, _CONE_STEPS)
+        cones = _Field.of_cones(all_, width, capsules, camera.rays(tiles, TILE)[..., 0])
+        wide = _F(0.72 * TILE / camera.focal)
+        (t,), (hope,) = _march(cones, near[None], far[None], wide, _CONE_STEPS)
+    t, far = t[:, None], far[:, None]
     # Rows with as many capsules come together, so that a block carries no idle ones.
-    left = np.flatnonzero(hope[:, 0])
+    left = np.flatnonzero(hope)
     left = left[np.argsort((~none[left]).sum(1), kind="stable")]
     blocks = [left[at : at + _BLOCK] for at in range(0, len(left), _BLOCK)]
     found = []
