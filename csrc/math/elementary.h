@@ -37,13 +37,50 @@ CVHPE_HD float log_positive(float x) {
   return static_cast<float>(k) * 0.693147182f + 2.f * (s + s * series);
 }
 
+// Sine and cosine of t in [-pi/4, pi/4].
+CVHPE_HD void sincos_eighth(float t, float& sine, float& cosine) {
+  const float y = t * t;
+  sine = t + t * y * (-1.66666672e-1f + y * (8.33333377e-3f + y * (-1.98412701e-4f + y * 2.75573188e-6f)));
+  cosine = 1.f + y * (-0.5f + y * (4.16666679e-2f + y * (-1.38888892e-3f + y * 2.48015876e-5f)));
+}
+CVHPE_HD void sincos_eighth(double t, double& sine, double& cosine) {
+  const double y = t * t;
+  sine = t + t * y * (-1.0 / 6 + y * (1.0 / 120 + y * (-1.0 / 5040 + y * (1.0 / 362880 + y * (-1.0 / 39916800 +
+         y * (1.0 / 6227020800 + y * (-1.0 / 1307674368000 + y * (1.0 / 355687428096000))))))));
+  cosine = 1 + y * (-0.5 + y * (1.0 / 24 + y * (-1.0 / 720 + y * (1.0 / 40320 + y * (-1.0 / 3628800 +
+           y * (1.0 / 479001600 + y * (-1.0 / 87178291200 + y * (1.0 / 20922789888000))))))));
+}
+
+// Sine and cosine in radians, for |angle| up to some thousands (libm's, for any angle, need a stack on the GPU).
+CVHPE_HD void sincos_(float angle, float& sine, float& cosine) {
+  const float to_integer = 12582912.f;
+  const float shifted = angle * 0.636619747f + to_integer, k = shifted - to_integer;
+  const float t = ((angle - k * 1.5703125f) - k * 4.83751297e-4f) - k * 7.54978971e-8f;  // minus k quarter turns
+  const uint32_t quadrant = bits_of(shifted) & 3u;
+  float s, c;
+  sincos_eighth(t, s, c);
+  const float a = (quadrant & 1u) ? c : s, b = (quadrant & 1u) ? s : c;
+  sine = (quadrant & 2u) ? -a : a;
+  cosine = ((quadrant + 1u) & 2u) ? -b : b;
+}
+CVHPE_HD void sincos_(double angle, double& sine, double& cosine) {
+  const double to_integer = 6755399441055744.0;  // 1.5 * 2^52
+  const double shifted = angle * 0.63661977236758134308 + to_integer, k = shifted - to_integer;
+  const double t = (angle - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11;
+  const uint32_t quadrant = static_cast<uint32_t>(bits_of(shifted)) & 3u;
+  double s, c;
+  sincos_eighth(t, s, c);
+  const double a = (quadrant & 1u) ? c : s, b = (quadrant & 1u) ? s : c;
+  sine = (quadrant & 2u) ? -a : a;
+  cosine = ((quadrant + 1u) & 2u) ? -b : b;
+}
+
 // Sine and cosine of the angle 2 pi turn / 2^32.
 CVHPE_HD void sincos_turn(uint32_t turn, float& sine, float& cosine) {
   const uint32_t quadrant = (turn + 0x20000000u) >> 30;  // the nearest multiple of a quarter turn
   const float t = static_cast<float>(static_cast<int32_t>(turn - (quadrant << 30))) * 1.46291808e-9f;  // pi / 2^31
-  const float y = t * t;
-  const float s = t + t * y * (-1.66666672e-1f + y * (8.33333377e-3f + y * (-1.98412701e-4f + y * 2.75573188e-6f)));
-  const float c = 1.f + y * (-0.5f + y * (4.16666679e-2f + y * (-1.38888892e-3f + y * 2.48015876e-5f)));
+  float s, c;
+  sincos_eighth(t, s, c);
   const bool odd = (quadrant & 1u) != 0;
   const float a = odd ? c : s, b = odd ? s : c;
   const uint32_t flip_sine = (quadrant & 2u) << 30, flip_cosine = ((quadrant + 1u) & 2u) << 30;

@@ -24,6 +24,14 @@ struct WideOf<double> {
 };
 template <class T>
 using Wide = typename WideOf<T>::type;
+
+enum NumberType : int { kFloat, kDouble, kBFloat, kHalf };
+
+// An array whose type is known when the kernel runs, not when it is compiled. Null where there is none.
+struct Any {
+  void* data;
+  NumberType type;
+};
 }  // namespace cvhpe
 
 CVHPE_MATH_BEGIN
@@ -74,6 +82,27 @@ CVHPE_HD Half narrow<Half>(float x) {
   h = body > 0x7f800000u ? 0x7e00u : h;    // NaN
   return {static_cast<uint16_t>(sign | h)};
 #endif
+}
+
+// An array of any of the four types, read and written one number at a time.
+template <class W>
+CVHPE_HD W load(Any array, int64_t i) {
+  switch (array.type) {
+    case kFloat: return static_cast<W>(static_cast<const float*>(array.data)[i]);
+    case kDouble: return static_cast<W>(static_cast<const double*>(array.data)[i]);
+    case kBFloat: return static_cast<W>(widen(static_cast<const BFloat*>(array.data)[i]));
+    default: return static_cast<W>(widen(static_cast<const Half*>(array.data)[i]));
+  }
+}
+
+template <class W>
+CVHPE_HD void store(Any array, int64_t i, W x) {
+  switch (array.type) {
+    case kFloat: static_cast<float*>(array.data)[i] = static_cast<float>(x); return;
+    case kDouble: static_cast<double*>(array.data)[i] = static_cast<double>(x); return;
+    case kBFloat: static_cast<BFloat*>(array.data)[i] = narrow<BFloat>(static_cast<float>(x)); return;
+    default: static_cast<Half*>(array.data)[i] = narrow<Half>(static_cast<float>(x)); return;
+  }
 }
 
 CVHPE_MATH_END

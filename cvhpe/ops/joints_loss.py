@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cvhpe.modality import View
+from cvhpe.ops import library
 from cvhpe.ops.geometry import Palm, Parts, check_joints, parts_of, seen, wide
 
 Kind = Literal["squared", "l1", "huber"]
 KINDS = ("squared", "l1", "huber")
+
+
+def kind_index(kind: str) -> int:
+    """The kernels' number of a kind."""
+    if kind not in KINDS:
+        raise RuntimeError(f"joints_loss: kind: {kind!r}, expected one of {', '.join(KINDS)}")
+    return KINDS.index(kind)
 
 
 def joints_loss(
@@ -43,9 +51,18 @@ def joints_loss(
     >>> joints_loss(pred, torch.tensor([[[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]]]), torch.tensor([[1.0, 0.0]]))
     tensor([4.6667])
     """
-    return joints_loss_twin(
-        pred, target, weight, view, palm, kind=kind, relative=relative, delta=delta, skip_nan=skip_nan
-    )
+    if not library.serves(pred.device.type):
+        return joints_loss_twin(
+            pred, target, weight, view, palm, kind=kind, relative=relative, delta=delta, skip_nan=skip_nan
+        )
+    inputs = (pred, target, weight, *parts_of(view, palm), relative, kind_index(kind), delta, skip_nan)
+    wanted = torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad)
+    if torch.compiler.is_compiling() or library.transformed():
+        return torch.ops.cvhpe.joints_loss(*inputs, wanted)[0]
+    if wanted:
+        return _JointsLoss.apply(*inputs)
+    with library.below_autograd():
+        return torch.ops.cvhpe.joints_loss.default(*inputs, False)[0]
 
 
 def joints_loss_twin(
@@ -93,5 +110,43 @@ def check_loss(pred: Tensor, target: Tensor, weight: Tensor | None, parts: Parts
         )
     if weight is not None and (weight.shape != pred.shape[:2] or weight.dtype != torch.float32):
         raise RuntimeError(f"joints_loss: weight: shape {list(weight.shape)}, expected float32 {list(pred.shape[:2])}")
-    if kind not in KINDS:
-        raise RuntimeError(f"joints_loss: kind: {kind!r}, expected one of {', '.join(KINDS)}")
+    kind_index(kind)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1], *inputs[3:8])
+    ctx.rest = inputs[8:11]
+    ctx.target_dtype = inputs[1].dtype
+
+
+def _backward(ctx: Any, grad_loss: Tensor, _: Tensor | None = None) -> tuple[Tensor | None, ...]:
+    unit, *view = ctx.saved_tensors
+    grad = (unit * grad_loss[:, None, None]).to(unit.dtype)
+    of_target = None
+    if ctx.needs_input_grad[1]:
+        # the loss sees only pred - seen(target), and seen is linear up to a constant
+        of_target = torch.ops.cvhpe.warp_joints_backward(-grad.to(ctx.target_dtype), *view, *ctx.rest)
+    return grad, of_target, *(None,) * 13
+
+
+class _JointsLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        with library.below_autograd():
+            output = torch.ops.cvhpe.joints_loss.default(*inputs, True)
+        _save(ctx, inputs, output)
+        return output[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        return _backward(ctx, grad_loss)[:-1]
+
+
+def _fake(pred: Tensor, target: Tensor, weight: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:
+    check_loss(pred, target, weight, rest[:7], KINDS[rest[8]], rest[7])
+    return pred.new_empty(pred.shape[0], dtype=wide(pred)), pred.new_empty(pred.shape if rest[-1] else 0)
+
+
+if library.load().loaded:
+    torch.library.register_fake("cvhpe::joints_loss", _fake)
+    torch.library.register_autograd("cvhpe::joints_loss", _backward, setup_context=_save)

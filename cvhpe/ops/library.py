@@ -7,7 +7,6 @@ kernels; ``CVHPE_OPS=kernels`` makes it an error that there are none.
 
 from __future__ import annotations
 
-import functools
 import importlib.machinery
 import importlib.util
 import logging
@@ -53,9 +52,18 @@ def _find() -> Path | None:
     return None
 
 
-@functools.cache
+_state: State | None = None  # a plain global: torch.compile reads it, and could not look through a cache
+
+
 def load() -> State:
     """Load the kernels once and tell the state; never raises for their absence unless CVHPE_OPS=kernels."""
+    global _state
+    if _state is None:
+        _state = _first_load()
+    return _state
+
+
+def _first_load() -> State:
     wish = os.environ.get("CVHPE_OPS", "")
     if wish not in ("", "twin", "kernels"):
         raise UserError(f"CVHPE_OPS={wish!r}: use 'twin', 'kernels' or leave it unset")
@@ -113,9 +121,7 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-@functools.cache
-def _say_twin(device: str) -> None:
-    log.warning("no kernels for %s tensors, the pure-torch twins serve: %s", device, load().reason)
+_told: set[str] = set()  # device types whose lack of kernels has been logged
 
 
 def serves(device: str) -> bool:
@@ -127,8 +133,9 @@ def serves(device: str) -> bool:
     state = load()
     if device in state.devices:
         return True
-    if state.loaded:
-        _say_twin(device)
+    if state.loaded and device not in _told:
+        _told.add(device)
+        log.warning("no kernels for %s tensors, the pure-torch twins serve: %s", device, state.reason)
     return False
 
 

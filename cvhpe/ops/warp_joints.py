@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from cvhpe.modality import View
+from cvhpe.ops import library
 from cvhpe.ops.geometry import Palm, check_joints, parts_of, seen, wide
 
 
@@ -28,7 +32,15 @@ def warp_joints(joints: Tensor, view: View | None = None, palm: Palm | None = No
     >>> warp_joints(torch.tensor([[[0.5, 0.0]]]), view).round(decimals=3).abs()
     tensor([[[0.0000, 0.7500]]])
     """
-    return warp_joints_twin(joints, view, palm, relative)
+    if not library.serves(joints.device.type):
+        return warp_joints_twin(joints, view, palm, relative)
+    inputs = (joints, *parts_of(view, palm), relative)
+    if torch.compiler.is_compiling() or library.transformed():
+        return torch.ops.cvhpe.warp_joints(*inputs)
+    if joints.requires_grad and torch.is_grad_enabled():
+        return _WarpJoints.apply(*inputs)
+    with library.below_autograd():
+        return torch.ops.cvhpe.warp_joints.default(*inputs)
 
 
 def warp_joints_twin(
@@ -38,3 +50,33 @@ def warp_joints_twin(
     parts = parts_of(view, palm)
     check_joints("warp_joints", "joints", joints, parts, relative)
     return seen(joints.to(wide(joints)), parts, relative).to(joints.dtype)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[1:6])
+    ctx.rest = inputs[6:]
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return torch.ops.cvhpe.warp_joints_backward(grad, *ctx.saved_tensors, *ctx.rest), *(None,) * 8
+
+
+class _WarpJoints(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        _save(ctx, inputs, None)
+        with library.below_autograd():
+            return torch.ops.cvhpe.warp_joints.default(*inputs)
+
+    backward = staticmethod(_backward)
+
+
+def _fake(joints: Tensor, *rest: Any) -> Tensor:
+    check_joints("warp_joints", "joints", joints, rest[:7], rest[7])
+    return joints.new_empty(joints.shape)
+
+
+if library.load().loaded:
+    torch.library.register_fake("cvhpe::warp_joints", _fake)
+    torch.library.register_fake("cvhpe::warp_joints_backward", _fake)
+    torch.library.register_autograd("cvhpe::warp_joints", _backward, setup_context=_save)

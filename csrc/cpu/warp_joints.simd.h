@@ -1,0 +1,23 @@
+#pragma once
+#include <cstdint>
+
+#include "cpu/level.h"
+#include "math/joints.h"
+
+namespace cvhpe {
+
+struct WarpJointsLoop {
+  JointsView view;
+  Any in, out;  // [rows, joints, width], one type
+  int64_t joints;
+};
+
+// Entries by width - 2, then by number type. A call does samples [begin, end).
+struct WarpJointsTable {
+  void (*forward[2][4])(const WarpJointsLoop&, int64_t begin, int64_t end);
+  void (*backward[2][4])(const WarpJointsLoop&, int64_t begin, int64_t end);
+};
+
+}  // namespace cvhpe
+
+CVHPE_DECLARE_LEVELS(WarpJointsTable, warp_joints_table)

@@ -1,0 +1,50 @@
+// Host side of a joints loss: the arguments checked and turned into plain pointers, and kept alive.
+#pragma once
+#include "ops/joints.h"
+
+namespace cvhpe {
+
+struct JointsLossTensors {
+  Tensor pred, target;
+  MaybeTensor weight;
+  ViewTensors view;
+  JointsLoss loss;
+  ScalarType type;  // of the result
+};
+
+inline JointsLossTensors joints_loss_tensors(const Tensor& pred, const Tensor& target, const MaybeTensor& weight,
+                                             const ViewTensors& view, int64_t kind, bool skip_nan, double delta) {
+  check_joints("joints_loss", "pred", pred);
+  bool same = target.dim() == 3;
+  for (int64_t d = 0; same && d < 3; ++d) same = target.size(d) == pred.size(d);
+  check(same, "joints_loss: target: shape ", shape_of(target), ", expected that of pred, ", shape_of(pred));
+  check(same_device(target, pred), "joints_loss: target: on another device than pred");
+  if (weight) {
+    check(weight->dim() == 2 && weight->size(0) == pred.size(0) && weight->size(1) == pred.size(1) &&
+              weight->scalar_type() == ScalarType::Float,
+          "joints_loss: weight: shape ", shape_of(*weight), ", expected float32 [", pred.size(0), ", ", pred.size(1),
+          "]");
+    check(same_device(*weight, pred), "joints_loss: weight: on another device than pred");
+  }
+  check(kind >= 0 && kind <= 2, "joints_loss: kind: ", kind, ", expected 0, 1 or 2");
+  JointsLossTensors in{dense(pred), dense(target), dense(weight), view, {}, wide_type(pred.scalar_type())};
+  in.loss.view = in.view.pointers();
+  in.loss.pred = any_of(in.pred, "joints_loss: pred");
+  in.loss.target = any_of(in.target, "joints_loss: target");
+  in.loss.weight = in.weight ? static_cast<const float*>(data(*in.weight)) : nullptr;
+  in.loss.joints = pred.size(1);
+  in.loss.kind = static_cast<int>(kind);
+  in.loss.skip_nan = skip_nan;
+  in.loss.delta = delta;
+  return in;
+}
+
+// Room for the gradient of the prediction, if it is wanted; else an empty tensor.
+inline Tensor joints_loss_gradient(JointsLossTensors& in, bool wanted) {
+  if (!wanted) return empty({0}, in.pred.scalar_type(), in.pred);
+  Tensor grad = empty({in.pred.size(0), in.pred.size(1), in.pred.size(2)}, in.pred.scalar_type(), in.pred);
+  in.loss.grad = any_of(grad, "joints_loss: pred");
+  return grad;
+}
+
+}  // namespace cvhpe
