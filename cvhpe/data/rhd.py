@@ -20,7 +20,7 @@ import numpy as np
 
 from cvhpe.data import unpickle
 from cvhpe.data.files import Array, fail, folder, read_grey, read_rgb
-from cvhpe.data.reader import Reader, check_split
+from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import DatasetSpec, Sample
 
 FOLDERS = {"train": "training", "test": "evaluation"}
@@ -177,7 +177,7 @@ def _annotations(where: Path, file: str) -> tuple[Array, Array, Array, Array]:
     """Frame numbers (N,), xyz (N, 42, 3) m, uv and visibility (N, 42, 3), K (N, 3, 3), all checked."""
     path = where / file
     if not where.is_dir():
-        fail(where, "missing folder; unpack the whole data set again")
+        raise SplitAbsent(f"{where}: missing folder; unpack the whole data set again")
     anno = unpickle.load(path)
     if not isinstance(anno, dict) or not anno:
         fail(path, f"holds a {type(anno).__name__}, expected a dict of frames; is it RHD's own annotation file?")
