@@ -9,13 +9,15 @@ using namespace cvhpe;
 
 template <class T>
 void launch(const WarpImageJob& job, cudaStream_t stream) {
-  const WarpImageGrid g = warp_image_grid(job);
+  const WarpImageGrid g = warp_image_grid<T>(job);
   const dim3 grid(g.x, g.y, g.z);
-  if (warp_image_by_three(job)) {
-    warp_image_kernel<T, 3><<<grid, kWarpImageThreads, 0, stream>>>(job);
-  } else {
-    warp_image_kernel<T, 1><<<grid, kWarpImageThreads, 0, stream>>>(job);
+  if constexpr (sizeof(T) == 1) {
+    if (warp_image_by_three<T>(job)) {
+      warp_image_kernel<T, 3><<<grid, kWarpImageThreads, 0, stream>>>(job);
+      return;
+    }
   }
+  warp_image_kernel<T, 1><<<grid, kWarpImageThreads, 0, stream>>>(job);
 }
 
 void warp_into(const Tensor& src, const Tensor& view, const WarpImageOptions& options, Tensor& out) {

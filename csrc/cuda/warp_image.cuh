@@ -7,6 +7,7 @@
 namespace cvhpe {
 
 constexpr int kWarpImageThreads = 128;
+constexpr int kWarpImageBlocks = 4;  // at least so many on a multiprocessor: up to 128 registers, none spilled
 constexpr int kWarpImagePixels = 4;
 
 template <class Out>
@@ -59,7 +60,7 @@ __device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, 
 // Grid: x over groups of four pixels of a picture, y over pictures, z over groups of K channels. K is 3 where the
 // source has pixels of three channels: they share the coordinates and the cache line.
 template <class T, int K>
-__global__ void __launch_bounds__(kWarpImageThreads) warp_image_kernel(WarpImageJob job) {
+__global__ void __launch_bounds__(kWarpImageThreads, kWarpImageBlocks) warp_image_kernel(WarpImageJob job) {
   using R = decltype(math::widen(T{}));
   __shared__ math::WarpMatrix matrix;
   const int groups_of_row = (job.w + kWarpImagePixels - 1) / kWarpImagePixels;
@@ -101,12 +102,16 @@ struct WarpImageGrid {
   unsigned x, y, z;
 };
 
-// Three channels a thread?
-inline bool warp_image_by_three(const WarpImageJob& job) { return job.channels == 3 && job.source_channel == 1; }
+// Three channels a thread? Compiled for bytes alone: RGB comes as such.
+template <class T>
+constexpr bool warp_image_by_three(const WarpImageJob& job) {
+  return sizeof(T) == 1 && job.channels == 3 && job.source_channel == 1;
+}
 
-inline WarpImageGrid warp_image_grid(const WarpImageJob& job) {
+template <class T>
+WarpImageGrid warp_image_grid(const WarpImageJob& job) {
   const int64_t groups = static_cast<int64_t>(job.h) * ((job.w + kWarpImagePixels - 1) / kWarpImagePixels);
-  const int64_t channels = warp_image_by_three(job) ? 1 : job.channels, most = 65535;
+  const int64_t channels = warp_image_by_three<T>(job) ? 1 : job.channels, most = 65535;
   return {static_cast<unsigned>((groups + kWarpImageThreads - 1) / kWarpImageThreads),
           static_cast<unsigned>(job.batch < most ? job.batch : most),
           static_cast<unsigned>(channels < most ? channels : most)};
