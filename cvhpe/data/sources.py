@@ -9,6 +9,7 @@ from pathlib import Path
 from cvhpe.config import Config
 from cvhpe.data.pack import Pack
 from cvhpe.data.prepare import prepare
+from cvhpe.data.reader import SplitAbsent
 from cvhpe.data.sample import DatasetSpec
 from cvhpe.errors import UserError
 from cvhpe.registry import registry
@@ -82,9 +83,13 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
         data.train.append(train)
         data.validation.append(validation.limit(MOST_VALIDATION))
         if "test" in spec.splits:
-            test = pack(source, "test", config, fields, progress)
-            if not same_samples(test, validation):
-                data.test.append(test)
+            try:
+                test = pack(source, "test", config, fields, progress)
+            except SplitAbsent as absent:
+                data.notes.append(f"{absent}: this run is judged by its validation samples")
+            else:
+                if not same_samples(test, validation):
+                    data.test.append(test)
         if train.note:
             data.notes.append(train.note)
     if not sum(map(len, data.validation)):
