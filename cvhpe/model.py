@@ -119,12 +119,17 @@ class CrossModalVAE(nn.Module):
                 paid.append(pair)
         if not terms:
             return Losses(idle(unused), {}, {})
-        bound = elbo(terms, beta)
-        return Losses(
-            bound.total + idle(unused) if unused else bound.total,
-            {p: bound.rec[i] for i, p in enumerate(paid)},
-            {p.source: bound.kl[i] for i, p in enumerate(paid)},
-        )
+        total, reconstruction, divergence = idle(unused) if unused else None, {}, {}
+        # One launch for the terms of a size: all of them, unless samples of the batch lack a modality.
+        for size in dict.fromkeys(len(t.kl) for t in terms):
+            which = [i for i, t in enumerate(terms) if len(t.kl) == size]
+            bound = elbo([terms[i] for i in which], beta)
+            total = bound.total if total is None else total + bound.total
+            for at, i in enumerate(which):
+                reconstruction[paid[i]] = bound.rec[at]
+                divergence[paid[i].source] = bound.kl[at]
+        assert total is not None
+        return Losses(total, reconstruction, divergence)
 
     def _reconstruction(
         self, target: str, prediction: Tensor, of_target: Tensor | None, batch: Batch, seen: Mapping[str, Tensor]
