@@ -1,0 +1,93 @@
+"""Run the commands and files of a documentation page in order, in an environment of its own.
+
+``sh`` blocks are run by bash, which stops at the first command that fails. A block after
+``<!-- file: PATH -->`` is written to PATH. Any other block but ``text`` is an error: nothing on such a
+page goes unproven.
+
+By hand: ``python tests/docs_runner.py PAGE FOLDER [BIN]`` with the ``bin`` folder of an environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    line: int
+    language: str
+    text: str
+    file: str | None
+
+
+def blocks(page: str) -> list[Block]:
+    return [
+        Block(page.count("\n", 0, m.start()) + 1, m["language"], m["text"], m["file"]) for m in _BLOCK.finditer(page)
+    ]
+
+
+def environment(folder: Path) -> Path:
+    """A virtual environment on top of this one: what is installed into it stays in it. Returns its ``bin``."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    own = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    base = sysconfig.get_path("purelib")
+    Path(own, "base.pth").write_text(f"import site; site.addsitedir({base!r})\n")
+    for name, call in (
+        ("pip", "from pip._internal.cli.main import main; sys.exit(main())"),
+        ("pytest", "import pytest; sys.exit(pytest.console_main())"),
+        ("cvhpe", "from cvhpe.cli import main; sys.exit(main())"),
+    ):
+        script = folder / "bin" / name
+        script.write_text(f"#!{python}\nimport sys\n{call}\n")
+        script.chmod(0o755)
+    return folder / "bin"
+
+
+def run(page: Path, folder: Path, binaries: Path) -> None:
+    """Do what the page says, in ``folder``; AssertionError names the line of the block that failed."""
+    settings = {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "CVHPE_CACHE": os.environ.get("CVHPE_CACHE") or str(folder / "cache"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # What a plugin depends on is there already: nothing is to be fetched.
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "COLUMNS": "160",
+    }
+    env = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")} | settings
+    for block in blocks(page.read_text(encoding="utf-8")):
+        if block.file:
+            path = folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+        elif block.language == "sh":
+            started = time.monotonic()
+            done = subprocess.run(
+                ["bash", "-euxo", "pipefail", "-c", block.text],
+                cwd=folder, env=env, check=False, capture_output=True, text=True,
+            )  # fmt: skip
+            print(f"{page.name}:{block.line}: {time.monotonic() - started:.1f} s", flush=True)
+            assert done.returncode == 0, f"{page}:{block.line} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        else:
+            assert block.language == "text", f"{page}:{block.line}: a block of {block.language!r} that nobody runs"
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[2]).absolute()
+    where.mkdir(parents=True, exist_ok=True)
+    run(Path(sys.argv[1]), where, Path(sys.argv[3]).absolute() if len(sys.argv) > 3 else environment(where / ".venv"))
