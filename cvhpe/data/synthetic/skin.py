@@ -168,8 +168,9 @@ def paint(
     else:
         x, y = local[0] / f(size), local[1] / f(size)
         in_palm = palmar * ((part == PALM_PART) | (part < PALM_PART))
+        lined = np.flatnonzero(in_palm > 0.02)
         for curve, width in zip(_PALM_LINES, (1.0, 0.9, 0.8), strict=True):
-            dark += 0.36 * in_palm * _line(_gap(x, y, curve) * f(size), width)
+            dark[lined] += 0.36 * in_palm[lined] * _line(_gap(x[lined], y[lined], curve) * f(size), width)
         wrist_lines = _line(local[1] - 2, 0.8) + 0.7 * _line(local[1] + 5 + 0.02 * local[0] ** 2, 0.7)
         dark += 0.22 * palmar * wrist_lines * (np.abs(local[0]) < 0.14 * size)
         flush = flush + 0.35 * palmar * (part != PERSON_PART)

@@ -19,7 +19,7 @@ Array = np.ndarray
 
 TILE, SUB = 8, 2
 MOST = 16  # capsules of one body that one tile may see
-_CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 5
+_CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 3
 _BLOCK = 96  # rows
 _NEAR = 20.0  # mm from the camera; what is nearer is cut off
 _F = np.float32
@@ -102,7 +102,7 @@ def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
         behind = (p[:, 2] < _NEAR) & (q[:, 2] > _NEAR)
         share = ((_NEAR - p[:, 2]) / np.where(behind, q[:, 2] - p[:, 2], 1))[:, None]
         p[behind] = (p + share * (q - p))[behind]
-    seen = (a[:, 2] >= _NEAR) & (b[:, 2] >= _NEAR)
+    seen = (a[:, 2] > _NEAR - 0.1) & (b[:, 2] > _NEAR - 0.1)
     za, zb = np.maximum(a[:, 2], _NEAR), np.maximum(b[:, 2], _NEAR)
     focal, (cx, cy) = camera.focal, camera.centre
     ax, ay, bx, by = (
@@ -319,7 +319,7 @@ def _block(
     field = _Field(all_, width, capsules, rays)
     pixel_mm = t * _F(1 / camera.focal)
     best_t, best, more = _approach(field, t, far[row], 0.3 * pixel_mm, _STEPS, 0.2)
-    late = np.flatnonzero((more & hope).sum(1) > 1)
+    late = np.flatnonzero((more & hope).sum(1) > 3)
     if len(late):
         # Surfaces that fall away from the camera take longer to reach.
         again = _Field(all_, width[late], capsules[late], rays[late])
