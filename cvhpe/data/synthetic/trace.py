@@ -19,7 +19,7 @@ Array = np.ndarray
 
 TILE, SUB = 8, 2
 MOST = 16  # capsules of one body that one tile may see
-_CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 3
+_CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 4
 _BLOCK = 96  # rows
 _NEAR = 20.0  # mm from the camera; what is nearer is cut off
 _F = np.float32
@@ -319,7 +319,7 @@ def _block(
     field = _Field(all_, width, capsules, rays)
     pixel_mm = t * _F(1 / camera.focal)
     best_t, best, more = _approach(field, t, far[row], 0.3 * pixel_mm, _STEPS, 0.2)
-    late = np.flatnonzero((more & hope).sum(1) > 3)
+    late = np.flatnonzero((more & hope).sum(1) > 1)
     if len(late):
         # Surfaces that fall away from the camera take longer to reach.
         again = _Field(all_, width[late], capsules[late], rays[late])
