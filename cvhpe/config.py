@@ -39,6 +39,7 @@ class Config(BaseModel):
     beta: float = Field(1e-5, ge=0, description="weight of the KL term (the paper does not say)")
     pair_weights: dict[str, float] = Field(default_factory=dict, description="INPUT:TARGET -> weight, else 1")
     batch_size: int = Field(64, ge=1, le=65536)
+    accumulate: int = Field(1, ge=1, description="work through each batch in this many pieces, to spare memory")
     lr: float = Field(1e-4, gt=0)
     epochs: int = Field(100, ge=1)
     least_steps: int = Field(13000, ge=0, description="train longer than the epochs say where they are fewer steps")
@@ -58,10 +59,15 @@ class Config(BaseModel):
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0: torch's choice")
-    workers: int = Field(0, ge=0, le=64, description="loader processes; 0: in the training process")
+    workers: int = Field(0, ge=0, le=64, description="loader threads; 0: none, but four beside a GPU")
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     validations: int = Field(25, ge=1, description="how often the run is validated, evenly spaced")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints are kept")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints; 0: after every step")
+    log_steps: int = Field(50, ge=1, description="losses are read from the device and logged every so many steps")
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = Field(
+        "off", description="torch.compile for the networks, and in which mode; reduce-overhead uses CUDA graphs"
+    )
 
     def toml(self) -> str:
         """This configuration as TOML, every setting spelled out."""

@@ -35,7 +35,8 @@ class Batches:
     float32 ``[B, J, 2]``, crop fractions; pictures as packed, uint8 or uint16 ``[B, S, S(, 3)]``; and ``has_<field>``
     bool ``[B]``, False where a sample lacks it: zeros stand there. A joint that is not labelled is NaN. Always:
     ``index`` int64 (number of the sample in the concatenation), ``side`` int64, ``palm``, ``scale_mm``, ``visible``,
-    ``K``, ``crop``, ``depth_z``, ``root_mm`` ``[B, 3]`` (camera frame), ``group``.
+    ``K``, ``crop``, ``depth_z``, ``root_mm`` ``[B, 3]`` (camera frame), ``group``. With several processes also
+    ``together`` int64: ``index`` of all of them, rank after rank.
     """
 
     def __init__(
@@ -88,15 +89,15 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch ``start`` on: what comes is what an uninterrupted epoch had there."""
         order = self.order(epoch)
-        rows = (self._share(order, number) for number in range(start, len(self)))
+        numbers = range(start, len(self))
         if not self.workers:
-            yield from map(self.batch, rows)
+            yield from (self._own(order, number) for number in numbers)
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="cvhpe-loader") as pool:
             ahead: deque[Future[Batch]] = deque()
             try:
-                for index in rows:
-                    ahead.append(pool.submit(self.batch, index))
+                for number in numbers:
+                    ahead.append(pool.submit(self._own, order, number))
                     if len(ahead) > 2 * self.workers:
                         yield ahead.popleft().result()
                 while ahead:
@@ -114,9 +115,13 @@ class Batches:
             out[name] = self._gather(name, np.asarray(index))
         return out
 
-    def _share(self, order: Array, number: int) -> Array:
+    def _own(self, order: Array, number: int) -> Batch:
+        """This process's part of a batch of all processes."""
         together = order[number * self.batch_size * self.world :][: self.batch_size * self.world]
-        return np.array_split(together, self.world)[self.rank]
+        if self.world == 1:
+            return self.batch(together)
+        part = self.batch(np.array_split(together, self.world)[self.rank])
+        return part | {"together": torch.from_numpy(np.ascontiguousarray(together, np.int64))}
 
     def _gather(self, name: str, index: Array) -> Tensor:
         dtype, shape = self._pictures[name]
