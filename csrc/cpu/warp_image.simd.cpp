@@ -293,29 +293,49 @@ void vector_span(const Row& row, float first_centred, int count, float* const* o
   }
 }
 
+// `count` values to the output's type.
+template <class Out, class R>
+inline void narrow_all(const R* from, int count, Out* to) {
+  for (int i = 0; i < count; ++i) to[i] = math::narrow<Out>(static_cast<Wide<Out>>(from[i]));
+}
+
+#if defined(__F16C__)
+inline void narrow_all(const float* from, int count, Half* to) {
+  int i = 0;
+  for (; i + 8 <= count; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+  for (; i < count; ++i) to[i] = math::narrow<Half>(from[i]);
+}
+#endif
+
+// Three planes to pixels.
+template <class R>
+inline void interleave(const R* const* planes, int count, R* to) {
+  const R *red = planes[0], *green = planes[1], *blue = planes[2];
+  for (int i = 0; i < count; ++i) {
+    to[3 * i] = red[i];
+    to[3 * i + 1] = green[i];
+    to[3 * i + 2] = blue[i];
+  }
+}
+
 // `count` values of `channels` neighbouring channels to the output.
 template <class Out, class R>
 void store(const R* const* values, int channels, int count, Out* out, int64_t channel_step, int64_t pixel_step) {
-  using W = Wide<Out>;
   if (pixel_step == 1) {
-    for (int c = 0; c < channels; ++c) {
-      Out* to = out + c * channel_step;
-      const R* from = values[c];
-      for (int i = 0; i < count; ++i) to[i] = math::narrow<Out>(static_cast<W>(from[i]));
-    }
+    for (int c = 0; c < channels; ++c) narrow_all(values[c], count, out + c * channel_step);
   } else if (channels == 3 && pixel_step == 3 && channel_step == 1) {
-    R packed[3 * kSpan];
-    const R *red = values[0], *green = values[1], *blue = values[2];
-    for (int i = 0; i < count; ++i) {
-      packed[3 * i] = red[i];
-      packed[3 * i + 1] = green[i];
-      packed[3 * i + 2] = blue[i];
+    if constexpr (__is_same(Out, R)) {
+      interleave(values, count, out);
+    } else {
+      R packed[3 * kSpan];
+      interleave(values, count, packed);
+      narrow_all(packed, 3 * count, out);
     }
-    for (int i = 0; i < 3 * count; ++i) out[i] = math::narrow<Out>(static_cast<W>(packed[i]));
   } else {
     for (int c = 0; c < channels; ++c)
       for (int i = 0; i < count; ++i)
-        out[c * channel_step + i * pixel_step] = math::narrow<Out>(static_cast<W>(values[c][i]));
+        out[c * channel_step + i * pixel_step] = math::narrow<Out>(static_cast<Wide<Out>>(values[c][i]));
   }
 }
 

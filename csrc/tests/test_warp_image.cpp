@@ -1,45 +1,18 @@
 // warp_image: the GPU's kernel, run thread by thread on the CPU in both orders, and every CPU level, against each other
 // bit for bit, and against a reference written straight from the geometry, to rounding. Buffers end where the data
 // ends and have guards around them.
-#include "tests/cuda_on_cpu.h"
+#include "check.h"
 
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <random>
-#include <string>
-#include <vector>
 
 #include "cpu/warp_image.simd.h"
 #include "cuda/warp_image.cuh"
 
 using namespace cvhpe;
+using test::expect;
+using test::Guarded;
 
 namespace {
-
-int failures = 0;
-
-void expect(bool ok, const std::string& what) {
-  if (ok) return;
-  ++failures;
-  std::printf("FAILED: %s\n", what.c_str());
-}
-
-// Elements with guards before and after, on the heap so that a sanitizer sees the ends too.
-template <class T>
-struct Guarded {
-  static constexpr size_t kGuard = 64;
-  std::vector<unsigned char> bytes;
-  size_t count;
-  explicit Guarded(size_t n) : bytes(n * sizeof(T) + 2 * kGuard, 0xA5), count(n) {}
-  T* data() { return reinterpret_cast<T*>(bytes.data() + kGuard); }
-  bool intact() const {
-    for (size_t i = 0; i < kGuard; ++i)
-      if (bytes[i] != 0xA5 || bytes[bytes.size() - 1 - i] != 0xA5) return false;
-    return true;
-  }
-  bool operator==(const Guarded& other) const { return bytes == other.bytes; }
-};
 
 struct Case {
   int batch, channels, height, width, h, w;
@@ -117,7 +90,7 @@ double reference(const WarpImageJob& job, int64_t b, int64_t c, int j, int i, bo
 template <class T, int K>
 void emulate(const WarpImageJob& job) {
   const WarpImageGrid g = warp_image_grid<T>(job);
-  coc::launch(dim3(g.x, g.y, g.z), dim3(kWarpImageThreads), 0, [&] { warp_image_kernel<T, K>(job); });
+  cuda_on_cpu::launch(dim3(g.x, g.y, g.z), dim3(kWarpImageThreads), [&] { warp_image_kernel<T, K>(job); });
 }
 
 template <class T, class Out>
@@ -142,16 +115,15 @@ void run(const Case& c, WarpSource source_type, const char* type, int target) {
   const std::string what = name(c, type, target);
 
   std::vector<Guarded<Out>> results;
-  for (const bool reverse : {false, true}) {
+  test::both_orders([&](bool) {
     results.emplace_back(n);
     job.out = results.back().data();
-    coc::reverse_order = reverse;
     if constexpr (sizeof(T) == 1) {
       warp_image_by_three<T>(job) ? emulate<T, 3>(job) : emulate<T, 1>(job);
     } else {
       emulate<T, 1>(job);
     }
-  }
+  });
   std::vector<const WarpImageTable*> levels = {&portable::warp_image_table};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) levels.push_back(&avx2::warp_image_table);
@@ -168,7 +140,7 @@ void run(const Case& c, WarpSource source_type, const char* type, int target) {
   expect(source.intact(), what + ": source guard");
   for (size_t k = 0; k < results.size(); ++k) {
     expect(results[k].intact(), what + ": guard of result " + std::to_string(k));
-    expect(results[k] == results[0], what + ": result " + std::to_string(k) + " differs from the first");
+    expect(test::same_bits(results[k], results[0]), what + ": result " + std::to_string(k) + " differs from the first");
   }
   if (target != kToFloat) return;
   for (int b = 0; b < c.batch; ++b)
@@ -211,6 +183,5 @@ int main() {
             run_targets<BFloat>(c, kFromBFloat, "bfloats");
             run_targets<Half>(c, kFromHalf, "halves");
           }
-  std::printf(failures ? "%d failures\n" : "all agree\n", failures);
-  return failures != 0;
+  return test::report("warp_image");
 }
