@@ -56,33 +56,48 @@ def environment(folder: Path) -> Path:
     return folder / "bin"
 
 
-def run(page: Path, folder: Path, binaries: Path) -> None:
-    """Do what the page says, in ``folder``; AssertionError names the line of the block that failed."""
-    settings = {
+def settings(folder: Path, binaries: Path) -> dict[str, str]:
+    """The process environment in which commands find ``binaries`` first, and fetch nothing."""
+    ours = {
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "CVHPE_CACHE": os.environ.get("CVHPE_CACHE") or str(folder / "cache"),
         "PYTHONDONTWRITEBYTECODE": "1",
-        # What a plugin depends on is there already: nothing is to be fetched.
+        # What a plugin depends on is there already.
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "COLUMNS": "160",
     }
-    env = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")} | settings
+    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
+    return kept | ours
+
+
+def shell(commands: str, folder: Path, binaries: Path, where: str) -> str:
+    """Run commands until one fails, which is an AssertionError that begins with ``where``; returns stdout."""
+    started = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", commands],
+        cwd=folder,
+        env=settings(folder, binaries),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    print(f"{where}: {time.monotonic() - started:.1f} s", flush=True)
+    assert done.returncode == 0, f"{where} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def run(page: Path, folder: Path, binaries: Path) -> None:
+    """Do what the page says, in ``folder``; AssertionError names the line of the block that failed."""
     for block in blocks(page.read_text(encoding="utf-8")):
         if block.file:
             path = folder / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif block.language == "sh":
-            started = time.monotonic()
-            done = subprocess.run(
-                ["bash", "-euxo", "pipefail", "-c", block.text],
-                cwd=folder, env=env, check=False, capture_output=True, text=True,
-            )  # fmt: skip
-            print(f"{page.name}:{block.line}: {time.monotonic() - started:.1f} s", flush=True)
-            assert done.returncode == 0, f"{page}:{block.line} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+            shell(block.text, folder, binaries, f"{page.name}:{block.line}")
         else:
             assert block.language == "text", f"{page}:{block.line}: a block of {block.language!r} that nobody runs"
 
