@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from cvhpe.modality import Modality, ModelShape, Posterior, View
     from cvhpe.model import CrossModalVAE
     from cvhpe.registry import hookimpl
-    from cvhpe.run import load_run as load
+    from cvhpe.use import HandModel, load
 
 _HOME = {
     "CrossModalVAE": "model:CrossModalVAE",
     "DataError": "errors:DataError",
     "DatasetSpec": "data.sample:DatasetSpec",
+    "HandModel": "use:HandModel",
     "Modality": "modality:Modality",
     "ModelShape": "modality:ModelShape",
     "Posterior": "modality:Posterior",
@@ -32,13 +33,14 @@ _HOME = {
     "UserError": "errors:UserError",
     "View": "modality:View",
     "hookimpl": "registry:hookimpl",
-    "load": "run:load_run",
+    "load": "use:load",
 }
 
 __all__ = [
     "CrossModalVAE",
     "DataError",
     "DatasetSpec",
+    "HandModel",
     "Modality",
     "ModelShape",
     "Posterior",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from cvhpe.errors import UserError, nearest
+from cvhpe.fusion import fuse
 from cvhpe.metrics import Summary, summary
-from cvhpe.modality import View, hand_side
+from cvhpe.modality import Posterior, View, hand_side
 from cvhpe.model import CrossModalVAE
 from cvhpe.ops import Palm, warp_joints
 from cvhpe.pairs import sources, targets
@@ -46,33 +47,33 @@ def truth_mm(fields: Fields, palm: Palm) -> Tensor:
 def predict(
     model: CrossModalVAE,
     batches: Iterable[Fields],
-    source: str,
+    source: str | Sequence[str],
     *,
     protocol: str,
     mean_scale_mm: float,
     margin: float,
     palm: Palm,
+    weights: Mapping[str, float] | None = None,
 ) -> Predictions:
     """``source`` -> 3D joints for every labelled sample that has ``source``, without augmentation.
 
-    The latent is the posterior's mean. With S the prediction is multiplied by the frame's own bone
-    length, without it by the mean one of the training hands; with H the hand side is given.
+    The latent is the posterior's mean; of several sources, that of their product under ``weights``
+    (:func:`cvhpe.fusion.fuse`). With S the prediction is multiplied by the frame's own bone length,
+    without it by the mean one of the training hands; with H the hand side is given.
     """
-    modality = model.modalities[source]
-    device = next(model.parameters()).device
+    names = [source] if isinstance(source, str) else list(source)
+    reads = [field for name in names for field in model.modalities[name].reads]
     was_training = model.training
     model.eval()
     predicted, truth, visible = [], [], []
     with torch.inference_mode():
         for fields in batches:
-            keep = labelled(fields, modality.reads)
+            keep = labelled(fields, reads)
             if not bool(keep.all()):
                 fields = {n: t[keep] for n, t in fields.items()}
             if not len(fields["side"]):
                 continue
-            x = modality.augment(modality.stored(fields), still(fields, margin))
-            side = hand_side(fields["side"], known="H" in protocol)
-            posterior = model.encode(source, x.to(device), side.to(device))
+            posterior = fuse(encode(model, fields, names, protocol=protocol, margin=margin), weights)
             joints = model.decode("joints3d", posterior.mu).float().cpu()
             scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
             predicted.append((joints * scale[:, None, None]).numpy())
@@ -80,8 +81,22 @@ def predict(
             visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
     model.train(was_training)
     if not predicted:
-        raise UserError(f"nothing to evaluate: no sample has both {source} and labelled 3D joints")
+        raise UserError(f"nothing to evaluate: no sample has both {' and '.join(names)} and labelled 3D joints")
     return Predictions(np.concatenate(predicted), np.concatenate(truth), np.concatenate(visible))
+
+
+def encode(
+    model: CrossModalVAE, fields: Fields, names: Iterable[str], *, protocol: str, margin: float
+) -> dict[str, Posterior]:
+    """The posteriors ``[B, D]`` of some inputs of the samples in ``fields``, without augmentation."""
+    device = next(model.parameters()).device
+    side = hand_side(fields["side"], known="H" in protocol).to(device)
+    seen = still(fields, margin)
+    found = {}
+    for name in names:
+        modality = model.modalities[name]
+        found[name] = model.encode(name, modality.augment(modality.stored(fields), seen).to(device), side)
+    return found
 
 
 def labelled(fields: Fields, reads: Iterable[str]) -> Tensor:

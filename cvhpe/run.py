@@ -26,6 +26,9 @@ from cvhpe.model import CrossModalVAE
 from cvhpe.pairs import Pair, parse_pairs
 from cvhpe.registry import registry
 
+DEFAULT = "default"
+"""Name of the run that ships with the package: 2D joints to 3D, trained on synthetic hands alone."""
+
 MODEL = "model."
 BASELINE = "baseline."
 
@@ -129,8 +132,8 @@ def save_run(path: Path, model: CrossModalVAE, config: Config, facts: Facts, bas
 
 
 def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str = "model.safetensors") -> Run:
-    """Open a run folder, or a model file, for use; checks plugins, shapes and the file's checksum."""
-    path = Path(path)
+    """Open a run folder, a model file or the run :data:`DEFAULT`; checks plugins, shapes and the file's checksum."""
+    path = Path(__file__).parent / "models" / f"{DEFAULT}.safetensors" if str(path) == DEFAULT else Path(path)
     file = path if path.is_file() else path / weights
     if not path.exists():
         raise UserError(f"{path}: no such run; `cvhpe train --out {path}` makes one")

@@ -1,0 +1,34 @@
+"""``cvhpe export``: a trained model as ONNX or as a torch program, checked against the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder, or 'default': the model that ships with cvhpe.")],
+    out: Annotated[Path, typer.Option(help="File to write, ending in .onnx or .pt2.")],
+    source: Annotated[str, typer.Option("--from", help="Input, or several to fuse, as in rgb,joints2d.")],
+    target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
+    root: Annotated[
+        str, typer.Option(help="What the root of 2D joints given to the file is: wrist or palm.")
+    ] = "wrist",
+) -> None:
+    """Write a model as a file that runs without cvhpe, normalisation included, and check it against the run.
+
+    Example: cvhpe export default --from joints2d --to joints3d --out lifter.onnx
+    """
+    from cvhpe.errors import UserError
+    from cvhpe.export import export as write
+    from cvhpe.run import load_run
+
+    if root not in ("wrist", "palm"):
+        raise UserError(f"--root {root}: wrist or palm")
+    names = [name.strip() for name in source.split(",") if name.strip()]
+    worst = write(load_run(run), names, target, out, root)
+    unit = "mm" if target == "joints3d" else "of the target's units"
+    size = out.stat().st_size / 2**20
+    typer.echo(f"{out}: {size:.1f} MiB, {', '.join(names)} to {target}, within {worst:.1e} {unit} of the run")

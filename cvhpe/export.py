@@ -1,0 +1,392 @@
+"""A trained model as a file that needs no cvhpe: ONNX, or torch's own ``.pt2``, normalisation included.
+
+Picture inputs are the hand's crop, uint8 ``[B, S, S, 3]`` (``depth``: its uint16 codes ``[B, S, S]``), 2D joints are
+pixels of any frame ``[B, J, 2]``: the crop about them is computed inside. A run of protocol H also takes ``hand``,
+int64 ``[B]``, 0 left and 1 right. 3D joints come out in mm, root-relative. The batch size is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cvhpe import checkpoint
+from cvhpe.camera import crop_around
+from cvhpe.errors import UserError, nearest
+from cvhpe.evaluate import encode, palm_of
+from cvhpe.fusion import calibration_of, fuse
+from cvhpe.modality import Modality, View
+from cvhpe.pairs import sources, targets
+from cvhpe.predict import weights_of
+from cvhpe.run import Run
+from cvhpe.skeleton import layout
+
+SUFFIXES = (".onnx", ".pt2")
+TOLERANCE_MM = 1e-3
+"""How far the file may be from the model it was made of, mm; for other targets than 3D joints, in their units."""
+
+_STORED: Mapping[str, tuple[torch.dtype, int]] = {
+    "rgb": (torch.uint8, 3),
+    "depth": (torch.uint16, 0),
+    "mask": (torch.uint8, 0),
+}
+"""Packed pictures: their type and channels, 0 for a picture without a channel axis."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of an exported file: its name, type, axes (the first is the batch) and meaning."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    meaning: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the file's metadata."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return {"name": self.name, "dtype": dtype, "shape": ["batch", *self.shape], "meaning": self.meaning}
+
+
+class Pixels(nn.Module):
+    """Stored pixels, as a picture modality normalises them: a scale and an offset, or one value a code.
+
+    The map is read off the modality's own ``augment``, so that whatever a plugin does to a pixel is done here.
+    """
+
+    table: Tensor | None
+
+    def __init__(self, modality: Modality) -> None:
+        super().__init__()
+        self.dtype, self.channels = _STORED[modality.reads[0]]
+        table = pixel_table(modality)
+        self.offset = float(table[0])
+        self.scale = float((table[-1] - table[0]) / (len(table) - 1))
+        straight = self.offset + self.scale * torch.arange(len(table), dtype=torch.float64)
+        affine = bool((table.double() - straight).abs().max() <= 1e-6 * (table.max() - table.min()))
+        self.register_buffer("table", None if affine else table)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 3, 1, 2) if self.channels else x[:, None]
+        if self.table is None:
+            return x.to(torch.float32) * self.scale + self.offset
+        return self.table[x.to(torch.int64)]
+
+
+def pixel_table(modality: Modality) -> Tensor:
+    """What a picture modality makes of every code of its stored pixels: float32 ``[256]`` or ``[65536]``.
+
+    UserError where a pixel of the network's picture is not made of the one stored pixel at its place.
+    """
+    dtype, channels = _STORED[modality.reads[0]]
+    codes = torch.iinfo(dtype).max + 1
+    size = modality.shape[-1]
+    shape = (size, size, *([channels] if channels else []))
+    pictures = -(-codes // int(np.prod(shape)))
+
+    def seen(stored: Tensor) -> Tensor:
+        out = modality.augment(modality.stored({modality.reads[0]: stored}), View.identity(len(stored))).float()
+        return out.permute(0, 2, 3, 1).reshape(stored.shape) if out.numel() == stored.numel() else out
+
+    filled = torch.arange(pictures * int(np.prod(shape))) % codes
+    found = seen(filled.to(dtype).view(pictures, *shape))
+    if found.numel() != filled.numel():
+        raise _not_by_pixel(modality)
+    table = torch.zeros(codes)
+    table[filled] = found.flatten()
+    mixed = torch.randint(codes, (2, *shape), generator=torch.Generator().manual_seed(0))
+    if (seen(mixed.to(dtype)) - table[mixed]).abs().max() > 1e-4 * (table.max() - table.min()):
+        raise _not_by_pixel(modality)
+    return table
+
+
+def _not_by_pixel(modality: Modality) -> UserError:
+    return UserError(f"--from {modality.name}: its augment does not normalise pixel by pixel, so it cannot be exported")
+
+
+class Points(nn.Module):
+    """2D joints px ``[B, J, 2]`` -> fractions of the square crop about them, a wrist root moved to the palm."""
+
+    def __init__(self, factor: float, root: int, toward: int, weight: float) -> None:
+        super().__init__()
+        self.factor, self.root, self.toward, self.weight = factor, root, toward, weight
+
+    def forward(self, px: Tensor) -> Tensor:
+        low, high = px.amin(1, keepdim=True), px.amax(1, keepdim=True)
+        side = ((high - low).amax(2, keepdim=True) * self.factor).clamp_min(8.0)
+        at = (px - (low + high) / 2) / side
+        root = at[:, self.root] + self.weight * (at[:, self.toward] - at[:, self.root])
+        return torch.cat([at[:, : self.root], root[:, None], at[:, self.root + 1 :]], 1)
+
+
+class Exported(nn.Module):
+    """The inputs in order, then ``hand`` where the run knows it -> the target."""
+
+    def __init__(self, run: Run, names: Sequence[str], target: str, root: str) -> None:
+        super().__init__()
+        self.names, self.target = tuple(names), target
+        self.encoders = nn.ModuleList(run.model.encoders[name] for name in names)
+        self.decoder = run.model.decoders[target]
+        self.prepare = nn.ModuleList(preparation(run, name, root) for name in names)
+        self.weights = weights_of(calibration_of(run.facts.training), names)
+        self.knows_side = run.knows_side
+        self.scale = run.facts.mean_scale_mm if target == "joints3d" else 1.0
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if self.knows_side:
+            side = (inputs[-1][:, None] == torch.arange(2)).float()
+        else:
+            side = torch.zeros(inputs[0].shape[0], 2)
+        posteriors = {
+            name: encoder(prepare(x), side)
+            for name, encoder, prepare, x in zip(self.names, self.encoders, self.prepare, inputs, strict=False)
+        }
+        return self.decoder(fuse(posteriors, self.weights).mu) * self.scale
+
+
+def preparation(run: Run, name: str, root: str) -> nn.Module:
+    """What is done to an input before its encoder."""
+    modality = run.model.modalities[name]
+    if takes_pixels(modality):
+        return Pixels(modality)
+    if takes_points(modality):
+        movable = layout(run.facts.layout).palm is not None
+        weight = 0.5 if root == "wrist" and run.facts.root == "palm" and movable else 0.0
+        return Points(run.config.crop_factor, *palm_of(run.facts.layout)[:2], weight)
+    return nn.Identity()
+
+
+def takes_pixels(modality: Modality) -> bool:
+    """Whether a modality is made of one packed picture."""
+    return modality.geometry == "image" and len(modality.reads) == 1 and modality.reads[0] in _STORED
+
+
+def takes_points(modality: Modality) -> bool:
+    """Whether a modality is the packed 2D joints."""
+    return modality.geometry == "points2d" and modality.reads == ("joints2d",)
+
+
+def ports(run: Run, names: Sequence[str], target: str, root: str) -> tuple[list[Port], Port]:
+    """The inputs and the output of an exported file."""
+    found = []
+    for name in names:
+        modality = run.model.modalities[name]
+        if takes_pixels(modality):
+            dtype, channels = _STORED[modality.reads[0]]
+            shape = (*modality.shape[-2:], *([channels] if channels else []))
+            meaning = (
+                f"stored {modality.reads[0]} of the hand's square crop, {run.config.crop_factor} times its joints' box"
+            )
+            found.append(Port(name, dtype, shape, meaning))
+        elif takes_points(modality):
+            meaning = f"px of any frame, x right, y down; layout {run.facts.layout}, root {root}; all joints known"
+            found.append(Port(f"{name}_px", torch.float32, modality.shape, meaning))
+        else:
+            found.append(Port(name, torch.float32, modality.shape, modality.units))
+    if run.knows_side:
+        found.append(Port("hand", torch.int64, (), "0 left, 1 right"))
+    made = run.model.modalities[target]
+    if target != "joints3d":
+        return found, Port(target, torch.float32, made.shape, made.units)
+    meaning = "mm relative to the root joint; camera frame, x right, y down, z forward"
+    if run.has_scale:
+        meaning += "; multiply by (own bone length / scale_mm) where the middle PIP-MCP bone is known"
+    return found, Port("joints3d_mm", torch.float32, made.shape, meaning)
+
+
+def export(run: Run, names: Sequence[str], target: str, out: Path, root: str = "wrist") -> float:
+    """Write ``out`` (``.onnx`` or ``.pt2``), check it against the model, and return the largest difference.
+
+    names: inputs, fused where there are several. root: what the root of 2D joints given to the file is.
+    The difference is in mm for 3D joints, over batches of 1, 2 and 5 made-up hands. UserError where an input or
+    the extra is missing; a file that disagrees is not written, and that is a RuntimeError: a fault of ours.
+    """
+    check_request(run, names, target, out)
+    inputs, output = ports(run, names, target, root)
+    module = Exported(run, names, target, root).eval()
+    example = tuple(made_up(run, inputs, 3))
+    free = torch.export.Dim.DYNAMIC
+    with _silence():
+        program = torch.export.export(module, example, dynamic_shapes={"inputs": tuple({0: free} for _ in example)})
+    card = metadata(run, inputs, output, root)
+    with checkpoint.replacing(out) as temporary:
+        # writers look at the ending
+        part = temporary.with_name(temporary.name + out.suffix)
+        try:
+            (write_onnx if out.suffix == ".onnx" else write_pt2)(program, example, inputs, output, card, part)
+            worst = difference(run, part, names, target, inputs, root)
+            if not worst <= TOLERANCE_MM:
+                raise RuntimeError(f"{out}: the exported model differs by {worst:g}, more than {TOLERANCE_MM:g}")
+            part.replace(temporary)
+        finally:
+            part.unlink(missing_ok=True)
+    return worst
+
+
+def check_request(run: Run, names: Sequence[str], target: str, out: Path) -> None:
+    """Refuse what the run cannot give and a file that is none of ours."""
+    known, made = sources(run.model.pairs), targets(run.model.pairs)
+    for name in names:
+        if name not in known:
+            raise UserError(f"--from {name}: this run encodes no {name}; {nearest(name, known)}")
+    if not names:
+        raise UserError(f"--from: name an input; have: {', '.join(known)}")
+    if target not in made:
+        raise UserError(f"--to {target}: this run decodes no {target}; {nearest(target, made)}")
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"--out {out}: end it in .onnx or .pt2")
+
+
+def metadata(run: Run, inputs: Sequence[Port], output: Port, root: str) -> dict[str, str]:
+    """What travels with the file, every value a text (JSON where it is more than one word)."""
+    facts = run.facts
+    return {
+        "cvhpe": version("cvhpe"),
+        "layout": facts.layout,
+        "joints": json.dumps(layout(facts.layout).joints),
+        "bones": json.dumps(layout(facts.layout).bones),
+        "root": facts.root,
+        "input_root": root,
+        "units": output.meaning,
+        "scale_mm": f"{facts.mean_scale_mm:.6g}",
+        "scale_from": "training mean" if run.has_scale else "predicted",
+        "protocol": run.config.protocol,
+        "crop_factor": f"{run.config.crop_factor:g}",
+        "inputs": json.dumps([port.as_dict() for port in inputs]),
+        "output": json.dumps(output.as_dict()),
+    }
+
+
+def write_onnx(
+    program: Any, example: tuple[Tensor, ...], inputs: Sequence[Port], output: Port, card: Mapping[str, str], path: Path
+) -> None:
+    """Translate an exported program to ONNX, weights inside."""
+    onnxruntime()
+    with _silence():
+        made = torch.onnx.export(
+            program,
+            args=example,
+            input_names=[port.name for port in inputs],
+            output_names=[output.name],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        assert made is not None
+        made.model.metadata_props.update(card)
+        made.save(path, external_data=False)
+
+
+def write_pt2(
+    program: Any, example: tuple[Tensor, ...], inputs: Sequence[Port], output: Port, card: Mapping[str, str], path: Path
+) -> None:
+    """Save an exported program, its metadata as the extra file ``cvhpe.json``."""
+    torch.export.save(program, path, extra_files={"cvhpe.json": json.dumps(dict(card))})
+
+
+def onnxruntime() -> Any:
+    """onnxruntime, beside what torch needs to write ONNX; UserError names the extra where one is missing."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"exporting to ONNX needs {error.name}: pip install 'cvhpe[export]'") from None
+    return onnxruntime
+
+
+def difference(run: Run, path: Path, names: Sequence[str], target: str, inputs: Sequence[Port], root: str) -> float:
+    """The largest difference between a written file and the run it was made of, over batches of 1, 2 and 5."""
+    call = _opened(path)
+    worst = 0.0
+    for n in (1, 2, 5):
+        batch = made_up(run, inputs, n, seed=n)
+        expected = by_the_run(run, names, target, batch, root)
+        worst = max(worst, float((call(batch) - expected).abs().max()))
+    return worst
+
+
+def _opened(path: Path) -> Any:
+    if path.suffix == ".pt2":
+        module = torch.export.load(path).module()
+        return lambda batch: module(*batch).detach()
+    session = onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    wanted = [one.name for one in session.get_inputs()]
+    return lambda batch: torch.from_numpy(
+        session.run(None, {n: x.numpy() for n, x in zip(wanted, batch, strict=True)})[0]
+    )
+
+
+def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tensor], root: str) -> Tensor:
+    """The same inputs on the way that evaluation goes: crops, views and the modalities' own ``augment``."""
+    n = len(batch[0])
+    fields: dict[str, Tensor] = {"side": batch[-1] if run.knows_side else torch.zeros(n, dtype=torch.int64)}
+    movable = layout(run.facts.layout).palm is not None
+    fields["palm"] = torch.full((n,), 0.5 if root == "wrist" and run.facts.root == "palm" and movable else 0.0)
+    ready: dict[str, Tensor] = {}
+    for name, x in zip(names, batch, strict=False):
+        modality = run.model.modalities[name]
+        if takes_points(modality):
+            crops = [crop_around(one.numpy(), run.config.crop_factor) for one in x]
+            at = np.stack([crop.fraction(one.numpy()) for crop, one in zip(crops, x, strict=True)])
+            fields["joints2d"] = torch.from_numpy(at.astype(np.float32))
+        elif takes_pixels(modality):
+            fields[modality.reads[0]] = x
+        else:
+            ready[name] = x
+    model, protocol = run.model, run.config.protocol
+    with torch.inference_mode():
+        made = [name for name in names if name not in ready]
+        posteriors = encode(model, fields, made, protocol=protocol, margin=1.0)
+        for name, x in ready.items():
+            side = torch.nn.functional.one_hot(fields["side"], 2).float() * float(run.knows_side)
+            posteriors[name] = model.encode(name, x, side)
+        ordered = {name: posteriors[name] for name in names}
+        z = fuse(ordered, weights_of(calibration_of(run.facts.training), names)).mu
+        out = model.decode(target, z).float()
+    return out * run.facts.mean_scale_mm if target == "joints3d" else out
+
+
+def made_up(run: Run, inputs: Sequence[Port], n: int, seed: int = 0) -> list[Tensor]:
+    """Inputs to try a file with: smooth pictures, joints strewn over some 100 px, sides in turn."""
+    generator = torch.Generator().manual_seed(seed)
+    batch = []
+    for port in inputs:
+        if port.name == "hand":
+            batch.append(torch.arange(n) % 2)
+        elif not port.dtype.is_floating_point:
+            size, most = port.shape[0], torch.iinfo(port.dtype).max
+            coarse = torch.rand(n, port.shape[2] if len(port.shape) > 2 else 1, 8, 8, generator=generator)
+            fine = nn.functional.interpolate(coarse, size=(size, size), mode="bilinear") * most
+            picture = fine.permute(0, 2, 3, 1).round().to(port.dtype)
+            batch.append(picture if len(port.shape) > 2 else picture[..., 0].contiguous())
+        else:
+            spread = 50.0 if port.name.endswith("_px") else 1.0
+            batch.append(torch.randn(n, *port.shape, generator=generator) * spread + (160.0 if spread > 1 else 0.0))
+    return batch
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Torch's exporter tells of its steps on stdout and in warnings; only what it raises matters here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
