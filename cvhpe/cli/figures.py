@@ -1,0 +1,87 @@
+"""``cvhpe figures``: the paper's figures of a run, as PNG and PDF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cvhpe.figures.make import Made
+    from cvhpe.run import Run
+
+
+def figures(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
+    only: Annotated[str, typer.Option(help="Some of tsne, walk, predictions, samples, depth.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default RUN/figures.")] = None,
+    separate: Annotated[Path | None, typer.Option(help="A separately trained run (X:X pairs alone) for tsne.")] = None,
+    separate_steps: Annotated[
+        int | None, typer.Option(min=1, help="Else, steps to train one in RUN/separate; 2000, or 300 with pictures.")
+    ] = None,
+    between: Annotated[str, typer.Option(metavar="A,B", help="Held-out hands to walk between, as in 3,17.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Draw the paper's figures of a run: latent space, latent walk, predictions, posterior samples, depth.
+
+    What a run lacks is left out with a word why. Everything is drawn of held-out hands. tsne needs scikit-learn:
+    pip install 'cvhpe[figures]'.
+
+    Example: cvhpe figures runs/rgb-joints3d
+
+    Example: cvhpe figures runs/lift --only walk,predictions --out paper/
+    """
+    from cvhpe.cli.console import Console
+    from cvhpe.data.sources import open_held_out
+    from cvhpe.figures.held import Held
+    from cvhpe.figures.make import make, wanted
+    from cvhpe.figures.separate import given, separately_trained
+    from cvhpe.run import load_run
+    from cvhpe.train import Stopped, pick_device
+
+    names = [n.strip() for n in only.split(",") if n.strip()]
+    wanted(names)
+    opened = load_run(run, pick_device(device))
+    with Console() as console:
+        packs = open_held_out(opened.config, data or list(opened.config.data), split, console.preparing)
+        held = Held(opened, packs)
+        ends = ends_between(between, held.batches.samples)
+
+        def counterpart() -> Run:
+            if separate is not None:
+                return given(opened, separate)
+            return separately_trained(opened, separate_steps, console.reporter())
+
+        folder = out or opened.path / "figures"
+        try:
+            make(held, folder, counterpart, names, ends, lambda made: tell(made, folder))
+        except Stopped as stopped:
+            console.note(f"{stopped}; the figures drawn so far are in {folder}")
+            raise typer.Exit(130) from None
+
+
+def ends_between(text: str, samples: int) -> tuple[int, int] | None:
+    """``"3,17"`` -> (3, 17), both below ``samples``; None where nothing is said."""
+    from cvhpe.errors import UserError
+
+    if not text:
+        return None
+    try:
+        a, b = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--between {text}: write two numbers of held-out hands, as in 3,17") from None
+    if not (0 <= a < samples and 0 <= b < samples):
+        raise UserError(f"--between {text}: the held-out hands are 0 to {samples - 1}")
+    return a, b
+
+
+def tell(made: Made, folder: Path) -> None:
+    """One line for one figure."""
+    if made.left_out:
+        typer.echo(f"{made.name}: left out: {made.left_out}")
+    else:
+        typer.echo(f"{made.name}: {', '.join(str(folder / f) for f in made.files)}")
+        typer.echo(f"  {made.caption}")

@@ -1,0 +1,52 @@
+"""Figure 5 of the supplement: triplets of a depth picture, the true hand and the predicted one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cvhpe.figures.held import Held, Lacking
+from cvhpe.figures.panels import axes_at, chosen, mean_errors, say_below, show, tighten
+from cvhpe.figures.predictions import needs_3d
+from cvhpe.figures.skeleton import draw3d, frame3d
+from cvhpe.figures.style import PREDICTION, TRUTH, blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROWS, TRIPLETS = 4, 2
+
+
+def figure(held: Held, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[Figure, str]:
+    """The figure and its caption."""
+    if "depth" not in held.inputs:
+        raise Lacking(f"this run encodes {', '.join(held.inputs)}, not depth")
+    needs_3d(held)
+    at = chosen(held, "depth", rows * triplets)
+    triplets = min(triplets, len(at))
+    rows = -(-len(at) // triplets)
+    pictures, truth, predicted = held.ready("depth", at).float().numpy(), held.truth(at), held.predict("depth", at)
+    error = mean_errors(truth, predicted, held.visible(at))
+    width = 3 * triplets
+    drawn = blank(1.25 * width, 1.3 * rows)
+    for n in range(len(at)):
+        line, column = divmod(n, triplets)
+        first = line * width + 3 * column + 1
+        axes = axes_at(drawn, held, "depth", rows, width, first)
+        show(axes, held, "depth", pictures[n])
+        pair = []
+        for k, (hand, colour) in enumerate(((truth[n], TRUTH), (predicted[n], PREDICTION))):
+            pair.append(axes_at(drawn, held, "joints3d", rows, width, first + 1 + k))
+            draw3d(pair[-1], hand, colour=colour)
+        for one in pair:
+            frame3d(one, truth[n], predicted[n])
+        say_below(pair[1], f"{error[n]:.1f} mm")
+        if line == 0:
+            for one, title in zip((axes, *pair), ("depth", "ground truth", "prediction"), strict=True):
+                # A title of 3D axes may stand below them already; a text beside it does not push it away.
+                one.annotate(title, (0.5, 1.03), xycoords="axes fraction", ha="center")
+    tighten(drawn, above=0.2)
+    caption = (
+        "Depth to 3D joints on held-out hands, from the best to nearly the worst predicted of a random draw: the "
+        "picture, the true hand (blue), the predicted one (red) and the mean distance of their joints."
+    )
+    return drawn, caption

@@ -1,0 +1,86 @@
+"""The counterpart of a cross-trained run: the same encoders, each trained alone to reconstruct its own modality.
+
+One run whose pairs are X:X for every modality trains them all at once: its autoencoders share no weight, so
+that each is what it would be by itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvhpe.config import Config, checked
+from cvhpe.errors import UserError
+from cvhpe.pairs import sources
+from cvhpe.run import Run, load_run
+
+if TYPE_CHECKING:
+    from cvhpe.train import Reporter
+
+FOLDER = "separate"
+STEPS, PICTURE_STEPS = 2000, 300
+"""How long each autoencoder is trained, unless told; those of pictures cost far more a step."""
+
+
+def separate_config(run: Run, steps: int | None) -> Config:
+    """The settings of the separately trained counterpart: those of the run, but for pairs and length."""
+    names = sources(run.model.pairs)
+    pictures = any(run.model.modalities[n].geometry == "image" for n in names)
+    settings = run.config.model_dump(mode="json") | {
+        "modalities": names,
+        "pairs": [f"{n}:{n}" for n in names],
+        "pair_weights": {},
+        "epochs": 1,
+        "least_steps": steps or (PICTURE_STEPS if pictures else STEPS),
+        "validations": 1,
+        "keep": 1,
+    }
+    return checked(settings, where=f"{run.path}: separate training")
+
+
+def separately_trained(run: Run, steps: int | None = None, report: Reporter | None = None) -> Run:
+    """The counterpart of a run, trained into the folder ``separate`` of the run unless it is there already."""
+    config = separate_config(run, steps)
+    folder = run.path / FOLDER
+    device = next(run.model.parameters()).device
+    if (folder / "model.safetensors").is_file():
+        found = load_run(folder, device)
+        if found.config == config:
+            return found
+        shutil.rmtree(folder)
+    from cvhpe.data.sources import open_data
+    from cvhpe.train import train
+
+    data = open_data(config)
+    # No more samples than the steps can look at: an epoch would otherwise outlast them.
+    most = config.least_steps * config.batch_size
+    draw = np.random.default_rng(config.seed)
+    data.train = [pack.subset(np.sort(draw.permutation(len(pack))[:most])) for pack in data.train]
+    partial = run.path / f".{FOLDER}"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        train(config, data, partial, report=report)
+        shutil.rmtree(partial / "checkpoints", ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return load_run(folder, device)
+
+
+def given(run: Run, path: Path) -> Run:
+    """A run that the user names as the separately trained counterpart; it must encode the same modalities."""
+    other = load_run(path, next(run.model.parameters()).device)
+    crossed = [str(p) for p in other.model.pairs if p.source != p.target]
+    missing = [n for n in sources(run.model.pairs) if n not in sources(other.model.pairs)]
+    if crossed:
+        raise UserError(f"--separate {path}: cross-trained itself ({', '.join(crossed)}); train it on X:X pairs alone")
+    if missing:
+        raise UserError(f"--separate {path}: does not encode {', '.join(missing)}, which this run does")
+    for name in sources(run.model.pairs):
+        mine, theirs = run.model.modalities[name].shape, other.model.modalities[name].shape
+        if mine != theirs:
+            raise UserError(f"--separate {path}: takes {name} of shape {theirs}, this run of {mine}")
+    return other
