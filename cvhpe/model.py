@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,16 +22,28 @@ class Batch:
     stored: modality name -> stored tensor ``[B, ...]``, as the data set packed it.
     side: ``[B, 2]`` one-hot hand side as it is seen, zeros where it is not given.
     rows: modality name -> indices ``[n]`` of the samples that have it; a modality that all have is left out.
+    shared: pair -> :func:`shared_rows` of its modalities, where that was found before the batch came to the device:
+        looking for it there makes the host wait.
+    first: modality name -> how many samples that have it stand before these in the batch of all processes. Noise is
+        a function of the place there, so that several processes draw what one would.
     """
 
     stored: Mapping[str, Tensor]
     view: View
     side: Tensor
     rows: Mapping[str, Tensor]
+    shared: Mapping[Pair, tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
+    first: Mapping[str, int] = field(default_factory=dict)
 
     def has(self, name: str) -> Tensor | None:
         """Indices of the samples that have ``name``, None for all of them."""
         return self.rows.get(name)
+
+    def both(self, pair: Pair) -> tuple[Tensor | None, Tensor | None]:
+        """The samples that have both modalities of a pair: which they are of its source's, and of its target's."""
+        if pair in self.shared:
+            return self.shared[pair]
+        return shared_rows(self.has(pair.source), self.has(pair.target), len(self.view))
 
     def take(self, name: str, rows: Tensor | None) -> tuple[Tensor, View]:
         """Stored samples and their views; ``rows`` None is the whole batch."""
@@ -41,14 +53,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Losses:
-    """total: what is minimised. reconstruction, kl: per pair and per input, detached scalars for the log.
+    """total: what is minimised. reconstruction, kl: per pair, detached means over its samples for the log.
 
     A pair that no sample of the batch can serve is left out.
     """
 
     total: Tensor
     reconstruction: dict[Pair, Tensor]
-    kl: dict[str, Tensor]
+    kl: dict[Pair, Tensor]
 
 
 class CrossModalVAE(nn.Module):
@@ -107,9 +119,9 @@ class CrossModalVAE(nn.Module):
                 continue
             side = batch.side if rows is None else batch.side[rows]
             posterior = self.encode(source, seen[source], side)
-            z, kl = sample_kl(posterior.mu, posterior.logvar, seeds[k : k + 1])
+            z, kl = sample_from(posterior, seeds[k : k + 1], batch.first.get(source, 0))
             for pair in outgoing:
-                of_z, of_target = shared_rows(rows, batch.has(pair.target), len(batch.view))
+                of_z, of_target = batch.both(pair)
                 if of_z is not None and not len(of_z):
                     unused += [self.encoders[source], self.decoders[pair.target]]
                     continue
@@ -127,7 +139,7 @@ class CrossModalVAE(nn.Module):
             total = bound.total if total is None else total + bound.total
             for at, i in enumerate(which):
                 reconstruction[paid[i]] = bound.rec[at]
-                divergence[paid[i].source] = bound.kl[at]
+                divergence[paid[i]] = bound.kl[at]
         assert total is not None
         return Losses(total, reconstruction, divergence)
 
@@ -145,6 +157,15 @@ class CrossModalVAE(nn.Module):
         if modality.fused_loss is not None:
             return modality.fused_loss(prediction, stored, view)
         return modality.loss(prediction, modality.augment(stored, view))
+
+
+def sample_from(q: Posterior, seed: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """Samples ``[B, D]`` of posteriors that stand ``first`` rows into a larger batch, and their KL ``[B]``."""
+    if not first:
+        return sample_kl(q.mu, q.logvar, seed)
+    mu, logvar = (nn.functional.pad(t, (0, 0, first, 0)) for t in q)
+    z, kl = sample_kl(mu, logvar, seed)
+    return z[first:], kl[first:]
 
 
 def idle(modules: Sequence[nn.Module]) -> Tensor:

@@ -7,18 +7,15 @@ resumed ends with the same bits as one that never was.
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cvhpe import checkpoint
@@ -26,57 +23,64 @@ from cvhpe.config import Config
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.data.sources import Data
+from cvhpe.distributed import World, replicated
 from cvhpe.errors import UserError
-from cvhpe.evaluate import fit_baselines, palm_of, predict
-from cvhpe.metrics import summary
-from cvhpe.modality import hand_side
-from cvhpe.model import Batch, CrossModalVAE
-from cvhpe.pairs import sources
-from cvhpe.run import Facts, build_model, card, claimed, model_fields, pair_weights, save_run
-from cvhpe.views import draw_views
+from cvhpe.evaluate import fit_baselines, palm_of
+from cvhpe.faults import explain, stopping_on_signals
+from cvhpe.feed import Feed
+from cvhpe.held_out import score
+from cvhpe.ledger import Ledger
+from cvhpe.model import CrossModalVAE
+from cvhpe.profiling import Profile
+from cvhpe.progress import Metrics, Progress, Reporter, Stopped
+from cvhpe.run import Facts, build_model, card, claimed, model_fields, save_run
+from cvhpe.states import Learner, States
 
-LOG_STEPS = 50
-CHECKPOINT_SECONDS = 30.0
-
-
-class Stopped(Exception):
-    """A signal asked the run to end; it ends after the step under way, with everything saved."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; all of it is in every checkpoint."""
-
-    step: int = 0
-    best: float = math.inf
-    best_step: int = -1
-    seconds: float = 0.0
+AGREE_STEPS = 10
+"""How often the processes of a run ask one another whether a signal came."""
+GPU_WORKERS = 4
 
 
-@dataclass
-class Reporter:
-    """Where a run tells how it goes; the command line shows it, tests collect it."""
-
-    note: Callable[[str], None] = lambda text: None
-    step: Callable[[dict[str, Any]], None] = lambda record: None
-    validation: Callable[[dict[str, Any]], None] = lambda record: None
-
-
-def train(config: Config, data: Data, out: Path, *, resume: bool = False, report: Reporter | None = None) -> Progress:
+def train(
+    config: Config,
+    data: Data,
+    out: Path,
+    *,
+    resume: bool = False,
+    report: Reporter | None = None,
+    world: World | None = None,
+    profile: bool = False,
+) -> Progress:
     """Train a configuration on packed data into the run folder ``out``.
+
+    world: this process among those that train together (:func:`cvhpe.distributed.joined`). profile: write where a
+    few steps' time went to ``profile/`` in the run folder.
 
     Raises :class:`UserError` for what the user can mend. Ctrl-C and SIGTERM save and raise :class:`Stopped`.
     """
-    with claimed(out):
-        return Trainer(config, data, out, report or Reporter()).run(resume)
+    world = world or World()
+    with ExitStack() as held:
+        world.first(lambda: held.enter_context(claimed(out)))
+        trainer = Trainer(config, data, out, report or Reporter(), world, profile)
+        progress = trainer.run(resume)
+        return progress
 
 
 class Trainer:
     """The state of one run; :meth:`run` is the loop."""
 
-    def __init__(self, config: Config, data: Data, out: Path, report: Reporter) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Data,
+        out: Path,
+        report: Reporter,
+        world: World | None = None,
+        profile: bool = False,
+    ) -> None:
         self.config, self.data, self.out, self.report = config, data, out, report
-        self.device = pick_device(config.device)
+        self.world = world or World()
+        self.device = pick_device(config.device, self.world.local)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.layout = one_layout([*data.train, *data.validation])
@@ -84,233 +88,215 @@ class Trainer:
         self.model.precision = autocast_type(config.precision, self.device)
         if self.model.precision is not None:
             self.model.to(memory_format=torch.channels_last)
-        self.fields = model_fields(config)
-        self.batches = Batches(
-            data.train, self.fields, config.batch_size, seed=config.seed, shuffle=True, workers=config.workers
-        )
-        if not len(self.batches):
-            raise UserError("no training sample has what the modalities need; see `cvhpe data verify`")
+        self.batches = self._batches()
         self.total = max(config.epochs * len(self.batches), config.least_steps)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
-        self.averaged: AveragedModel | None = None
-        if config.ema:
-            self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-        self.weights = pair_weights(config)
-        self.palm = palm_of(self.layout)
         arrays = self.batches.arrays()
         scales = arrays["scale_mm"][arrays["has_joints3d"]]
         mean_scale = float(scales.double().mean()) if len(scales) else 1.0
         self.facts = Facts(self.layout, "palm", mean_scale)
-        self.baselines = fit_baselines(arrays, self.palm)
+        self.baselines = fit_baselines(arrays, palm_of(self.layout))
+        self.feed = Feed(
+            config, self.model, self.batches, self.device, mean_scale_mm=mean_scale, pieces=config.accumulate
+        )
+        self.network = replicated(self.model, self.world, self.device, same_pairs=not self.feed.gaps)
+        if config.compile != "off":
+            for part in (*self.model.encoders.values(), *self.model.decoders.values()):
+                part.compile(mode=config.compile)
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+        averaged = None
+        if config.ema:
+            averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.learner = Learner(self.model, optimiser, averaged)
+        self.ledger = Ledger(self.model.pairs, self.world, self.device)
+        self.states, self.metrics = States(out, config.keep), Metrics(out / "metrics.jsonl")
         self.progress = Progress()
-        self.stop_asked = ""
+        self.profile = Profile(out / "profile" if profile and self.world.main else None)
+        self.signal = 0
+
+    def _batches(self) -> Batches:
+        config, size = self.config, self.world.size
+        if config.batch_size % size:
+            raise UserError(f"batch_size {config.batch_size} does not divide among {size} processes; change one")
+        workers = config.workers or (GPU_WORKERS if self.device.type == "cuda" else 0)
+        batches = Batches(
+            self.data.train, model_fields(config), config.batch_size // size, seed=config.seed, shuffle=True,
+            rank=self.world.rank, world=size, workers=workers,
+        )  # fmt: skip
+        if not len(batches):
+            raise UserError("no training sample has what the modalities need; see `cvhpe data verify`")
+        return batches
 
     def run(self, resume: bool) -> Progress:
         self._open(resume)
         with stopping_on_signals(self._ask_to_stop):
             self._steps()
-        self._finish()
+        if self.world.main:
+            self._finish()
         return self.progress
 
     # -- the loop ------------------------------------------------------------------------------------
 
     def _steps(self) -> None:
-        config, progress = self.config, self.progress
+        config, progress, phase = self.config, self.progress, self.profile.phase
         every = max(1, round(self.total / config.validations))
         self.model.train()
-        gathered: dict[str, list[Tensor]] = {}
         started, saved = time.monotonic() - progress.seconds, time.monotonic()
-        for fields in self._batches_from(progress.step):
-            losses = self._step(fields, progress.step)
-            for name, value in losses.items():
-                gathered.setdefault(name, []).append(value)
+        if progress.validated < progress.step and (progress.step % every == 0 or progress.step == self.total):
+            self._validate()  # a signal cut this one short
+        batches = self._batches_from(progress.step)
+        while progress.step < self.total:
+            with phase("data"):
+                fields = next(batches)
+            self._step(fields, progress.step)
             progress.step += 1
             progress.seconds = time.monotonic() - started
             last = progress.step == self.total
-            if progress.step % LOG_STEPS == 0 or last:
-                self._log({n: float(torch.stack(v).mean()) for n, v in gathered.items()})
-                gathered = {}
-            if progress.step % every == 0 or last:
+            validating = last or progress.step % every == 0
+            if last or validating or progress.step % config.log_steps == 0:
+                with phase("log"):
+                    self._log()
+            if validating:
                 self._validate()
-            if time.monotonic() - saved > CHECKPOINT_SECONDS or last or self.stop_asked:
+            stopping = self._stopping()
+            if time.monotonic() - saved >= config.checkpoint_seconds or last or stopping:
                 self._save()
                 saved = time.monotonic()
-            if self.stop_asked:
-                self._finish()
-                raise Stopped(self.stop_asked)
+            if stopping and not last:
+                self._stop(stopping)
+            told = self.profile.step()
+            if told:
+                self.report.note(told)
 
     def _batches_from(self, step: int) -> Iterator[Mapping[str, Tensor]]:
         per_epoch = len(self.batches)
-        left = self.total - step
         for epoch in itertools.count(step // per_epoch):
-            for fields in self.batches.epoch(epoch, start=step % per_epoch):
-                if not left:
-                    return
-                yield fields
-                left -= 1
+            yield from self.batches.epoch(epoch, start=step % per_epoch)
             step = 0
 
-    def _step(self, fields: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        """One step of the optimiser; the losses stay on the device."""
-        generator = torch.Generator().manual_seed(mix(self.config.seed, step))
-        batch, seeds = self._batch(fields, generator)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * lr_factor(self.config, step, self.total)
-        losses = self.model(batch, seeds, self.config.beta, self.weights)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
-        if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimiser.step()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
-        named = {str(p): v for p, v in losses.reconstruction.items()}
-        return {"loss": losses.total.detach()} | named | {f"kl:{n}": v for n, v in losses.kl.items()}
-
-    def _batch(self, fields: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Batch, Tensor]:
-        """Draw one view a sample, and move what the model looks at to the device."""
-        config = self.config
-        view = draw_views(fields["palm"], config.augmentation, generator, self.batches.margin)
-        seeds = torch.randint(2**62, (len(sources(self.model.pairs)),), generator=generator)
-        side = hand_side(fields["side"] ^ view.flip.long(), known="H" in config.protocol)
-        if "S" not in config.protocol and "joints3d" in fields:
-            ratio = fields["scale_mm"] / self.facts.mean_scale_mm
-            fields = {**fields, "joints3d": fields["joints3d"] * ratio[:, None, None]}
-        stored, rows = {}, {}
-        for name, modality in self.model.modalities.items():
-            present = torch.stack([fields[f"has_{f}"] for f in modality.reads]).all(0)
-            stored[name] = modality.stored(fields).to(self.device, non_blocking=True)
-            if not bool(present.all()):
-                rows[name] = present.nonzero()[:, 0].to(self.device)
-        return Batch(stored, view.to(self.device), side.to(self.device), rows), seeds.to(self.device)
+    def _step(self, fields: Mapping[str, Tensor], step: int) -> None:
+        """One step of the optimiser; the losses stay on the device, and the host waits for nothing."""
+        config, phase, optimiser = self.config, self.profile.phase, self.learner.optimiser
+        with phase("feed"):
+            parts, seeds = self.feed(fields, torch.Generator().manual_seed(mix(config.seed, step)))
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * lr_factor(config, step, self.total)
+        optimiser.zero_grad(set_to_none=True)
+        done = []
+        for number, part in enumerate(parts, 1):
+            apart = isinstance(self.network, DistributedDataParallel) and number < len(parts)
+            with self.network.no_sync() if apart else nullcontext():  # type: ignore[operator]
+                with phase("forward"):
+                    losses = self.network(part.batch, seeds, config.beta, part.weights)
+                with phase("backward"):
+                    losses.total.backward()
+            done.append((losses, part))
+        with phase("optimiser"):
+            if config.clip_norm:
+                nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+            optimiser.step()
+            if self.learner.averaged is not None:
+                self.learner.averaged.update_parameters(self.model)
+        self.ledger.add(step, done)
 
     # -- what surrounds it ---------------------------------------------------------------------------
 
-    def _log(self, means: dict[str, float]) -> None:
-        progress = self.progress
-        record = {"step": progress.step, "epoch": progress.step / len(self.batches), **means}
+    def _log(self) -> None:
+        """Read the losses since the last time; one that is not finite ends the run before it is saved."""
+        if not len(self.ledger):
+            return
+        reading, progress = self.ledger.read(), self.progress
+        if reading.broken is not None:
+            self._break_off(*reading.broken)
+        if not self.world.main:
+            return
+        record = {"step": progress.step, "epoch": progress.step / len(self.batches), **reading.means}
         record |= {"seconds": round(progress.seconds, 3), "total_steps": self.total}
         record["samples_per_second"] = self.config.batch_size * progress.step / max(progress.seconds, 1e-9)
-        self._append({"kind": "train", **record})
+        self.metrics.append({"kind": "train", **record})
         self.report.step(record)
-        if not math.isfinite(means["loss"]):
-            self._explain_nan(means)
 
-    def _explain_nan(self, means: Mapping[str, float]) -> None:
-        worst = [n for n, v in means.items() if not math.isfinite(v) and n != "loss"]
-        raise UserError(
-            f"the loss is not finite within the {LOG_STEPS} steps before step {self.progress.step}: "
-            f"{', '.join(worst)}; lower --set lr, or go on from the last checkpoint with --resume"
-        )
+    def _break_off(self, step: int, what: list[str]) -> None:
+        def tell() -> None:
+            states = self.states.paths()
+            best = f"the last good state is {states[-1]}" if states else "no state was saved before"
+            if self.progress.best_step >= 0:
+                best = f"the best weights, of step {self.progress.best_step}, are in {self.out}"
+            batches = self._batches()
+            batches.world, batches.rank, batches.batch_size = 1, 0, self.config.batch_size
+            fields = next(batches.epoch(step // len(batches), start=step % len(batches)))
+            lr = self.config.lr * lr_factor(self.config, step, self.total)
+            raise UserError(explain(self.out, batches, fields, step, what, lr, best))
+
+        self.world.first(tell)
 
     def _evaluated(self) -> CrossModalVAE:
-        return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
+        averaged = self.learner.averaged
+        return self.model if averaged is None else averaged.module  # type: ignore[return-value]
 
     def _validate(self) -> None:
-        score, record = self.score(self.data.validation)
+        """Score the weights on held-out samples, and keep the best; with several processes the first one does."""
         progress = self.progress
-        record |= {"step": progress.step, "epoch": progress.step / len(self.batches), "score": score}
-        self._append({"kind": "validation", **record})
-        self.report.validation(record)
-        if score < progress.best:
-            progress.best, progress.best_step = score, progress.step
-            self._save_weights()
+        if self.world.main:
+            value, record = score(self._evaluated(), self.config, self.facts, self.data.validation, self._until_signal)
+            record |= {"step": progress.step, "epoch": progress.step / len(self.batches), "score": value}
+            self.metrics.append({"kind": "validation", **record})
+            self.report.validation(record)
+            if value < progress.best:
+                progress.best, progress.best_step = value, progress.step
+                self._save_weights()
+        progress.validated = progress.step
 
-    def score(self, packs: list[Pack]) -> tuple[float, dict[str, Any]]:
-        """What validation goes by (smaller is better) and its parts: the median EPE of every input of 3D."""
-        model = self._evaluated()
-        record: dict[str, Any] = {}
-        for source in [p.source for p in model.pairs if p.target == "joints3d"]:
-            batches = Batches(packs, self.fields, 256, shuffle=False, seed=0)
-            got = predict(
-                model,
-                batches.epoch(0),
-                source,
-                protocol=self.config.protocol,
-                mean_scale_mm=self.facts.mean_scale_mm,
-                margin=batches.margin,
-                palm=self.palm,
-            )
-            result = summary(got.predicted, got.truth, got.visible)
-            record[f"{source}:joints3d"] = {"epe_median_mm": result.epe_median, "epe_mean_mm": result.epe_mean}
-        if record:
-            main = next((k for k in record if not k.startswith("joints3d:")), next(iter(record)))
-            return record[main]["epe_median_mm"], record
-        loss = self._held_out_loss(packs)
-        return loss, {"loss": loss}
+    def _until_signal(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Mapping[str, Tensor]]:
+        """Held-out batches, for as long as nobody asks us to stop: a scheduler does not wait for all of them."""
+        for fields in batches:
+            if self.signal and self.world.size == 1:
+                self._save()
+                self._stop(self.signal)
+            yield fields
 
-    def _held_out_loss(self, packs: list[Pack]) -> float:
-        """The loss on held-out samples, for a model that decodes no 3D joints."""
-        model, total, count = self._evaluated(), 0.0, 0
-        was_training = model.training
-        model.eval()
-        batches = Batches(packs, self.fields, 256, shuffle=False, seed=0)
-        with torch.inference_mode():
-            for i, fields in enumerate(batches.epoch(0)):
-                batch, seeds = self._batch(fields, torch.Generator().manual_seed(mix(0, i)))
-                losses = model(batch, seeds, self.config.beta, self.weights)
-                total += float(losses.total) * len(batch.view)
-                count += len(batch.view)
-        model.train(was_training)
-        return total / max(count, 1)
+    def _ask_to_stop(self, number: int) -> None:
+        self.signal = number
+
+    def _stopping(self) -> int:
+        """The signal that ends the run after this step, 0 for none; every process of a run says the same."""
+        if self.world.size > 1 and self.progress.step % AGREE_STEPS:
+            return 0
+        return self.world.largest(self.signal)
+
+    def _stop(self, number: int) -> None:
+        if self.world.main:
+            self._finish()
+        raise Stopped(number)
 
     # -- files ---------------------------------------------------------------------------------------
 
     def _open(self, resume: bool) -> None:
-        states = checkpoints(self.out)
+        """Begin a run folder, or go on from its newest usable state."""
         if not resume:
-            if states or (self.out / "model.safetensors").exists():
-                raise UserError(f"{self.out}: holds a run already; go on with --resume or choose another --out")
-            checkpoint.write_text(self.out / "config.toml", self.config.toml())
+            self.world.first(self._begin)
             return
-        for path in reversed(states):
-            try:
-                self._restore(path)
-                break
-            except UserError as error:
-                self.report.note(f"{error}; falling back to the checkpoint before it")
+        self.world.first(self.states.sweep)
+        note = self.report.note
+        found = self.states.restore(self.learner, self.config, note)
+        if found is None:
+            note(f"{self.out}: was stopped before its first checkpoint; beginning at step 0")
         else:
-            raise UserError(f"{self.out}: no usable checkpoint to resume from")
-        self._forget_after(self.progress.step)
+            self.progress = Progress(**found["progress"])
+        self.world.first(lambda: self.metrics.forget_after(self.progress.step))
 
-    def _restore(self, path: Path) -> None:
-        known = checkpoint.read_card(path)
-        if known.get("config") != self.config.model_dump(mode="json"):
-            changed = sorted(k for k, v in self.config.model_dump(mode="json").items() if known["config"].get(k) != v)
-            raise UserError(f"{path}: made with other settings ({', '.join(changed)})")
-        tensors = checkpoint.load(path)
-        own = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-        wanted = {n: tuple(t.shape) for n, t in self.model.state_dict().items()}
-        checkpoint.check_shapes(path, {n: tuple(t.shape) for n, t in own.items()}, wanted)
-        self.model.load_state_dict(own)
-        if self.averaged is not None:
-            self.averaged.load_state_dict(
-                {n.removeprefix("ema."): t for n, t in tensors.items() if n.startswith("ema.")}
-            )
-        names = [n for n, _ in self.model.named_parameters()]
-        state: dict[int, dict[str, Tensor]] = {}
-        for i, name in enumerate(names):
-            if f"optim.{name}.step" in tensors:
-                state[i] = {k: tensors[f"optim.{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq")}
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        self.progress = Progress(**known["progress"])
+    def _begin(self) -> None:
+        if self.states.paths() or (self.out / "model.safetensors").exists():
+            raise UserError(f"{self.out}: holds a run already; go on with --resume or choose another --out")
+        checkpoint.write_text(self.out / "config.toml", self.config.toml())
+        self.metrics.forget_after(-1)
 
     def _save(self) -> None:
-        """Write everything a resumed run needs; older checkpoints than the last few go."""
-        progress = self.progress
-        tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
-        if self.averaged is not None:
-            tensors |= {f"ema.{n}": t for n, t in self.averaged.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optim.{name}.{key}"] = value
-        path = self.out / "checkpoints" / f"step_{progress.step:08d}.safetensors"
-        facts = card(self.model, self.config, self.facts)
-        checkpoint.save(path, tensors, {**facts, "progress": vars(progress)})
-        for old in checkpoints(self.out)[: -self.config.keep]:
-            old.unlink(missing_ok=True)
+        """Write everything a resumed run needs; weights that are broken displace none that are not."""
+        if self.world.main and all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            facts = card(self.model, self.config, self.facts)
+            self.states.save(self.progress.step, self.learner, {**facts, "progress": vars(self.progress)})
 
     def _save_weights(self) -> None:
         progress = self.progress
@@ -321,32 +307,6 @@ class Trainer:
     def _finish(self) -> None:
         if not (self.out / "model.safetensors").exists():
             self._save_weights()
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        path = self.out / "metrics.jsonl"
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise UserError(checkpoint.write_fault(path, error)) from None
-
-    def _forget_after(self, step: int) -> None:
-        """Drop the lines of ``metrics.jsonl`` that the resumed run will write again."""
-        path = self.out / "metrics.jsonl"
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # half a line, from a kill in the middle of a write
-            if record.get("step", 0) <= step:
-                kept.append(line + "\n")
-        checkpoint.write_text(path, "".join(kept))
-
-    def _ask_to_stop(self, why: str) -> None:
-        self.stop_asked = why
 
 
 def mix(seed: int, step: int) -> int:
@@ -367,11 +327,15 @@ def lr_factor(config: Config, step: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, total - warm)))
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` takes a CUDA device where there is one; ``cuda`` insists."""
+def pick_device(name: str, local: int = 0) -> torch.device:
+    """``auto`` takes a CUDA device where there is one, that of number ``local``; ``cuda`` insists."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no CUDA device here; `cvhpe doctor` says why")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local >= torch.cuda.device_count():
+        raise UserError(f"--procs: process {local + 1} of this machine has no GPU; it has {torch.cuda.device_count()}")
+    return torch.device("cuda", local) if local else torch.device("cuda")
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
@@ -390,29 +354,3 @@ def one_layout(packs: list[Pack]) -> str:
             f"the data sets have different joint layouts ({', '.join(found)}); train on one layout at a time"
         )
     return found[0]
-
-
-def checkpoints(out: Path) -> list[Path]:
-    """The training states of a run folder, oldest first."""
-    return sorted((out / "checkpoints").glob("step_*.safetensors"))
-
-
-@contextmanager
-def stopping_on_signals(ask: Callable[[str], None]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a wish that the loop answers after its step; a second Ctrl-C ends at once."""
-    old: dict[int, Any] = {}
-
-    def handle(number: int, frame: Any) -> None:
-        ask("stopped by Ctrl-C" if number == signal.SIGINT else "stopped by SIGTERM")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            old[number] = signal.signal(number, handle)
-    except ValueError:
-        pass  # not the main thread: whoever runs us there handles signals
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -159,7 +159,7 @@ def test_a_folder_with_a_run_is_not_overwritten(hands, tmp_path):
         run(hands, tmp_path, epochs=1)
     with pytest.raises(UserError, match="no usable checkpoint"):
         run(hands, tmp_path / "new", resume=True)
-    with pytest.raises(UserError, match=r"made with other settings \(lr\)|no usable checkpoint"):
+    with pytest.raises(UserError, match=r"made with other settings \(lr\)"):
         run(hands, tmp_path, resume=True, epochs=1, lr=0.5)
 
 
@@ -177,7 +177,7 @@ def test_two_runs_cannot_write_one_folder(hands, tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_names_its_pair(hands, tmp_path):
-    with pytest.raises(UserError, match=r"not finite .* joints2d:joints3d"):
+    with pytest.raises(UserError, match=r"step \d+: the loss of joints2d:joints3d.* is not finite"):
         run(hands, tmp_path, lr=1e6, epochs=60)
 
 
@@ -195,8 +195,10 @@ def test_samples_without_3d_joints_still_train_what_they_have(tmp_path):
     has = fields["has_joints3d"]
     assert 0 < has.sum() < len(has)
     before = {n: p.clone() for n, p in trainer.model.named_parameters()}
-    losses = trainer._step(fields, 0)
-    assert all(torch.isfinite(v) for v in losses.values())
+    trainer._step(fields, 0)
+    reading = trainer.ledger.read()
+    assert reading.broken is None
+    assert set(SMALL["pairs"]) <= set(reading.means)
     moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}
     assert moved == set(before)
     progress = train(c, data, tmp_path / "run")

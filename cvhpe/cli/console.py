@@ -21,8 +21,8 @@ PLAIN_SECONDS = 10.0
 class Console:
     """Progress of preparing and training; what goes to stdout is the result alone."""
 
-    def __init__(self) -> None:
-        self.rich = Rich(stderr=True)
+    def __init__(self, silent: bool = False) -> None:
+        self.rich = Rich(stderr=True, quiet=silent)
         self.live = self.rich.is_terminal
         self.bars = Progress(
             TextColumn("{task.description}"),

@@ -11,14 +11,16 @@ import typer
 def train(
     modalities: Annotated[str, typer.Option(help="What a hand is seen as, comma-separated.")] = "",
     pairs: Annotated[str, typer.Option(help="INPUT:TARGET pairs, as in rgb:joints3d,rgb:rgb.")] = "",
-    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4, where no pairs are named; 3 by default.")] = None,
+    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4; 3 by default.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; give it again to train on more.")] = None,
     recipe: Annotated[str, typer.Option(help="Set of defaults: paper or best.")] = "",
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<modalities>.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a TOML file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, as in --set lr=1e-3.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "",
+    procs: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a GPU; torchrun starts more.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the run folder.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Write where steps' time goes to OUT/profile.")] = False,
 ) -> None:
     """Train a cross-modal model and evaluate it on held-out data.
 
@@ -26,10 +28,16 @@ def train(
 
     Example: cvhpe train --modalities joints2d,joints3d --data joints:hands.npz --out runs/lift
     """
+    import os
+    import sys
+    from contextlib import ExitStack
+
     from cvhpe.cli.console import Console
     from cvhpe.cli.settings import resolved, resumed
     from cvhpe.data.sources import open_data
-    from cvhpe.train import Stopped
+    from cvhpe.distributed import joined, launch, say_elsewhere, without_procs, world_of
+    from cvhpe.errors import UserError
+    from cvhpe.train import Stopped, pick_device
     from cvhpe.train import train as run
 
     given = {"modalities": modalities, "pairs": pairs, "variant": variant, "data": data, "device": device}
@@ -39,15 +47,27 @@ def train(
     else:
         settings, note = resolved(given, recipe, config, set_ or [])
         path = out or Path("runs") / "-".join(settings.modalities)
-    with Console() as console:
+    world = world_of(os.environ)
+    if procs > 1 and world.size == 1:
+        raise typer.Exit(launch(procs, without_procs(sys.argv[1:])))
+    with ExitStack() as held:
+        console = held.enter_context(Console(silent=not world.main))
         if note:
             console.note(note)
-        packs = open_data(settings, console.preparing)
-        for line in packs.notes:
-            console.note(line)
         try:
-            run(settings, packs, path, resume=resume, report=console.reporter())
+            packs = open_data(settings, console.preparing)
+            for line in packs.notes:
+                console.note(line)
+            held.enter_context(joined(world, pick_device(settings.device, world.local)))
+            report = console.reporter()
+            run(settings, packs, path, resume=resume, report=report, world=world, profile=profile)
         except Stopped as stopped:
             console.note(f"{stopped}; {path} holds a usable model; go on with: cvhpe train --resume --out {path}")
-            raise typer.Exit(130) from None
-        console.results(path, packs.test or packs.validation)
+            raise typer.Exit(stopped.exit_code) from None
+        except UserError as error:
+            if world.main:
+                raise
+            say_elsewhere(world, error)
+            raise typer.Exit(2) from None
+        if world.main:
+            console.results(path, packs.test or packs.validation)

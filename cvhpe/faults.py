@@ -1,0 +1,82 @@
+"""What may go wrong in the middle of a run, and what is made of it: signals, and losses that are not finite."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from cvhpe import checkpoint
+from cvhpe.data.loader import Batches
+
+
+@contextmanager
+def stopping_on_signals(ask: Callable[[int], None]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a wish that the loop answers after its step; a second Ctrl-C ends at once."""
+    old: dict[int, Any] = {}
+
+    def handle(number: int, frame: Any) -> None:
+        ask(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            old[number] = signal.signal(number, handle)
+    except ValueError:
+        pass  # not the main thread: whoever runs us there handles signals
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def sample_names(batches: Batches, index: Tensor) -> list[str]:
+    """What the data sets call the samples of an index ``[B]`` into their concatenation."""
+    starts = np.cumsum([0, *(len(p) for p in batches.packs)])
+    names = []
+    for i in index.tolist():
+        which = int(np.searchsorted(starts, i, "right")) - 1
+        pack = batches.packs[which]
+        row = i - int(starts[which])
+        if pack.rows is not None:
+            row = int(pack.rows[row])
+        names.append(f"{pack.meta.name} {pack.arrays['id'][row]}")
+    return names
+
+
+def faulty_samples(fields: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Field -> the samples of a batch in which it is infinite. NaN is no fault: it marks joints without a label."""
+    found = {}
+    for name, values in fields.items():
+        if values.is_floating_point():
+            bad = values.isinf().flatten(1).any(1) if values.dim() > 1 else values.isinf()
+            if bool(bad.any()):
+                found[name] = bad.nonzero()[:, 0].tolist()
+    return found
+
+
+def explain(
+    out: Path, batches: Batches, fields: Mapping[str, Tensor], step: int, what: Sequence[str], lr: float, best: str
+) -> str:
+    """One line on a loss that is not finite; the batch goes to ``not_finite/`` in the run folder for a closer look.
+
+    fields: of the batch. what: the pairs, or the ``kl:`` of inputs. best: what is left of the run.
+    """
+    names = sample_names(batches, fields["index"])
+    dump = out / "not_finite" / f"step_{step:08d}.safetensors"
+    card = {"step": step, "losses": list(what), "samples": names}
+    checkpoint.save(dump, {n: t for n, t in fields.items() if t.dim()}, card)
+    faulty = faulty_samples(fields)
+    if faulty:
+        field, rows = next(iter(faulty.items()))
+        cause = f"{field} is infinite in sample {', '.join(names[r] for r in rows[:3])}: mend or leave out that data"
+    else:
+        few = ", ".join(names[:3])
+        cause = f"its batch ({len(names)} samples, {few}, ...) is finite: start anew with --set lr={lr / 3:.1e}"
+    return f"step {step}: the loss of {', '.join(what)} is not finite; {cause}. The batch is in {dump}; {best}"
