@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cvhpe import checkpoint
+from cvhpe.calibrate import calibrate_run
 from cvhpe.config import Config
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
@@ -33,7 +34,7 @@ from cvhpe.ledger import Ledger
 from cvhpe.model import CrossModalVAE
 from cvhpe.profiling import Profile
 from cvhpe.progress import Metrics, Progress, Reporter, Stopped
-from cvhpe.run import Facts, build_model, card, claimed, model_fields, save_run
+from cvhpe.run import Facts, build_model, card, claimed, load_run, model_fields, save_run
 from cvhpe.states import Learner, States
 
 AGREE_STEPS = 10
@@ -63,6 +64,7 @@ def train(
         world.first(lambda: held.enter_context(claimed(out)))
         trainer = Trainer(config, data, out, report or Reporter(), world, profile)
         progress = trainer.run(resume)
+        world.first(lambda: calibrate_run(load_run(out), data.validation))
         return progress
 
 
