@@ -112,10 +112,13 @@ class Pack:
     def take(self, name: str, index: Array, out: Array | None = None) -> Array:
         """Some samples of a field ``(len(index), ...)``, into ``out`` where one is given."""
         rows = index if self.rows is None else self.rows[index]
-        # "clip" lets numpy write to out directly; the indices were checked here
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.meta.count):
             raise IndexError(f"sample {rows.max()} of {self.meta.count} in {self.path}")
-        return np.take(self.arrays[name], rows, axis=0, out=out, mode="clip")
+        array = self.arrays[name]
+        if isinstance(array, np.memmap):
+            return _read_rows(self.path / f"{name}.npy", array, rows, out)
+        # "clip" lets numpy write to out directly; the indices were checked above
+        return np.take(array, rows, axis=0, out=out, mode="clip")
 
     def subset(self, which: Array) -> Pack:
         """The samples of an index or a mask ``(N,)``; pictures are not copied."""
@@ -174,6 +177,25 @@ def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, in_memory:
         raise DataError(f"{file}: cannot be read ({error.strerror}); delete the folder to pack it anew") from None
     except ValueError as error:
         raise DataError(f"{file}: damaged ({error}); delete the folder to pack it anew") from None
+
+
+def _read_rows(file: Path, array: np.memmap[Any, Any], rows: Array, out: Array | None) -> Array:
+    """Rows of a mapped field, read and not looked up: a fault of the disk is then an error, where a map would crash."""
+    if out is None:
+        out = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    size = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+    flat = out.reshape(len(rows), -1).view(np.uint8)
+    try:
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            for place, row in zip(flat, rows.tolist(), strict=True):
+                if os.preadv(handle, [place.data], array.offset + row * size) != size:
+                    raise DataError(f"{file}: ends before sample {row}; delete the folder to pack it anew")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); delete the folder to pack it anew") from None
+    return out
 
 
 def _read_header(stream: BinaryIO) -> tuple[tuple[np.dtype[Any], tuple[int, ...]], int]:
