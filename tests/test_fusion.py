@@ -1,0 +1,90 @@
+"""Fusion against Bayes' rule worked out on a grid, and what it promises about its weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cvhpe.fusion import CANDIDATES, Calibration, calibration_of, combinations, draw, fuse, search, spread
+from cvhpe.modality import Posterior
+
+MU = st.floats(-2, 2)
+DEVIATION = st.floats(0.1, 0.95)
+
+
+def posterior(mu, deviation):
+    return Posterior(torch.tensor([[mu]], dtype=torch.float64), torch.tensor([[2 * np.log(deviation)]]))
+
+
+def normal(z, mu, deviation):
+    return np.exp(-0.5 * ((z - mu) / deviation) ** 2) / deviation
+
+
+@settings(max_examples=40, deadline=None)
+@given(a=MU, b=MU, s=DEVIATION, t=DEVIATION, w=st.floats(0.05, 2))
+def test_fusing_is_bayes_rule_with_one_prior(a, b, s, t, w):
+    z = np.linspace(-12, 12, 200_001)
+    prior = normal(z, 0, 1)
+    density = prior * (normal(z, a, s) / prior) * (normal(z, b, t) / prior) ** w
+    density /= density.sum()
+    mean = (density * z).sum()
+    variance = (density * (z - mean) ** 2).sum()
+    got = fuse({"a": posterior(a, s), "b": posterior(b, t)}, {"b": w})
+    assert float(got.mu) == pytest.approx(mean, abs=1e-4)
+    assert float(got.logvar.exp()) == pytest.approx(variance, rel=1e-3)
+
+
+def test_one_input_is_its_own_posterior_and_others_of_weight_0_have_no_say():
+    a, b = Posterior(torch.randn(3, 4), -torch.rand(3, 4)), Posterior(torch.randn(3, 4), -torch.rand(3, 4))
+    assert fuse({"a": a}, {"a": 0.1}) is a
+    got = fuse({"a": a, "b": b}, {"a": 1.0, "b": 0.0})
+    torch.testing.assert_close(got.mu, a.mu)
+    torch.testing.assert_close(got.logvar, a.logvar)
+
+
+def test_an_input_that_knows_less_than_the_prior_adds_no_precision():
+    wide = Posterior(torch.zeros(1, 2), torch.full((1, 2), 1.5))
+    sharp = Posterior(torch.ones(1, 2), torch.full((1, 2), -2.0))
+    got = fuse({"wide": wide, "sharp": sharp})
+    torch.testing.assert_close(got.logvar, sharp.logvar)
+    torch.testing.assert_close(got.mu, sharp.mu)
+
+
+def test_nothing_to_fuse_is_refused():
+    with pytest.raises(ValueError, match="no posterior"):
+        fuse({})
+
+
+def test_the_search_is_never_worse_than_any_one_input():
+    # a score with a valley that coordinate descent from equal weights would not leave
+    def score(w):
+        return abs(w["a"] - 1) + 5 * min(w["b"], 0.5) + w["c"]
+
+    found = search(score, ["a", "b", "c"])
+    assert score(found) <= min(score({"a": 1.0, "b": 0.0, "c": 0.0}), score({"a": 0.0, "b": 1.0, "c": 0.0}))
+    assert set(found.values()) <= set(CANDIDATES)
+
+
+def test_samples_of_a_posterior_have_its_moments_and_repeat():
+    q = Posterior(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, -2.0]]))
+    z = draw(q, 4000, torch.Generator().manual_seed(0))
+    assert z.shape == (4000, 1, 2)
+    torch.testing.assert_close(z.mean(0), q.mu, atol=0.06, rtol=0)
+    torch.testing.assert_close(z.std(0), (0.5 * q.logvar).exp(), atol=0.04, rtol=0)
+    assert torch.equal(z, draw(q, 4000, torch.Generator().manual_seed(0)))
+
+
+def test_spread_is_the_root_mean_square_distance():
+    samples = torch.tensor([[[[3.0, 4.0, 0.0]]], [[[0.0, 0.0, 1.0]]]])
+    assert float(spread(samples, torch.zeros(1, 1, 3))) == pytest.approx(np.sqrt((25 + 1) / 2))
+
+
+def test_a_calibration_travels_as_plain_values():
+    one = Calibration({"rgb": 0.3}, {"rgb": 2.0}, 17)
+    assert calibration_of({"calibration": one.as_dict()}) == one
+    assert calibration_of({}) is None
+    assert list(combinations(["a", "b"])) == [("a",), ("b",), ("a", "b")]
+    assert list(combinations(["a"])) == [("a",)]
