@@ -61,7 +61,8 @@ def figure(held: Held, counterpart: Callable[[], Run], points: int = POINTS) -> 
     steps = separate.facts.training.get("step", 0)
     caption = (
         f"t-SNE of the latent means of {len(np.unique(mine.row))} held-out hands in {len(held.inputs)} modalities. "
-        f"A classifier tells them apart with an accuracy of {a} where they were cross-trained and of {b} where each "
-        f"autoencoder was trained by itself ({steps} steps); {a.chance:.2f} is perfectly mixed."
+        f"By their neighbours, modalities are told apart with an accuracy of {a} where they were cross-trained and "
+        f"of {b} where each autoencoder was trained by itself ({steps} steps); {a.chance:.2f} is perfectly mixed. A "
+        f"plane in all {mine.means.shape[1]} dimensions tells them apart with {a.linear:.2f} and {b.linear:.2f}."
     )
     return drawn, caption

@@ -1,0 +1,45 @@
+"""``cvhpe report``: a run on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
+    out: Annotated[Path | None, typer.Option(help="File to write; by default RUN/report.html.")] = None,
+    separate: Annotated[
+        Path | None, typer.Option(help="Separately trained run beside it; by default RUN/separate, if it is there.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Write a run's report: one HTML file with metrics, curves, predictions, latent space and a latent walk.
+
+    It needs no network and can be mailed. The latent space needs scikit-learn: pip install 'cvhpe[figures]'.
+
+    Example: cvhpe report runs/rgb-joints3d
+    """
+    from cvhpe.cli.console import Console
+    from cvhpe.data.sources import open_held_out
+    from cvhpe.figures.held import Held
+    from cvhpe.figures.separate import FOLDER, given
+    from cvhpe.report.collect import collect
+    from cvhpe.report.page import write
+    from cvhpe.run import load_run
+    from cvhpe.train import pick_device
+
+    opened = load_run(run, pick_device(device))
+    beside = opened.path / FOLDER
+    if separate is None and (beside / "model.safetensors").is_file():
+        separate = beside
+    with Console() as console:
+        packs = open_held_out(opened.config, data or list(opened.config.data), split, console.preparing)
+        counterpart = given(opened, separate) if separate else None
+        path = out or opened.path / "report.html"
+        size = write(collect(Held(opened, packs), counterpart), path)
+    typer.echo(f"{path} ({size / 1e6:.1f} MB)")
