@@ -54,15 +54,17 @@ def predict(
     margin: float,
     palm: Palm,
     weights: Mapping[str, float] | None = None,
+    among: Sequence[str] = (),
 ) -> Predictions:
     """``source`` -> 3D joints for every labelled sample that has ``source``, without augmentation.
 
     The latent is the posterior's mean; of several sources, that of their product under ``weights``
-    (:func:`cvhpe.fusion.fuse`). With S the prediction is multiplied by the frame's own bone length,
-    without it by the mean one of the training hands; with H the hand side is given.
+    (:func:`cvhpe.fusion.fuse`). Samples that lack one of the inputs ``among`` are left out, too. With S the
+    prediction is multiplied by the frame's own bone length, without it by the mean one of the training
+    hands; with H the hand side is given.
     """
     names = [source] if isinstance(source, str) else list(source)
-    reads = [field for name in names for field in model.modalities[name].reads]
+    reads = [field for name in (*names, *among) for field in model.modalities[name].reads]
     was_training = model.training
     model.eval()
     predicted, truth, visible = [], [], []

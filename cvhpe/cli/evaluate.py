@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,34 +17,62 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scores:
-    """One evaluation: the model and the baselines on the same frames."""
+    """One evaluation: the model and the baselines on the same frames.
+
+    source: the input, or several joined by commas, fused under ``weights``; ``alone`` is then each by itself.
+    """
 
     source: str
     target: str
     protocol: str
     model: Summary
     baselines: dict[str, Summary]
+    alone: dict[str, Summary] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol: str | None) -> Scores:
-    """Evaluate ``source -> target`` under a protocol on packed samples."""
+    """Evaluate ``source -> target`` under a protocol on packed samples; several sources are joined by commas."""
     from cvhpe.data.loader import Batches
     from cvhpe.errors import UserError
     from cvhpe.evaluate import baseline_summaries, check_request, palm_of, predict
     from cvhpe.metrics import summary
 
-    source, protocol = check_request(run, source, target, protocol)
+    names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip())) if source else [None]
+    checked = [check_request(run, name, target, protocol) for name in names]
+    names, protocol = [name for name, _ in checked], checked[0][1]
     other = sorted({p.layout for p in packs} - {run.facts.layout})
     if other:
         raise UserError(f"{run.path}: trained on layout {run.facts.layout}, the data has {other[0]}: other joints")
-    reads = run.model.modalities[source].reads
+    reads = tuple(field for name in names for field in run.model.modalities[name].reads)
     fields = tuple(sorted({*reads, "joints3d", "joints2d"}))
     palm = palm_of(run.facts.layout)
     common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm}
     batches = Batches(packs, fields, 256, seed=0, shuffle=False)
-    got = predict(run.model, batches.epoch(0), source, margin=batches.margin, **common)
-    baselines = baseline_summaries(run.baselines, batches.epoch(0), source, reads, **common)
-    return Scores(source, target, protocol, summary(got.predicted, got.truth, got.visible), baselines)
+
+    def of(inputs: list[str], weights: Mapping[str, float]) -> Summary:
+        rows = batches.epoch(0)
+        got = predict(run.model, rows, inputs, margin=batches.margin, weights=weights, among=names, **common)
+        return summary(got.predicted, got.truth, got.visible)
+
+    lifted = "joints2d" if "joints2d" in names else names[0]
+    baselines = baseline_summaries(run.baselines, batches.epoch(0), lifted, reads, **common)
+    weights = fusion_weights(run, names)
+    alone = {name: of([name], {}) for name in names} if len(names) > 1 else {}
+    return Scores(",".join(names), target, protocol, of(names, weights), baselines, alone, weights)
+
+
+def fusion_weights(run: Run, names: list[str]) -> dict[str, float]:
+    """The weights of several inputs, as training left them or, for a run without, from its own held-out hands."""
+    from cvhpe.calibrate import calibrate
+    from cvhpe.data.sources import open_data
+    from cvhpe.fusion import calibration_of
+    from cvhpe.predict import weights_of
+
+    if len(names) == 1:
+        return {}
+    calibration = calibration_of(run.facts.training) or calibrate(run, open_data(run.config).validation)
+    return weights_of(calibration, names)
 
 
 def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
@@ -62,7 +90,8 @@ def show(scores: Scores) -> None:
     from cvhpe.cli.console import plain_table, to_stdout
 
     rows = []
-    for name, s in {"this run": scores.model, **scores.baselines}.items():
+    alone = {f"{name} alone": s for name, s in scores.alone.items()}
+    for name, s in {**alone, "fused" if alone else "this run": scores.model, **scores.baselines}.items():
         share = s.epe_median / scores.baselines["mean_pose"].epe_median if "mean_pose" in scores.baselines else None
         cells = (s.epe_median, s.epe_mean, s.pa_mpjpe)
         rows.append(
@@ -74,7 +103,8 @@ def show(scores: Scores) -> None:
                 "" if share is None else f"{100 * share:.0f} %",
             ]
         )
-    title = f"{scores.source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
+    source = " + ".join(scores.source.split(","))
+    title = f"{source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
     columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
     to_stdout().print(plain_table(title, columns, rows))
 
@@ -82,7 +112,7 @@ def show(scores: Scores) -> None:
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
-    source: Annotated[str | None, typer.Option("--from", help="Input modality.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="Input, or several to fuse, as rgb,joints2d.")] = None,
     target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
     protocol: Annotated[str | None, typer.Option(help="T, TS, TH or TSH; by default the run's own.")] = None,
     split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
@@ -94,6 +124,8 @@ def evaluate(
     """Score a trained run on held-out data, beside the mean pose and linear regression.
 
     Example: cvhpe evaluate runs/lift --data joints:hands.npz --from joints2d --protocol TSH --json
+
+    Example: cvhpe evaluate runs/both --from rgb,joints2d
 
     Example: cvhpe evaluate --predictions results.txt --data icvl:ICVL
     """
@@ -128,4 +160,9 @@ def evaluate(
         n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median, "auc_20_50": s.auc_20_50}
         for n, s in scores.baselines.items()
     }
+    if scores.alone:
+        record["weights"] = dict(scores.weights)
+        record["alone"] = {
+            n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median} for n, s in scores.alone.items()
+        }
     typer.echo(json.dumps(record))
