@@ -175,6 +175,15 @@ def without_procs(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
+def lost(world: World, error: RuntimeError) -> bool:
+    """Whether an error says no more than that another process of the run has ended."""
+    if world.size == 1 or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, dist.DistError) or any(
+        sign in str(error) for sign in ("gloo", "Connection closed by peer", "Connection reset", "NCCL")
+    )
+
+
 def say_elsewhere(world: World, error: UserError) -> None:
     """Tell of a fault that is this machine's own, once a machine; the first process's own words come elsewhere."""
     if world.local == 0 and not isinstance(error, Told):

@@ -14,6 +14,9 @@ from torch import Tensor
 from cvhpe import checkpoint
 from cvhpe.data.loader import Batches
 
+FAR = 1e6
+"""Beyond what any field of a batch may hold: bones, fractions, pixels, mm."""
+
 
 @contextmanager
 def stopping_on_signals(ask: Callable[[int], None]) -> Iterator[None]:
@@ -51,11 +54,11 @@ def sample_names(batches: Batches, index: Tensor) -> list[str]:
 
 
 def faulty_samples(fields: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    """Field -> the samples of a batch in which it is infinite. NaN is no fault: it marks joints without a label."""
+    """Field -> the samples of a batch in which it is beyond all reason. NaN is no fault: it marks unlabelled joints."""
     found = {}
     for name, values in fields.items():
         if values.is_floating_point():
-            bad = values.isinf().flatten(1).any(1) if values.dim() > 1 else values.isinf()
+            bad = (values.reshape(len(values), -1).abs() > FAR).any(1)
             if bool(bad.any()):
                 found[name] = bad.nonzero()[:, 0].tolist()
     return found
@@ -75,8 +78,8 @@ def explain(
     faulty = faulty_samples(fields)
     if faulty:
         field, rows = next(iter(faulty.items()))
-        cause = f"{field} is infinite in sample {', '.join(names[r] for r in rows[:3])}: mend or leave out that data"
+        cause = f"{field} is beyond {FAR:.0e} in {', '.join(names[r] for r in rows[:3])}: mend or leave out that data"
     else:
         few = ", ".join(names[:3])
-        cause = f"its batch ({len(names)} samples, {few}, ...) is finite: start anew with --set lr={lr / 3:.1e}"
+        cause = f"its batch ({len(names)} samples, {few}, ...) looks sound: start anew with --set lr={lr / 3:.1e}"
     return f"step {step}: the loss of {', '.join(what)} is not finite; {cause}. The batch is in {dump}; {best}"

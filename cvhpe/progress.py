@@ -8,10 +8,14 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvhpe import checkpoint
 from cvhpe.errors import UserError
+
+if TYPE_CHECKING:
+    from cvhpe.model import CrossModalVAE
+    from cvhpe.run import Facts
 
 
 class Stopped(Exception):
@@ -45,6 +49,7 @@ class Reporter:
     note: Callable[[str], None] = lambda text: None
     step: Callable[[dict[str, Any]], None] = lambda record: None
     validation: Callable[[dict[str, Any]], None] = lambda record: None
+    model: Callable[[int, CrossModalVAE, Facts], None] = lambda step, model, facts: None
 
 
 class Metrics:
@@ -62,7 +67,7 @@ class Metrics:
 
     def forget_after(self, step: int) -> None:
         """Drop the lines that a run resumed at ``step`` writes again, and half a line from a kill in mid-write."""
-        if not self.path.exists():
+        if not self.path.is_file():
             return
         kept = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():

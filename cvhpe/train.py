@@ -245,6 +245,7 @@ class Trainer:
             record |= {"step": progress.step, "epoch": progress.step / len(self.batches), "score": value}
             self.metrics.append({"kind": "validation", **record})
             self.report.validation(record)
+            self.report.model(progress.step, self._evaluated(), self.facts)
             if value < progress.best:
                 progress.best, progress.best_step = value, progress.step
                 self._save_weights()
@@ -276,10 +277,10 @@ class Trainer:
 
     def _open(self, resume: bool) -> None:
         """Begin a run folder, or go on from its newest usable state."""
+        self.world.first(self.states.sweep)
         if not resume:
             self.world.first(self._begin)
             return
-        self.world.first(self.states.sweep)
         note = self.report.note
         found = self.states.restore(self.learner, self.config, note)
         if found is None:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+LET_IT_SPEAK = 2.0
+"""Seconds that a process waits before it follows one that ended, so that the exit code is the other's."""
+
 
 def train(
     modalities: Annotated[str, typer.Option(help="What a hand is seen as, comma-separated.")] = "",
@@ -20,6 +23,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "",
     procs: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a GPU; torchrun starts more.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the run folder.")] = False,
+    logger: Annotated[str, typer.Option("--logger", help="tensorboard: write OUT/tensorboard as well.")] = "",
     profile: Annotated[bool, typer.Option("--profile", help="Write where steps' time goes to OUT/profile.")] = False,
 ) -> None:
     """Train a cross-modal model and evaluate it on held-out data.
@@ -30,13 +34,15 @@ def train(
     """
     import os
     import sys
+    import time
     from contextlib import ExitStack
 
     from cvhpe.cli.console import Console
     from cvhpe.cli.settings import resolved, resumed
     from cvhpe.data.sources import open_data
-    from cvhpe.distributed import joined, launch, say_elsewhere, without_procs, world_of
+    from cvhpe.distributed import joined, launch, lost, say_elsewhere, without_procs, world_of
     from cvhpe.errors import UserError
+    from cvhpe.logger import logged
     from cvhpe.train import Stopped, pick_device
     from cvhpe.train import train as run
 
@@ -59,7 +65,7 @@ def train(
             for line in packs.notes:
                 console.note(line)
             held.enter_context(joined(world, pick_device(settings.device, world.local)))
-            report = console.reporter()
+            report = held.enter_context(logged(console.reporter(), logger, path, settings, packs.validation))
             run(settings, packs, path, resume=resume, report=report, world=world, profile=profile)
         except Stopped as stopped:
             console.note(f"{stopped}; {path} holds a usable model; go on with: cvhpe train --resume --out {path}")
@@ -69,5 +75,11 @@ def train(
                 raise
             say_elsewhere(world, error)
             raise typer.Exit(2) from None
+        except RuntimeError as error:
+            if not lost(world, error):
+                raise
+            console.note("another process of this run has ended; go on with --resume")
+            time.sleep(LET_IT_SPEAK)
+            raise typer.Exit(1) from None
         if world.main:
             console.results(path, packs.test or packs.validation)

@@ -1,0 +1,41 @@
+"""A small data set and the run that nothing ever happened to."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hands import joints_file
+from runs import last_state, lines, run
+
+from cvhpe import checkpoint
+
+
+@pytest.fixture(scope="session")
+def hands(tmp_path_factory):
+    os.environ.setdefault("CVHPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    return joints_file(tmp_path_factory.mktemp("hands") / "hands.npz")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(hands, tmp_path_factory):
+    """Folder of a run that was never stopped."""
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    run(hands, out)
+    return out
+
+
+@pytest.fixture
+def same_end(undisturbed):
+    """Hold a run against the undisturbed one: weights, moments, averages, every logged loss, to the bit."""
+
+    def check(out):
+        for load in (last_state, lambda o: checkpoint.load(o / "model.safetensors")):
+            a, b = load(undisturbed), load(out)
+            assert a.keys() == b.keys()
+            assert all(a[n].equal(b[n]) for n in a)
+        for kind in ("train", "validation"):
+            assert lines(out, kind) == lines(undisturbed, kind)
+        assert not list(out.rglob("*.tmp"))
+
+    return check

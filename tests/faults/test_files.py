@@ -1,0 +1,269 @@
+"""Disks that are full, folders that cannot be written, files that are damaged: one clear line, nothing lost."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+
+import pytest
+import torch
+from runs import config, last_state, run
+
+from cvhpe import checkpoint
+from cvhpe.data.loader import Batches
+from cvhpe.data.sources import open_data
+from cvhpe.errors import DataError, UserError
+from cvhpe.run import load_run
+from cvhpe.train import Reporter, Trainer
+
+
+def one_line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 600
+    return text
+
+
+def states(out):
+    return sorted((out / "checkpoints").glob("step_*.safetensors"))
+
+
+class Broken(Exception):
+    """Ends a run in the middle, as a fault that nobody foresaw would."""
+
+
+def run_until(hands, out, step, **changes):
+    """Train, and break off once ``step`` steps are saved."""
+    c = config(hands, **changes)
+    trainer = Trainer(c, open_data(c), out, Reporter())
+    save = trainer._save
+
+    def saving():
+        save()
+        if trainer.progress.step == step:
+            raise Broken
+
+    trainer._save = saving
+    with pytest.raises(Broken):
+        trainer.run(resume=False)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "garbage", "swapped"])
+def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, harm):
+    out = tmp_path / "run"
+    run_until(hands, out, 7)
+    before, last = states(out)[-2:]
+    raw = bytearray(last.read_bytes())
+    if harm == "cut":
+        raw = raw[:-50]
+    elif harm == "flip":
+        raw[len(raw) // 2] ^= 1
+    elif harm == "empty":
+        raw = bytearray()
+    elif harm == "garbage":
+        raw = bytearray(b"\xff" * 100)
+    else:  # another model's tensors under a card that was meant for these
+        tensors = {n: torch.zeros(1) for n in checkpoint.load(last)}
+        checkpoint.save(last, tensors, checkpoint.read_card(last))
+        raw = bytearray(last.read_bytes())
+    last.write_bytes(raw)
+    notes = []
+    run(hands, out, resume=True, report=Reporter(note=notes.append))
+    assert len(notes) == 1
+    assert last.name in notes[0]
+    assert "falling back to the checkpoint before it" in notes[0]
+    assert before.name not in notes[0]
+    same_end(out)
+
+
+def test_a_run_whose_states_are_all_damaged_says_so_and_touches_nothing(hands, tmp_path):
+    out = tmp_path / "run"
+    run_until(hands, out, 7)
+    for path in states(out):
+        path.write_bytes(b"")
+    before = (out / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="no usable checkpoint to resume from"):
+        run(hands, out, resume=True)
+    assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_half_a_line_of_metrics_is_forgotten(hands, same_end, tmp_path):
+    out = tmp_path / "run"
+    run_until(hands, out, 9)
+    with open(out / "metrics.jsonl", "a") as file:
+        file.write('{"kind": "train", "step": 10, "loss": 1.0}\n{"kind": "train", "st')
+    run(hands, out, resume=True)
+    same_end(out)
+
+
+def test_a_full_disk_under_the_metrics(hands, tmp_path):
+    """/dev/full takes no byte, as a full disk does."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="disk is full") as error:
+        run(hands, tmp_path / "run", log_steps=3)
+    assert "metrics.jsonl" in one_line(error)
+
+
+def test_a_disk_that_takes_no_more_of_a_state(hands, same_end, tmp_path):
+    """The last state stays whole, and once there is room again the run ends as if nothing had been."""
+    out = tmp_path / "run"
+    run_until(hands, out, 6)
+    whole = {p: p.read_bytes() for p in states(out)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (states(out)[-1].stat().st_size - 4096, hard))
+    try:
+        with pytest.raises(UserError, match=r"step_00000007.safetensors: cannot be written") as error:
+            run(hands, out, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    one_line(error)
+    assert {p: p.read_bytes() for p in states(out)} == whole
+    run(hands, out, resume=True)
+    same_end(out)
+
+
+@pytest.mark.parametrize("what", ["checkpoints", "config.toml", "."])
+def test_something_in_the_way_of_the_run_folder(hands, tmp_path, what):
+    """Where no folder can be made or no file replaced; root may write anywhere, so modes would stop nobody."""
+    out = tmp_path / "run"
+    if what == ".":
+        out.write_text("a file")
+    elif what == "config.toml":
+        (out / what / "inside").mkdir(parents=True)
+    else:
+        out.mkdir()
+        (out / what).write_text("a file")
+    with pytest.raises(UserError, match="cannot be written") as error:
+        run(hands, out)
+    assert str(out) in one_line(error)
+
+
+def test_another_runs_settings_are_named(hands, tmp_path):
+    out = tmp_path / "run"
+    run_until(hands, out, 3)
+    with pytest.raises(UserError, match=r"made with other settings \(batch_size, lr\)") as error:
+        run(hands, out, resume=True, lr=0.5, batch_size=32)
+    one_line(error)
+    assert len(states(out)) == 2
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A packed data set of the smallest pictures, in a cache of its own, to be damaged."""
+    monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
+
+
+def picture_config(**changes):
+    wanted = {
+        "modalities": ["rgb", "joints3d"],
+        "pairs": ["joints3d:joints3d"],
+        "synthetic_count": 40,
+        "image_size": 64,
+        "batch_size": 4,
+        "epochs": 3,
+        "ema": 0.0,
+    }
+    return config("", **(wanted | changes)).model_copy(update={"data": ("synthetic",)})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_file_cut_short_in_the_middle_of_an_epoch(pictures, tmp_path, workers):
+    c = picture_config(workers=workers)
+    data = open_data(c)
+    file = data.train[0].path / "rgb.npy"
+    out = tmp_path / "run"
+    size = file.stat().st_size
+
+    def harm(record):
+        if record["step"] == 4:
+            with open(file, "r+b") as stream:
+                stream.truncate(size // 3)
+
+    trainer = Trainer(c, data, out, Reporter(step=harm))
+    with pytest.raises(DataError, match=r"rgb\.npy: ends before sample \d+; delete the folder") as error:
+        trainer.run(resume=False)
+    one_line(error)
+    assert states(out)
+    shutil.rmtree(data.train[0].path)
+    again = open_data(c)
+    resumed = Trainer(c, again, out, Reporter())
+    assert resumed.run(resume=True).step == resumed.total
+    whole = Trainer(c, again, tmp_path / "whole", Reporter())
+    whole.run(resume=False)
+    a, b = last_state(out), last_state(tmp_path / "whole")
+    assert all(a[n].equal(b[n]) for n in a)
+
+
+def test_a_reading_thread_that_dies_ends_the_run_with_what_killed_it(hands, tmp_path, monkeypatch):
+    """Loader workers are threads: one dies only of an exception, which must neither hang nor vanish."""
+    c = config(hands, workers=3)
+    data = open_data(c)
+    batch, calls = Batches.batch, []
+
+    def failing(self, index):
+        calls.append(1)
+        if len(calls) == 9:
+            raise MemoryError("no memory for a batch")
+        return batch(self, index)
+
+    trainer = Trainer(c, data, tmp_path / "run", Reporter())
+    monkeypatch.setattr(Batches, "batch", failing)
+    with pytest.raises(MemoryError, match="no memory"):
+        trainer.run(resume=False)
+    monkeypatch.undo()
+    resumed = Trainer(c, data, tmp_path / "run", Reporter())
+    assert resumed.run(resume=True).step == resumed.total
+
+
+def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
+    c = config(hands, checkpoint_seconds=1000, log_steps=7)
+    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
+    joints = trainer.batches._small["joints3d"]
+    joints[17, 5] = 1e30
+    with pytest.raises(UserError, match="is not finite") as error:
+        trainer.run(resume=False)
+    text = one_line(error)
+    number = next(n for n, rows in enumerate(trainer.batches.order(0).reshape(-1, 64)) if 17 in rows)
+    name = f"joints {trainer.batches.packs[0]['id'][17]}"
+    assert text.startswith(f"step {number}: the loss of joints2d:joints3d, joints3d:joints3d is not finite")
+    assert f"joints3d is beyond 1e+06 in {name}" in text
+    dump = next((tmp_path / "not_finite").iterdir())
+    assert str(dump) in text
+    card, kept = checkpoint.read_card(dump), checkpoint.load(dump)
+    assert card["step"] == number
+    assert name in card["samples"]
+    assert 17 in kept["index"].tolist()
+    assert kept["joints3d"].max() == joints.max()
+    assert not states(tmp_path)
+
+
+def test_weights_that_are_broken_are_never_saved(hands, tmp_path):
+    with pytest.raises(UserError, match=r"start anew with --set lr=.*The batch is in"):
+        run(hands, tmp_path, lr=1e6, epochs=60, log_steps=50, ema=0.0, schedule="constant")
+    assert states(tmp_path)
+    assert all(t.isfinite().all() for p in states(tmp_path) for t in checkpoint.load(p).values())
+
+
+def test_a_run_that_breaks_late_keeps_what_was_good(hands, tmp_path):
+    run_until(hands, tmp_path, 8)
+    c = config(hands)
+    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
+    step = trainer._step
+
+    def breaking(fields, number):
+        if number == 9:
+            with torch.no_grad():
+                trainer.model.decoders["joints2d"].body[0].bias[0] = torch.inf
+        step(fields, number)
+
+    trainer._step = breaking
+    with pytest.raises(UserError, match=r"step 9: .* the best weights, of step \d+, are in") as error:
+        trainer.run(resume=True)
+    one_line(error)
+    assert [p.name for p in states(tmp_path)] == ["step_00000008.safetensors", "step_00000009.safetensors"]
+    assert load_run(tmp_path).model is not None
+    assert all(t.isfinite().all() for p in states(tmp_path) for t in checkpoint.load(p).values())

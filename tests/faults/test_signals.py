@@ -1,0 +1,70 @@
+"""Schedulers and people who stop a run, and runs that get in each other's way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from runs import config, last_state, run, start
+
+from cvhpe.data.sources import open_data
+from cvhpe.errors import UserError
+from cvhpe.run import load_run
+from cvhpe.train import Reporter, Stopped, Trainer, train
+
+
+def wait_for(found, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends(hands, tmp_path, number, code):
+    """In time: within the step under way, where a scheduler gives half a minute."""
+    out = tmp_path / "run"
+    process = start(hands, out, epochs=5000, checkpoint_seconds=1000, validations=1)
+    wait_for(lambda: (out / "metrics.jsonl").exists())
+    os.kill(process.pid, number)
+    process.join(30)
+    assert process.exitcode == code
+    assert load_run(out).model is not None
+    assert len(list((out / "checkpoints").iterdir())) == 1
+
+
+def test_a_signal_in_the_middle_of_a_validation_cuts_it_short(hands, same_end, tmp_path, monkeypatch):
+    """It is made up for before the next step, so that the best weights are those of an undisturbed run."""
+    c = config(hands)
+    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
+    guard, calls = trainer._until_signal, []
+
+    def stopping(batches):
+        calls.append(1)
+        if len(calls) == 4:  # the second validation's second pass over the samples
+            os.kill(os.getpid(), signal.SIGTERM)
+        return guard(batches)
+
+    monkeypatch.setattr(trainer, "_until_signal", stopping)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        trainer.run(resume=False)
+    assert trainer.progress.validated < trainer.progress.step == 10
+    assert last_state(tmp_path)
+    run(hands, tmp_path, resume=True)
+    same_end(tmp_path)
+
+
+def test_of_two_runs_in_one_folder_the_second_is_refused(hands, tmp_path):
+    out = tmp_path / "run"
+    first = start(hands, out, epochs=2000)
+    wait_for(lambda: (out / "metrics.jsonl").exists())
+    for resume in (False, True):
+        c = config(hands, epochs=2000)
+        with pytest.raises(UserError, match="another run is writing this folder"):
+            train(c, open_data(c), out, resume=resume)
+    assert first.is_alive()
+    os.kill(first.pid, signal.SIGTERM)
+    first.join(30)
+    assert first.exitcode == 143
