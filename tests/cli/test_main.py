@@ -12,24 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hands import joints_file
+from shell import ENV, cvhpe, fails
 
-ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 FEW = ("--set=epochs=2", "--set=least_steps=0", "--set=validations=1", "--set=width=16", "--set=depth=2")
-
-
-def cvhpe(*arguments, cwd=None, env=None):
-    command = [sys.executable, "-m", "cvhpe", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**ENV, **(env or {})}, timeout=250)
-
-
-def fails(*arguments, **keywords):
-    """The one line that a mendable fault is answered with."""
-    done = cvhpe(*arguments, **keywords)
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

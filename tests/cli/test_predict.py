@@ -1,0 +1,96 @@
+"""``cvhpe predict`` and ``cvhpe export`` as a user meets them, with boxes instead of a detector."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from shell import cvhpe, fails
+from untrained import untrained_run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    untrained_run(folder / "rgb", "rgb:joints3d")
+    (folder / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    for name in ("one.jpg", "two.png"):
+        Image.fromarray(pixels).save(folder / "photos" / name)
+    return folder
+
+
+def test_a_box_gives_joints_and_an_overlay_of_every_picture(place):
+    box = "40,20,60,70"
+    done = cvhpe("predict", "rgb", "photos", f"--bbox={box}", "--hand=left", "--out=out", "--samples=6", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("1 hand (left)") == 2
+    for stem in ("one", "two"):
+        record = json.loads((place / "out" / f"{stem}.json").read_text())
+        assert record["size"] == [160, 120]
+        assert (record["layout"], record["root"], record["detector"]) == ("hand21", "palm", None)
+        assert len(record["joints"]) == 21
+        assert record["units"]["joints3d_mm"].startswith("mm, relative to the root")
+        (hand,) = record["hands"]
+        assert (hand["hand"], hand["box"]) == ("left", [40.0, 20.0, 60.0, 70.0])
+        assert np.shape(hand["joints3d_mm"]) == (21, 3)
+        assert np.shape(hand["joints2d_px"]) == (21, 2)
+        assert np.shape(hand["uncertainty_mm"]) == (21,)
+        assert (hand["scale_mm"], hand["scale_from"]) == (30.0, "training mean")
+        with Image.open(place / "out" / f"{stem}.png") as overlay:
+            assert overlay.width > overlay.height == 500
+
+
+def test_the_same_seed_gives_the_same_file(place):
+    files = []
+    for out in ("a", "b"):
+        command = ("predict", "rgb", "photos/one.jpg", "--bbox=40,20,60,70", "--hand=right", "--no-overlay")
+        assert cvhpe(*command, f"--out={out}", cwd=place).returncode == 0
+        files.append((place / out / "one.json").read_bytes())
+        assert not (place / out / "one.png").exists()
+    assert files[0] == files[1]
+
+
+WRONG = {
+    "no such file": (("rgb", "nothing.jpg"), "no such file or folder"),
+    "no such run": (("nowhere", "photos"), "no such run"),
+    "a box of three": (("rgb", "photos", "--bbox=1,2,3"), "--bbox 1,2,3: write it as x,y,width,height"),
+    "an empty box": (("rgb", "photos", "--bbox=1,2,0,4", "--hand=left"), "width and height above 0"),
+    "a hand of no side": (("rgb", "photos", "--bbox=1,2,3,4", "--hand=up"), "left or right"),
+    "an input it lacks": (("rgb", "photos", "--from=joints2d"), "encodes no joints2d"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_predicted_is_one_line(place, case):
+    arguments, says = WRONG[case]
+    assert says in fails("predict", *arguments, "--out=bad", cwd=place)
+
+
+def test_without_a_detector_one_line_says_what_to_do(place):
+    try:
+        import mediapipe  # noqa: F401
+    except ImportError:
+        line = fails("predict", "default", "photos/one.jpg", "--out=bad", cwd=place)
+        assert "pip install 'cvhpe[detect]'" in line
+        assert "--bbox" in line
+    else:
+        pytest.skip("MediaPipe is installed here")
+
+
+def test_export_writes_what_it_checked(place):
+    done = cvhpe("export", "default", "--from=joints2d", "--out=lifter.pt2", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "joints2d to joints3d, within" in done.stdout
+    program = torch.export.load(place / "lifter.pt2").module()
+    assert program(torch.rand(3, 21, 2) * 100, torch.tensor([0, 1, 1])).shape == (3, 21, 3)
+    assert "did you mean" in fails("export", "default", "--from=joint2d", "--out=x.pt2", cwd=place)
+    assert "wrist or palm" in fails("export", "default", "--from=joints2d", "--root=elbow", "--out=x.pt2", cwd=place)
+
+
+def test_help_shows_an_example():
+    for command in ("predict", "export"):
+        assert f"Example: cvhpe {command}" in cvhpe(command, "--help").stdout
