@@ -44,7 +44,7 @@ void run(const Elbo& task) {
   for (int i = 0; i < task.terms; ++i) {
     const ElboTerm& term = task.term[i];
     const int64_t counted = count(term.mask, task.rows);
-    const double one = 1.0 / static_cast<double>(counted > 0 ? counted : 1), share = term.weight * one;
+    const double one = math::reciprocal(static_cast<double>(counted > 0 ? counted : 1)), share = term.weight * one;
     if (term.is_joints) joints_losses(term, task.rows, share, std::is_same_v<W, double>);
     const double rec = masked_sum<W>(term.rec, term.mask, task.rows) * one;
     const double kl = masked_sum<W>(task.kl[term.kl], term.mask, task.rows) * one;

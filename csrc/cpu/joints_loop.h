@@ -105,10 +105,10 @@ inline W joints_sample(const JointsLoss& loss, int64_t sample, W grad_scale) {
     }
   }
   const W total = W(K) * sum_joint_lanes(weights);
-  const W share = total == W(0) ? W(1) : total;
-  const W result = sum_joint_lanes(losses) / share;
+  const W inverse = math::reciprocal(total == W(0) ? W(1) : total);
+  const W result = sum_joint_lanes(losses) * inverse;
   if (loss.grad.data == nullptr) return result;
-  const W unit = grad_scale / share;
+  const W unit = grad_scale * inverse;
   for (int64_t first = 0; first < loss.joints; first += kJointLanes) {
     if (loss.joints > kJointLanes) block.fill(loss, seen, sample, first);
     alignas(64) W grad[K * kJointLanes];

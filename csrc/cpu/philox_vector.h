@@ -93,7 +93,7 @@ inline void philox_group(uint32_t low, uint32_t high, uint32_t stream, uint64_t 
   }
 #else
   for (int j = 0; j < 16; ++j) {
-    const math::Words r = math::philox(low + static_cast<uint32_t>(j), high, stream, key);
+    const math::Words r = math::philox(low + static_cast<uint32_t>(j), high, stream, 0, key);
     for (int w = 0; w < 4; ++w) out[16 * w + j] = r.v[w];
   }
 #endif

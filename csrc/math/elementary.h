@@ -88,4 +88,17 @@ CVHPE_HD void sincos_turn(uint32_t turn, float& sine, float& cosine) {
   cosine = float_of(bits_of(b) ^ flip_cosine);
 }
 
+// 1 / x to within 2 ulp, by Newton's iteration from a guess made of the bits; for normal x (NaN gives NaN). A
+// division proper is a subroutine call on the GPU, which makes the compiler spill registers around it.
+CVHPE_HD float reciprocal(float x) {
+  float y = float_of((bits_of(x) & 0x80000000u) | (0x7ef311c7u - (bits_of(x) & 0x7fffffffu)));
+  for (int i = 0; i < 4; ++i) y = y + y * (1.f - x * y);
+  return y;
+}
+CVHPE_HD double reciprocal(double x) {
+  double y = static_cast<double>(reciprocal(static_cast<float>(x)));
+  for (int i = 0; i < 2; ++i) y = y + y * (1.0 - x * y);
+  return y;
+}
+
 CVHPE_MATH_END

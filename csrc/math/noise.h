@@ -24,9 +24,8 @@ CVHPE_HD uint32_t multiply_high(uint32_t a, uint32_t b) {
 #endif
 }
 
-// Counter words: element counter low and high, stream, 0.
-CVHPE_HD Words philox(uint32_t low, uint32_t high, uint32_t stream, uint64_t key) {
-  uint32_t c0 = low, c1 = high, c2 = stream, c3 = 0;
+// Ours has the counter's low and high word, the stream and 0 as its four counter words.
+CVHPE_HD Words philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t key) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
 #if defined(__CUDACC__)
 #pragma unroll
@@ -59,7 +58,7 @@ CVHPE_HD void box_muller(uint32_t a, uint32_t b, float& first, float& second) {
 // The noise of one element.
 CVHPE_HD float normal_at(uint64_t element, uint32_t stream, uint64_t key) {
   const uint64_t counter = (element >> 6) * 16 + (element & 15);
-  const Words r = philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, key);
+  const Words r = philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, 0, key);
   const bool upper = (element & 32) != 0;
   float first, second;
   box_muller(upper ? r.v[2] : r.v[0], upper ? r.v[3] : r.v[1], first, second);

@@ -1,0 +1,136 @@
+// Kernels of elbo. A small batch is done by one block in one launch; a large one by elbo_joints_kernel, many blocks
+// that leave the losses of the joints terms in memory, and elbo_sums_kernel, one block that adds everything up.
+// Sums run in double and in a fixed order, so that a batch always gives the same bits.
+#pragma once
+#include "cuda/joints.cuh"
+#include "math/elbo.h"
+
+namespace cvhpe {
+
+// Of the one block; double precision needs more registers a thread than 512 threads leave.
+template <class W>
+constexpr int kElboThreads = sizeof(W) == 8 ? 256 : 512;
+constexpr int kElboJointsThreads = 128;
+
+// The sum over the threads of a block, in all of them. `room` holds a number for each warp.
+template <class X>
+__device__ __forceinline__ X block_sum(X x, X* room) {
+  const int warps = blockDim.x / kWarp;
+  x = warp_sum(x);
+  __syncthreads();  // the room may still be read from the sum before
+  if (threadIdx.x % kWarp == 0) room[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  X sum = room[0];
+  for (int w = 1; w < warps; ++w) sum += room[w];
+  return sum;
+}
+
+// What one sample of a term weighs in the total. Every thread of the block calls this.
+__device__ __forceinline__ double sample_share(const Elbo& task, const ElboTerm& term, int* room) {
+  int mine = 0;
+  for (int64_t b = threadIdx.x; term.mask != nullptr && b < task.rows; b += blockDim.x) mine += term.mask[b] ? 1 : 0;
+  int counted = static_cast<int>(task.rows);
+  if (term.mask != nullptr) counted = block_sum(mine, room);
+  return math::reciprocal(static_cast<double>(counted > 0 ? counted : 1));
+}
+
+// Loss and gradient of one sample of a joints term, by a warp; a sample that does not count is not looked at.
+template <class W>
+__device__ __forceinline__ void joints_term_sample(const ElboTerm& term, int64_t sample, int lane, double share) {
+  const bool counts = term.mask == nullptr || term.mask[sample];
+  W result = W(0);
+  if (counts) {
+    const W scale = static_cast<W>(share);
+    result = term.width == 2 ? joints_sample<W, 2>(term.joints, sample, lane, scale)
+                             : joints_sample<W, 3>(term.joints, sample, lane, scale);
+  } else if (term.joints.grad.data != nullptr) {
+    const int64_t numbers = term.joints.joints * term.width;
+    for (int64_t i = lane; i < numbers; i += kWarp) math::store(term.joints.grad, sample * numbers + i, W(0));
+  }
+  if (lane == 0) math::store(term.rec, sample, result);
+}
+
+// grid: (any number of blocks, terms)
+template <class W>
+__global__ void __launch_bounds__(kElboJointsThreads, 1) elbo_joints_kernel(const __grid_constant__ Elbo task) {
+  __shared__ int room[kElboJointsThreads / kWarp];
+  const ElboTerm& term = task.term[blockIdx.y];
+  if (!term.is_joints) return;
+  const double share = term.weight * sample_share(task, term, room);
+  const int warps = kElboJointsThreads / kWarp;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * warps;
+  for (int64_t b = static_cast<int64_t>(blockIdx.x) * warps + threadIdx.x / kWarp; b < task.rows; b += step)
+    joints_term_sample<W>(term, b, threadIdx.x % kWarp, share);
+}
+
+// One block. `with_joints`: the joints terms are done here too.
+template <class W>
+__global__ void __launch_bounds__(kElboThreads<W>, 1)
+    elbo_sums_kernel(const __grid_constant__ Elbo task, const bool with_joints) {
+  __shared__ int int_room[kElboThreads<W> / kWarp];
+  __shared__ double room[kElboThreads<W> / kWarp];
+  __shared__ double one[kMaxTerms];  // one over the number of samples of each term
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  for (int i = 0; i < task.terms; ++i) {
+    const double mine = sample_share(task, task.term[i], int_room);
+    if (threadIdx.x == 0) one[i] = mine;
+  }
+  __syncthreads();
+  for (int i = 0; with_joints && i < task.terms; ++i) {
+    const ElboTerm& term = task.term[i];
+    for (int64_t b = warp; term.is_joints && b < task.rows; b += kElboThreads<W> / kWarp)
+      joints_term_sample<W>(term, b, lane, term.weight * one[i]);
+  }
+  __syncthreads();
+  double total = 0;
+  for (int i = 0; i < task.terms; ++i) {
+    const ElboTerm& term = task.term[i];
+    double rec = 0, kl = 0;
+    for (int64_t b = threadIdx.x; b < task.rows; b += blockDim.x) {
+      if (term.mask != nullptr && !term.mask[b]) continue;
+      rec += static_cast<double>(math::load<W>(term.rec, b));
+      kl += static_cast<double>(math::load<W>(task.kl[term.kl], b));
+    }
+    rec = block_sum(rec, room) * one[i];
+    kl = block_sum(kl, room) * one[i];
+    total += term.weight * (rec + task.beta * kl);
+    if (threadIdx.x == 0) {
+      static_cast<W*>(task.values)[i] = static_cast<W>(rec);
+      static_cast<W*>(task.values)[task.terms + i] = static_cast<W>(kl);
+    }
+  }
+  if (threadIdx.x == 0) *static_cast<W*>(task.total) = static_cast<W>(total);
+  for (int64_t b = threadIdx.x; b < task.rows; b += blockDim.x) {
+    for (int u = 0; u < task.kls; ++u) {
+      W grad = W(0);
+      for (int i = 0; i < task.terms; ++i) {
+        const ElboTerm& term = task.term[i];
+        const bool counts = term.mask == nullptr || term.mask[b];
+        const W mine = counts ? static_cast<W>(term.weight * one[i]) : W(0);
+        if (term.kl == u) grad += static_cast<W>(task.beta) * mine;
+        if (u == 0 && term.rec_grad.data != nullptr) math::store(term.rec_grad, b, mine);
+      }
+      if (task.kl_grad[u].data != nullptr) math::store(task.kl_grad[u], b, grad);
+    }
+  }
+}
+
+struct ElboGradients {
+  int count;
+  Any grad_total;
+  Any in[2 * kMaxTerms], out[2 * kMaxTerms];
+  int64_t numbers[2 * kMaxTerms];
+};
+
+// grid: (any number of blocks, gradients)
+template <class W>
+__global__ void __launch_bounds__(kElboJointsThreads, 1) elbo_backward_kernel(const __grid_constant__ ElboGradients task) {
+  const Any in = task.in[blockIdx.y], out = task.out[blockIdx.y];
+  const W factor = math::load<W>(task.grad_total, 0);
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kElboJointsThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kElboJointsThreads + threadIdx.x; i < task.numbers[blockIdx.y];
+       i += step)
+    math::store(out, i, math::load<W>(in, i) * factor);
+}
+
+}  // namespace cvhpe
