@@ -47,7 +47,6 @@ def environment(folder: Path) -> Path:
     Path(own, "base.pth").write_text(f"import site; site.addsitedir({base!r})\n")
     for name, call in (
         ("pip", "from pip._internal.cli.main import main; sys.exit(main())"),
-        ("pytest", "import pytest; sys.exit(pytest.console_main())"),
         ("cvhpe", "from cvhpe.cli import main; sys.exit(main())"),
     ):
         script = folder / "bin" / name

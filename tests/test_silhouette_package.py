@@ -40,7 +40,7 @@ def test_it_uses_public_names_alone() -> None:
 def test_it_is_installed_trained_and_evaluated(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "silhouette")  # a build leaves its traces beside the source
     binaries = docs_runner.environment(tmp_path / "venv")
-    docs_runner.shell("pip install ./silhouette\npytest -q ./silhouette", tmp_path, binaries, "install")
+    docs_runner.shell("pip install ./silhouette\npython -m pytest -q ./silhouette", tmp_path, binaries, "install")
     listed = docs_runner.shell("cvhpe plugins list", tmp_path, binaries, "list")
     assert "cvhpe-silhouette 1.0.0" in listed
     train = "cvhpe train --modalities rgb,silhouette,joints3d --set synthetic_count=60 --set epochs=1 --out run"
