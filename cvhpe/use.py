@@ -133,6 +133,8 @@ class HandModel:
             raise UserError(f"this run encodes no {name!r}; {nearest(name, self.inputs)}")
         modality = self.run.model.modalities[name]
         batch = torch.as_tensor(x)
+        if batch.is_floating_point():
+            batch = batch.float()
         if batch.dim() == len(modality.shape):
             batch = batch[None]
         device = next(self.run.model.parameters()).device
