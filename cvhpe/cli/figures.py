@@ -60,7 +60,7 @@ def figures(
             make(held, folder, counterpart, names, ends, lambda made: tell(made, folder))
         except Stopped as stopped:
             console.note(f"{stopped}; the figures drawn so far are in {folder}")
-            raise typer.Exit(130) from None
+            raise typer.Exit(stopped.exit_code) from None
 
 
 def ends_between(text: str, samples: int) -> tuple[int, int] | None:

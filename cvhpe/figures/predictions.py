@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cvhpe.figures.held import Held, Lacking
 from cvhpe.figures.panels import axes_at, chosen, compare, mean_errors, say_below, show, tighten
 from cvhpe.figures.style import PREDICTION, TRUTH, blank, label
@@ -20,10 +22,12 @@ def needs_3d(held: Held) -> None:
         raise Lacking(f"this run decodes {', '.join(held.outputs)}, not joints3d")
 
 
-def figure(held: Held, source: str, columns: int = COLUMNS, pairs: int = PAIRS_OF_ROWS) -> tuple[Figure, str]:
-    """The figure and its caption: rows of inputs, each above the predictions made of them."""
+def figure(
+    held: Held, source: str, columns: int = COLUMNS, pairs: int = PAIRS_OF_ROWS, rows: np.ndarray | None = None
+) -> tuple[Figure, str]:
+    """The figure and its caption: rows of inputs, each above the predictions made of them; ``rows``: of which hands."""
     needs_3d(held)
-    rows = chosen(held, source, columns * pairs)
+    rows = chosen(held, source, columns * pairs) if rows is None else rows
     columns = min(columns, len(rows))
     pairs = -(-len(rows) // columns)
     inputs, truth = held.ready(source, rows).float().numpy(), held.truth(rows)

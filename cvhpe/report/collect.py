@@ -141,12 +141,10 @@ def pck(scores: dict[str, dict[str, Summary]]) -> dict[str, Any]:
     """Curves of every input, and of the baselines of the first."""
     if not scores:
         return {}
-    curves = [{"name": label(s), "key": s, "values": found["run"].pck} for s, found in scores.items()]
-    first = next(iter(scores.values()))
-    extra = [{"name": BASELINES.get(n, n), "key": "", "values": s.pck} for n, s in first.items() if n != "run"]
     palette = colours(list(scores))
-    for curve in curves:
-        curve["colour"] = palette[curve["key"]]
+    curves = [{"name": label(s), "colour": palette[s], "values": found["run"].pck} for s, found in scores.items()]
+    first = next(iter(scores.values()))
+    extra = [{"name": BASELINES.get(n, n), "values": s.pck} for n, s in first.items() if n != "run"]
     return {"thresholds": first["run"].thresholds, "curves": curves + extra}
 
 
@@ -173,7 +171,8 @@ def training(run: Run) -> dict[str, Any]:
     file = run.path / "metrics.jsonl"
     if not file.is_file():
         return {"lacking": f"{file.name} is not in the run folder"}
-    steps_, checks = [], []
+    steps_: list[dict[str, Any]] = []
+    checks: list[dict[str, Any]] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)

@@ -1,0 +1,66 @@
+"""Held-out samples: the same numbers that evaluation gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cvhpe.data.sources import open_held_out
+from cvhpe.errors import UserError
+from cvhpe.evaluate import predict
+from cvhpe.figures.held import Held
+from cvhpe.figures.panels import chosen, mean_errors
+
+
+def test_predictions_and_truth_are_those_of_evaluation(held_lift):
+    run = held_lift.run
+    rows = np.arange(held_lift.batches.samples)
+    got = predict(
+        run.model,
+        held_lift.batches.epoch(0),
+        "joints2d",
+        protocol=run.config.protocol,
+        mean_scale_mm=run.facts.mean_scale_mm,
+        margin=held_lift.batches.margin,
+        palm=held_lift.palm,
+    )
+    np.testing.assert_allclose(held_lift.predict("joints2d", rows), got.predicted, atol=1e-3)
+    np.testing.assert_array_equal(held_lift.truth(rows), got.truth)
+    np.testing.assert_array_equal(held_lift.visible(rows), got.visible)
+
+
+def test_a_smaller_draw_begins_a_larger_one(held_lift):
+    np.testing.assert_array_equal(held_lift.some(10, "joints2d"), held_lift.some(30, "joints2d")[:10])
+
+
+def test_without_scale_3d_joints_are_encoded_in_the_units_of_training(lift, held_lift):
+    """Not bones of the hand itself but mean bones: a large hand stays large."""
+    from dataclasses import replace
+
+    run = held_lift.run
+    config = run.config.model_copy(update={"protocol": "TH"})
+    plain = Held(replace(run, config=config), held_lift.batches.packs)
+    rows = np.arange(8)
+    ratio = held_lift.arrays["scale_mm"][:8] / run.facts.mean_scale_mm
+    expected = held_lift.ready("joints3d", rows) * ratio[:, None, None]
+    torch.testing.assert_close(plain.ready("joints3d", rows), expected)
+    assert np.ptp(plain.scale(rows)) == 0
+
+
+def test_another_layout_is_refused(held_lift):
+    from dataclasses import replace
+
+    run = replace(held_lift.run, facts=replace(held_lift.run.facts, layout="icvl16"))
+    with pytest.raises(UserError, match="trained on layout icvl16, the data has"):
+        Held(run, open_held_out(run.config, list(run.config.data), ""))
+
+
+def test_shown_hands_go_from_best_to_worst(held_lift):
+    rows = chosen(held_lift, "joints2d", 6)
+    error = mean_errors(held_lift.truth(rows), held_lift.predict("joints2d", rows), held_lift.visible(rows))
+    assert len(rows) == 6
+    assert (np.diff(error) >= 0).all()
+    every = held_lift.having("joints2d", "joints3d")
+    best = mean_errors(held_lift.truth(every), held_lift.predict("joints2d", every), held_lift.visible(every)).min()
+    assert error[0] == pytest.approx(best)
