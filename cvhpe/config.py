@@ -32,7 +32,8 @@ class Config(BaseModel):
     latent_dim: int = Field(30, ge=1, le=4096)
     image_size: Literal[64, 128, 256] = 256
     backbone: Literal["resnet18", "resnet50"] = "resnet18"
-    network: Literal["paper", "residual"] = "paper"
+    network: Literal["paper", "residual", "lifter"] = Field("paper", description="of joints")
+    joint_loss: Literal["squared", "distance"] = Field("squared", description="of 3D joints")
     width: int = Field(512, ge=8, le=16384, description="of the joint networks")
     depth: int = Field(5, ge=1, le=64, description="hidden layers of the joint networks")
 

@@ -14,7 +14,8 @@ from cvhpe.modality import View, hand_side
 from cvhpe.model import Batch, CrossModalVAE, shared_rows
 from cvhpe.pairs import Pair, sources
 from cvhpe.run import pair_weights
-from cvhpe.views import draw_views
+from cvhpe.swap import Swap
+from cvhpe.views import blur, draw_views
 
 Fields = Mapping[str, Tensor]
 
@@ -54,6 +55,7 @@ class Feed:
         self.config, self.model, self.device, self.pieces = config, model, device, pieces
         self.batches, self.mean_scale_mm = batches, mean_scale_mm
         self.weights = pair_weights(config)
+        self.swap = Swap.of(config, model.modalities, batches)
         everything = batches.arrays()
         self.palm = everything["palm"]
         self.gaps: dict[str, Tensor] = {}
@@ -73,6 +75,7 @@ class Feed:
         has = {name: all_of[index] for name, all_of in self.gaps.items()}
         own = len(fields["index"])
         start = 0 if together is None else position(len(index), self.batches.rank, self.batches.world)
+        fields = self._strayed(fields, generator, len(index), start)
         pieces = min(self.pieces, own)
         if pieces == 1 and own == len(index):
             return [self._part(fields, view, has, 0)], self._move(seeds)
@@ -83,6 +86,16 @@ class Feed:
             seen = view if (at, to) == (0, len(index)) else view.select(torch.arange(start + at, start + to))
             parts.append(self._part(cut, seen, has, start + at, len(index)))
         return parts, self._move(seeds)
+
+    def _strayed(self, fields: Fields, generator: Generator, n: int, first: int) -> Fields:
+        """The samples ``first`` onward of a batch of ``n`` with what augmentation changes beside their views."""
+        if self.swap is not None:
+            fields = self.swap(fields, generator, n, first)
+        noise = self.config.augmentation.noise_px
+        if noise:
+            points = blur(fields["joints2d"], fields["crop"], noise, generator, n, first)
+            fields = {**fields, "joints2d": points}
+        return fields
 
     def _part(self, fields: Fields, view: View, has: Mapping[str, Tensor], first: int, whole: int = 0) -> Part:
         """The samples ``first`` to ``first + n`` of a batch; ``has`` and ``whole`` are of that batch."""

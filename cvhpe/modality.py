@@ -91,6 +91,7 @@ class ModelShape:
     depth: int = 5
     backbone: str = "resnet18"
     network: str = "paper"
+    joint_loss: str = "squared"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from cvhpe.modality import Posterior
 
 IMAGE_SIZES = (64, 128, 256)
 BACKBONES = ("resnet18", "resnet50")
-NETWORKS = ("paper", "residual")
+NETWORKS = ("paper", "residual", "lifter")
 
 
 class PosteriorHead(nn.Module):
@@ -72,7 +72,7 @@ def mlp(network: str, inputs: int, outputs: int | None, width: int, depth: int) 
     """The stack named ``network``, one of :data:`NETWORKS`."""
     if network == "paper":
         return plain_mlp(inputs, outputs, width, depth)
-    if network == "residual":
+    if network in ("residual", "lifter"):
         return residual_mlp(inputs, outputs, width, depth)
     raise UserError(f"unknown network {network!r}; {nearest(network, NETWORKS)}")
 
@@ -121,6 +121,44 @@ class JointDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return self.body(z).unflatten(1, self.shape)
+
+
+class LifterEncoder(nn.Module):
+    """Joints ``[B, J, k]`` and side ``[B, 2]`` -> Posterior ``[B, D]``: the residual network of the recipe ``best``.
+
+    The hand side enters at the first layer, where it can decide how everything after it is read: the same 2D
+    joints are a left hand seen from the front or a right one from behind. The posterior starts narrow and
+    the same for all inputs, so that the decoder learns from the first step.
+
+    centred: give the network the joints' shape, free of place and size, with place and size beside it;
+        for 2D joints, which mean the same hand wherever they are.
+
+    >>> encoder = LifterEncoder(21, 2, latent_dim=30, width=64, depth=3, centred=True)
+    >>> encoder(torch.rand(4, 21, 2), torch.zeros(4, 2)).mu.shape
+    torch.Size([4, 30])
+    """
+
+    def __init__(self, joints: int, k: int, latent_dim: int, *, width: int, depth: int, centred: bool) -> None:
+        super().__init__()
+        self.centred = centred
+        beside = k + 1 if centred else 0
+        self.body = residual_mlp(joints * k + beside + 2, None, width, depth)
+        self.head = PosteriorHead(width, latent_dim)
+        nn.init.zeros_(self.head.logvar.weight)
+        nn.init.constant_(self.head.logvar.bias, -3.0)
+
+    def forward(self, joints: Tensor, side: Tensor) -> Posterior:
+        # A joint that is not labelled is NaN; to the network it stands in the middle of the others.
+        known = joints.isfinite().all(-1, keepdim=True)
+        x = torch.where(known, joints, 0.0)
+        parts = [x.flatten(1), side.to(x.dtype)]
+        if self.centred:
+            many = known.sum(1, keepdim=True).clamp_min(1).to(x.dtype)
+            middle = x.sum(1, keepdim=True) / many
+            x = torch.where(known, x - middle, 0.0)
+            size = (x.square().sum((1, 2), keepdim=True) / (x.shape[2] * many)).sqrt().clamp_min(1e-6)
+            parts = [(x / size).flatten(1), 4 * middle.flatten(1), (4 * size.flatten(1)).log(), parts[1]]
+        return self.head(self.body(torch.cat(parts, 1)), side)
 
 
 def check_image_size(image_size: int) -> None:

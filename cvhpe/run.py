@@ -83,6 +83,7 @@ def model_shape(config: Config, layout: str) -> ModelShape:
         depth=config.depth,
         backbone=config.backbone,
         network=config.network,
+        joint_loss=config.joint_loss,
     )
 
 

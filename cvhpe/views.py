@@ -20,6 +20,8 @@ class Augmentation(BaseModel):
     shift: float = Field(0.05, ge=0, le=0.5, description="move, uniform in [-this, this] of the crop's side")
     scale: float = Field(0.0, ge=0, le=0.5, description="enlarge, log-uniform in [1 / (1 + this), 1 + this]")
     flip: float = Field(0.5, ge=0, le=1, description="chance of a mirror image, which swaps the hand side")
+    swap: float = Field(0.0, ge=0, le=1, description="chance to be seen as another hand is; for runs of joints alone")
+    noise_px: float = Field(0.0, ge=0, description="largest pixel noise on 2D joints, for half of the samples")
 
 
 def draw_views(palm: Tensor, augmentation: Augmentation, generator: Generator, margin: float = 1.0) -> View:
@@ -35,3 +37,15 @@ def draw_views(palm: Tensor, augmentation: Augmentation, generator: Generator, m
         palm=palm.float(),
         margin=margin,
     )
+
+
+def blur(joints2d: Tensor, crop: Tensor, noise_px: float, generator: Generator, n: int, first: int = 0) -> Tensor:
+    """2D joints ``[m, J, 2]`` (crop fractions) with Gaussian noise, as a detector's would have.
+
+    Half of the samples stay clean, the others get a standard deviation uniform in [0, ``noise_px``] pixels of their
+    frame; ``crop`` ``[m, 3]`` says how many pixels a fraction is. They are the samples ``first`` to ``first + m`` of
+    a batch of ``n``, for all of which is drawn.
+    """
+    sigma = (2 * torch.rand(n, generator=generator) - 1).clamp_min(0) * noise_px
+    noise = torch.randn(n, *joints2d.shape[1:], generator=generator) * sigma[:, None, None]
+    return joints2d + noise[first : first + len(joints2d)] / crop[:, None, 2:]

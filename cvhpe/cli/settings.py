@@ -9,7 +9,7 @@ from typing import Any
 from cvhpe.config import Config, assign, checked, merge, read_toml
 from cvhpe.errors import UserError, nearest
 from cvhpe.pairs import parse_pairs, variant_pairs
-from cvhpe.recipes import RECIPES, defaults
+from cvhpe.recipes import RECIPES, defaults, usual
 from cvhpe.registry import registry
 from cvhpe.train import pick_device
 
@@ -27,13 +27,14 @@ def resolved(given: Mapping[str, Any], recipe: str, toml: Path | None, sets: Seq
     for name in ("variant", "data", "device"):
         if given[name]:
             asked[name] = given[name]
-    recipe = recipe or asked.get("recipe", "paper")
-    if recipe not in RECIPES:
+    recipe = recipe or asked.get("recipe", "")
+    if recipe and recipe not in RECIPES:
         raise UserError(f"--recipe {recipe}: {nearest(recipe, RECIPES)}")
     first = checked(asked)
     modalities = list(dict.fromkeys(first.modalities))
     for name in modalities:
         registry().modality(name)
+    recipe = recipe or usual(modalities)
     suggested, note = defaults(recipe, modalities, pick_device(first.device).type)
     settings = merge(suggested, asked) | {"modalities": modalities, "recipe": recipe}
     config = checked(settings)

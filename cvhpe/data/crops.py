@@ -24,8 +24,8 @@ FARTHEST = 1.0
 projects from beside or behind the camera (RHD has some at -8,000 px), and one of them would outweigh a
 whole batch; a joint that had a say in the crop never gets near."""
 
-_NEAR_FRAME = 0.5  # joints this share of the frame beyond its edge still have a say in the crop
-_LEAST_JOINTS = 3
+NEAR_FRAME = 0.5  # joints this share of the frame beyond its edge still have a say in the crop
+LEAST_JOINTS = 3
 _MOST_PADDED = 4096  # px; a crop that would need more than this is looked up pixel by pixel
 
 
@@ -118,7 +118,7 @@ def place(sample: Sample, joints: dict[str, Array], options: CropOptions) -> tup
         return _box_crop(sample, options.factor), z
     # a joint behind the camera has a pixel only by arithmetic
     counts = labelled & (in_front | ~known) & _near_frame(uv, _frame_size(sample))
-    return crop_around(uv, options.factor, counts if counts.sum() >= _LEAST_JOINTS else None), z
+    return crop_around(uv, options.factor, counts if counts.sum() >= LEAST_JOINTS else None), z
 
 
 def _box_crop(sample: Sample, factor: float) -> Crop:
@@ -141,7 +141,7 @@ def _frame_size(sample: Sample) -> tuple[float, float] | None:
 def _near_frame(uv: Array, size: tuple[float, float] | None) -> Array:
     if size is None or min(size) <= 0:
         return np.ones(len(uv), bool)
-    beyond = _NEAR_FRAME * np.asarray(size)
+    beyond = NEAR_FRAME * np.asarray(size)
     with np.errstate(invalid="ignore"):
         return np.all((uv >= -beyond) & (uv <= size + beyond), axis=-1)
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from cvhpe import Modality, ModelShape, View, hookimpl
 from cvhpe.losses import fused_points_loss, points_loss
-from cvhpe.nn import JointDecoder, JointEncoder
+from cvhpe.nn import JointDecoder, JointEncoder, LifterEncoder
 from cvhpe.ops import Palm, warp_joints
 
 INPUT_SCALE = {"paper": 1.0, "residual": 4.0}
@@ -17,6 +17,8 @@ INPUT_SCALE = {"paper": 1.0, "residual": 4.0}
 
 
 def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    if shape.network == "lifter":
+        return LifterEncoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, centred=True)
     return JointEncoder(
         shape.joints,
         2,

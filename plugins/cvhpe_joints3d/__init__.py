@@ -8,12 +8,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cvhpe import Modality, ModelShape, View, hookimpl
-from cvhpe.losses import fused_points_loss, points_loss
-from cvhpe.nn import JointDecoder, JointEncoder
+from cvhpe.losses import distance_loss, fused_points_loss, points_loss
+from cvhpe.nn import JointDecoder, JointEncoder, LifterEncoder
 from cvhpe.ops import Palm, warp_joints
 
 
 def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    if shape.network == "lifter":
+        return LifterEncoder(shape.joints, 3, latent_dim, width=shape.width, depth=shape.depth, centred=False)
     return JointEncoder(shape.joints, 3, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
 
 
@@ -39,6 +41,8 @@ def draw(axes, sample, **style) -> None:
 
 def build(modality: Modality | None, shape: ModelShape) -> Modality:
     palm = Palm(shape.root, shape.toward)
+    fused = partial(fused_points_loss, root=shape.root, toward=shape.toward, relative=True)
+    squared = shape.joint_loss == "squared"
     return Modality(
         name="joints3d",
         shape=(shape.joints, 3),
@@ -46,11 +50,11 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         geometry="points3d",
         encoder=partial(encoder, shape=shape),
         decoder=partial(decoder, shape=shape),
-        loss=points_loss,
+        loss=points_loss if squared else distance_loss,
         augment=partial(augment, palm=palm),
         fake=partial(fake, shape=shape),
         configure=build,
-        fused_loss=partial(fused_points_loss, root=shape.root, toward=shape.toward, relative=True),
+        fused_loss=fused if squared else None,
         draw=draw,
     )
 
