@@ -40,8 +40,8 @@ def draw2d(
     colour: of the whole hand; None gives each finger its own.
     """
     one = layout_of(joints, name)
-    for a, b in one.bones:
-        axes.plot(joints[[a, b], 0], joints[[a, b], 1], color=colour or one.colour(b), lw=width, **style)
+    for strand, at in _strands(one, colour):
+        axes.plot(*_along(joints, at).T, color=strand, lw=width, **style)
     dots = colour or [one.colour(j) for j in range(len(one))]
     axes.scatter(joints[:, 0], joints[:, 1], s=4 * width, color=dots, **style)
     axes.set_aspect("equal")
@@ -63,11 +63,9 @@ def draw3d(
     The axes then show this hand; :func:`frame3d` makes them show several.
     """
     one = layout_of(joints, name)
-    x, y, z = _upright(joints)
-    for a, b in one.bones:
-        axes.plot(x[[a, b]], y[[a, b]], z[[a, b]], color=colour or one.colour(b), lw=width, **style)
-    dots = colour or [one.colour(j) for j in range(len(one))]
-    axes.scatter(x, y, z, s=1.5 * width, color=dots, depthshade=False, **style)
+    at3d = _upright(joints)
+    for strand, at in _strands(one, colour):
+        axes.plot(*_along(at3d.T, at).T, color=strand, lw=width, marker="o", ms=1.1 * width, mew=0, **style)
     frame3d(axes, joints)
 
 
@@ -93,6 +91,23 @@ def frame3d(axes: Any, *hands: np.ndarray, reach: float | None = None) -> None:
         one.line.set_color("#cfd3dc")
     axes.set_box_aspect((1, 1, 1), zoom=1.3)
     axes.view_init(elev=ELEVATION, azim=AZIMUTH)
+
+
+def _strands(one: Layout, colour: str | None) -> list[tuple[str, list[int]]]:
+    """What is drawn in one stroke: a colour and its bones as a list of joints, -1 where the pen is lifted.
+
+    A line for every bone would take an order of magnitude longer to draw.
+    """
+    strands: dict[str, list[int]] = {}
+    for a, b in one.bones:
+        at = strands.setdefault(colour or one.colour(b), [])
+        at += [b] if at and at[-1] == a else [-1, a, b]
+    return list(strands.items())
+
+
+def _along(joints: np.ndarray, at: list[int]) -> np.ndarray:
+    """The joints ``(J, k)`` of a strand, NaN where the pen is lifted."""
+    return np.where(np.array(at)[:, None] < 0, np.nan, joints[at])
 
 
 def _upright(joints: np.ndarray) -> np.ndarray:
