@@ -6,6 +6,7 @@ resumed ends with the same bits as one that never was.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import time
@@ -225,7 +226,7 @@ class Trainer:
             best = f"the last good state is {states[-1]}" if states else "no state was saved before"
             if self.progress.best_step >= 0:
                 best = f"the best weights, of step {self.progress.best_step}, are in {self.out}"
-            batches = self._batches()
+            batches = copy.copy(self.batches)
             batches.world, batches.rank, batches.batch_size = 1, 0, self.config.batch_size
             fields = next(batches.epoch(step // len(batches), start=step % len(batches)))
             lr = self.config.lr * lr_factor(self.config, step, self.total)

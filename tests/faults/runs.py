@@ -85,7 +85,7 @@ def killing_itself(at: int) -> None:
 def start(data: Path, out: Path, *, resume: bool = False, kill_at: int = 0, **changes: Any):
     """Start a run in a process forked from one that has imported torch and nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["runs"])
+    context.set_forkserver_preload(["cvhpe.train", "cvhpe.data.sources"])
     process = context.Process(target=child, args=(data, out, resume, kill_at, changes))
     process.start()
     return process

@@ -14,7 +14,7 @@ def resumable(out):
     return (out / "config.toml").exists()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_again_and_again_at_random_instants(hands, same_end, tmp_path, seed):
     chance = random.Random(seed)
     out, kills = tmp_path / "run", 0
@@ -32,7 +32,7 @@ def test_killed_again_and_again_at_random_instants(hands, same_end, tmp_path, se
     same_end(out)
 
 
-@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7, 8, 9, 30, 43, 58, 71])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7, 43, 58, 71])
 def test_killed_at_a_file_operation(hands, same_end, tmp_path, at):
     """The first ones are those of config.toml, of the first state and its rename; later ones those of any step."""
     out = tmp_path / "run"
