@@ -51,7 +51,7 @@ def test_settings_of_ones_own_win_over_a_recipe():
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones():
-    with pytest.raises(UserError, match="--recipe bets: .*best"):
+    with pytest.raises(UserError, match=r"--recipe bets: .*best"):
         settled("bets")
     assert RECIPES == ("paper", "best")
 
