@@ -182,31 +182,46 @@ class Tasks:
         return found
 
 
-def search(detector: Detector, picture: Array) -> list[Found]:
-    """The hands of a picture; where none is found, those of the picture with air around it, then of its parts.
+def search(detector: Detector, picture: Array, most: int = MOST_HANDS) -> list[Found]:
+    """The hands of a picture: of the whole, then of its parts, until ``most`` are found.
 
-    A hand that fills the picture is found when black surrounds it. Detectors look at a shrunk picture, in which
-    the hand of a person seen from head to foot is a few pixels: the parts are overlapping squares of a half, then
-    of a third of the picture's longer side. The first size that shows a hand is the last that is looked at, and
-    a hand that two parts show is counted once.
+    Detectors look at a shrunk picture, in which the hand of a person seen from head to foot is a few pixels. So they
+    are shown overlapping squares of half the picture's longer side as well. Where that gives nothing they are shown
+    squares of a third, and the picture with black around it, for hands that fill it. A hand that two parts show is
+    counted once, as the larger part showed it.
     """
     found = detector(picture)
-    height, width = picture.shape[:2]
-    for share in _SHARES:
-        if found:
+    for share in (1 / 2, 1 / 3, 1.5):
+        if len(found) >= most or (found and share != 1 / 2):
             break
-        size = round(max(height, width) * share)
-        for top in _starts(height, size):
-            for left in _starts(width, size):
-                for one in detector(window(picture, left, top, size)):
-                    moved = one.moved(left, top)
-                    if all(_apart(moved.box, other.box) > max(other.box[2:]) / 2 for other in found):
-                        found.append(moved)
+        found = together(found, parts(detector, picture, share))
+    return found[:most]
+
+
+def parts(detector: Detector, picture: Array, share: float) -> list[Found]:
+    """What a detector finds in overlapping squares of ``share`` of the longer side that cover a picture."""
+    height, width = picture.shape[:2]
+    size = max(round(max(height, width) * share), 1)
+    found: list[Found] = []
+    for top in _starts(height, size):
+        for left in _starts(width, size):
+            seen = [one.moved(left, top) for one in detector(window(picture, left, top, size))]
+            found = together(found, seen)
     return found
 
 
-_SHARES = (1.5, 1 / 2, 1 / 3)
-"""Sides of the squares that are looked at where the whole picture shows no hand, in longer sides of the picture."""
+def together(first: list[Found], then: list[Found]) -> list[Found]:
+    """The hands of ``first``, and those of ``then`` whose middle lies in none of their boxes, and theirs in none."""
+    out = list(first)
+    for one in then:
+        if not any(_covers(one.box, other.box) or _covers(other.box, one.box) for other in out):
+            out.append(one)
+    return out
+
+
+def _covers(a: Box, b: Box) -> bool:
+    x, y = b[0] + b[2] / 2, b[1] + b[3] / 2
+    return a[0] <= x <= a[0] + a[2] and a[1] <= y <= a[1] + a[3]
 
 
 def _starts(length: int, size: int) -> list[int]:

@@ -29,7 +29,7 @@ from cvhpe.evaluate import encode, palm_of
 from cvhpe.fusion import calibration_of, fuse
 from cvhpe.modality import Modality, View
 from cvhpe.pairs import sources, targets
-from cvhpe.predict import weights_of
+from cvhpe.predict import rooted, weights_of
 from cvhpe.run import Run
 from cvhpe.skeleton import layout
 
@@ -134,6 +134,8 @@ class Points(nn.Module):
 class Exported(nn.Module):
     """The inputs in order, then ``hand`` where the run knows it -> the target."""
 
+    scale: Tensor
+
     def __init__(self, run: Run, names: Sequence[str], target: str, root: str) -> None:
         super().__init__()
         self.names, self.target = tuple(names), target
@@ -142,7 +144,7 @@ class Exported(nn.Module):
         self.prepare = nn.ModuleList(preparation(run, name, root) for name in names)
         self.weights = weights_of(calibration_of(run.facts.training), names)
         self.knows_side = run.knows_side
-        self.scale = run.facts.mean_scale_mm if target == "joints3d" else 1.0
+        self.register_buffer("scale", scale_of(run) if target == "joints3d" else torch.ones(1))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.knows_side:
@@ -154,6 +156,13 @@ class Exported(nn.Module):
             for name, encoder, prepare, x in zip(self.names, self.encoders, self.prepare, inputs, strict=False)
         }
         return self.decoder(fuse(posteriors, self.weights).mu) * self.scale
+
+
+def scale_of(run: Run) -> Tensor:
+    """What decoded 3D joints are multiplied by, ``[J, 1]``: mm of the unit, and 0 for the root, which is the origin."""
+    scale = torch.full((len(layout(run.facts.layout)), 1), run.facts.mean_scale_mm)
+    scale[layout(run.facts.layout).root] = 0.0
+    return scale
 
 
 def preparation(run: Run, name: str, root: str) -> nn.Module:
@@ -356,7 +365,7 @@ def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tens
         ordered = {name: posteriors[name] for name in names}
         z = fuse(ordered, weights_of(calibration_of(run.facts.training), names)).mu
         out = model.decode(target, z).float()
-    return out * run.facts.mean_scale_mm if target == "joints3d" else out
+    return rooted(run, out * run.facts.mean_scale_mm) if target == "joints3d" else out
 
 
 def made_up(run: Run, inputs: Sequence[Port], n: int, seed: int = 0) -> list[Tensor]:

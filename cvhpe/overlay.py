@@ -53,8 +53,9 @@ def overlay(picture: Array, hands: Sequence[Hand], name: str) -> Any:
         _frame(near, ((x0 + x1) / 2 - reach, (x0 + x1) / 2 + reach), ((y0 + y1) / 2 + reach, (y0 + y1) / 2 - reach))
         solid: Any = figure.add_axes(((left + side) / total, bottom, side / total, 0.92 / rows), projection="3d")
         draw3d(solid, hand.joints3d_mm, name=name, width=2.0)
+        solid.set_box_aspect((1, 1, 1), zoom=0.95)
         solid.view_init(elev=20, azim=-55)
-        solid.set_title(_title(hand), fontsize=9, pad=0)
+        solid.set_title(_title(hand), fontsize=9 if rows == 1 else 7, pad=0)
     return figure
 
 

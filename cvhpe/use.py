@@ -193,7 +193,7 @@ class HandModel:
             return [found_by_hand(box, side, joints2d, layout, root)]
         assert picture is not None
         if box is None:
-            return [_with_side(one, side) for one in search(self.detector, picture)]
+            return [_with_side(one, side) for one in search(self.detector, picture, self._hands)]
         pointed = found_by_hand(box, side, name=layout)
         if not uses_joints(self.run, options) and not (self.run.knows_side and side is None):
             return [pointed]

@@ -130,8 +130,34 @@ def test_a_small_hand_is_found_in_a_part_of_the_picture():
     np.testing.assert_allclose(found.box[:2], (310, 40))
     assert len(detector.looked) > 1
     detector = Bright()
-    assert len(search(detector, picture(100, 100, 80))) == 1
+    assert len(search(detector, picture(100, 100, 80), most=1)) == 1
     assert len(detector.looked) == 1
+
+
+def test_a_hand_that_several_parts_show_is_one_hand():
+    detector = Bright()
+    (found,) = search(detector, picture(180, 130, 60))
+    assert len(detector.looked) > 1
+    np.testing.assert_allclose(found.box, (180, 130, 60, 60))
+
+
+def test_hands_that_the_whole_picture_hides_are_found_beside_those_it_shows():
+    class Greedy(Bright):
+        """Sees the leftmost bright thing alone."""
+
+        def __call__(self, picture):
+            columns = np.flatnonzero(picture[..., 0].max(0) > 100)
+            if len(columns):
+                ends = [*np.flatnonzero(np.diff(columns) > 1), len(columns) - 1]
+                picture = picture.copy()
+                picture[:, columns[ends[0]] + 1 :] = 0
+            return super().__call__(picture)
+
+    shown = picture(30, 100, 40)
+    shown[150:190, 330:370] = 255
+    found = search(Greedy(), shown)
+    assert sorted(one.box[0] for one in found) == [30, 330]
+    assert len(search(Greedy(), shown, most=1)) == 1
 
 
 def test_a_picture_without_a_hand_has_none():

@@ -86,6 +86,7 @@ def test_pictures_go_in_as_bytes(runs, tmp_path, ending):
     with torch.inference_mode():
         side = torch.eye(2)[[0, 1, 1]]
         expected = run.model.decode("joints3d", run.model.encode("rgb", ready, side).mu) * 30.0
+        expected[:, 0] = 0  # the root is the origin
     np.testing.assert_allclose(call(picture, np.array([0, 1, 1])), expected, atol=2e-3)
 
 

@@ -39,7 +39,9 @@ def by_hand(run, uv, side, palm=0.5):
     one_hot = torch.eye(2)[side][None]
     with torch.inference_mode():
         q = run.model.encode("joints2d", torch.tensor(x[None], dtype=torch.float32), one_hot)
-        return run.model.decode("joints3d", q.mu)[0].numpy() * 30.0, crop.pixels(x)
+        joints = run.model.decode("joints3d", q.mu)[0].numpy() * 30.0
+    joints[0] = 0  # the root is the origin
+    return joints, crop.pixels(x)
 
 
 def test_joints_go_the_way_that_they_go_in_training(lifter, uv):
