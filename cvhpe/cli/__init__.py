@@ -9,7 +9,11 @@ import typer
 from cvhpe.cli import data, plugins
 from cvhpe.cli.doctor import doctor
 from cvhpe.cli.evaluate import evaluate
+from cvhpe.cli.export import export
+from cvhpe.cli.figures import figures
 from cvhpe.cli.model import model
+from cvhpe.cli.predict import predict
+from cvhpe.cli.report import report
 from cvhpe.cli.train import train
 from cvhpe.errors import UserError
 
@@ -23,6 +27,10 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(figures)
+app.command()(report)
+app.command()(predict)
+app.command()(export)
 app.command()(model)
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")

@@ -27,8 +27,8 @@ def figures(
 ) -> None:
     """Draw the paper's figures of a run: latent space, latent walk, predictions, posterior samples, depth.
 
-    What a run lacks is left out with a word why. Everything is drawn of held-out hands. tsne needs scikit-learn:
-    pip install 'cvhpe[figures]'.
+    What a run lacks is left out with a word why. Everything is drawn of held-out hands. tsne needs scikit-learn,
+    which the extra 'figures' brings.
 
     Example: cvhpe figures runs/rgb-joints3d
 

@@ -20,7 +20,8 @@ def report(
 ) -> None:
     """Write a run's report: one HTML file with metrics, curves, predictions, latent space and a latent walk.
 
-    It needs no network and can be mailed. The latent space needs scikit-learn: pip install 'cvhpe[figures]'.
+    It needs no network and can be mailed. The latent space needs scikit-learn, which the extra
+    'figures' brings.
 
     Example: cvhpe report runs/rgb-joints3d
     """

@@ -7,6 +7,8 @@ that each is what it would be by itself.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ import numpy as np
 from cvhpe.config import Config, checked
 from cvhpe.errors import UserError
 from cvhpe.pairs import sources
-from cvhpe.run import Run, load_run
+from cvhpe.run import Run, claimed, load_run
 
 if TYPE_CHECKING:
     from cvhpe.train import Reporter
@@ -50,7 +52,26 @@ def separately_trained(run: Run, steps: int | None = None, report: Reporter | No
         found = load_run(folder, device)
         if found.config == config:
             return found
-        shutil.rmtree(folder)
+    with alone_in(run.path):
+        train_in(folder, config, report)
+    return load_run(folder, device)
+
+
+@contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder: none trains there, none makes the same counterpart."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(claimed(path))
+        except UserError as error:
+            raise UserError(
+                f"no separately trained counterpart can be made now ({error}); wait, or name one with --separate"
+            ) from None
+        yield
+
+
+def train_in(folder: Path, config: Config, report: Reporter | None) -> None:
+    """Train ``config`` into ``folder``, which is there whole or not at all."""
     from cvhpe.data.sources import open_data
     from cvhpe.train import train
 
@@ -59,15 +80,15 @@ def separately_trained(run: Run, steps: int | None = None, report: Reporter | No
     most = config.least_steps * config.batch_size
     draw = np.random.default_rng(config.seed)
     data.train = [pack.subset(np.sort(draw.permutation(len(pack))[:most])) for pack in data.train]
-    partial = run.path / f".{FOLDER}"
+    partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         train(config, data, partial, report=report)
         shutil.rmtree(partial / "checkpoints", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return load_run(folder, device)
 
 
 def given(run: Run, path: Path) -> Run:

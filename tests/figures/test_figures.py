@@ -141,6 +141,20 @@ def test_the_counterpart_is_trained_once_and_again_when_asked_for_otherwise(held
     assert given(run, first.path).path == first.path
 
 
+def test_two_processes_do_not_make_the_same_counterpart(held_lift):
+    """The second would write into the folder of the first."""
+    from cvhpe.run import claimed
+
+    run = held_lift.run
+    with claimed(run.path), pytest.raises(UserError, match=r"made now .*another run is writing .*--separate"):
+        separately_trained(run, 5)
+    # What a killed one left behind is in nobody's way.
+    (run.path / ".separate" / "checkpoints").mkdir(parents=True)
+    (run.path / ".separate" / "model.safetensors").write_bytes(b"half")
+    assert separately_trained(run, 5).config.least_steps == 5
+    assert not (run.path / ".separate").exists()
+
+
 def test_a_cross_trained_run_is_no_counterpart(held_lift):
     with pytest.raises(UserError, match=r"cross-trained itself \(joints2d:joints3d\)"):
         given(held_lift.run, held_lift.run.path)
