@@ -37,6 +37,7 @@ class Config(BaseModel):
     width: int = Field(512, ge=8, le=16384, description="of the joint networks")
     depth: int = Field(5, ge=1, le=64, description="hidden layers of the joint networks")
 
+    initial_logvar: float = Field(0.0, le=0, description="posteriors begin at about this logvar; 0: as torch has it")
     beta: float = Field(1e-5, ge=0, description="weight of the KL term (the paper does not say)")
     pair_weights: dict[str, float] = Field(default_factory=dict, description="INPUT:TARGET -> weight, else 1")
     batch_size: int = Field(64, ge=1, le=65536)

@@ -25,6 +25,16 @@ class PosteriorHead(nn.Module):
         self.mu = nn.Linear(features + 2, latent_dim)
         self.logvar = nn.Linear(features + 2, latent_dim)
 
+    def begin_at(self, logvar: float) -> None:
+        """Start with a variance of about ``exp(logvar)`` for every input.
+
+        torch's initial weights start at variance 1, as wide as the prior: the decoder then sees mostly noise,
+        and a picture network spends its first hundreds of steps on learning to be sure of anything.
+        """
+        with torch.no_grad():
+            self.logvar.bias.fill_(logvar)
+            self.logvar.weight.mul_(0.1)
+
     def forward(self, features: Tensor, side: Tensor) -> Posterior:
         # In float32 also under autocast: bfloat16 would round the posterior to two and a half digits.
         with torch.autocast(features.device.type, enabled=False):

@@ -23,6 +23,7 @@ from cvhpe.config import Config, checked
 from cvhpe.errors import UserError
 from cvhpe.modality import ModelShape
 from cvhpe.model import CrossModalVAE
+from cvhpe.nn import PosteriorHead
 from cvhpe.pairs import Pair, parse_pairs
 from cvhpe.registry import registry
 
@@ -100,7 +101,12 @@ def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return CrossModalVAE(modalities, pairs, config.latent_dim)
+        model = CrossModalVAE(modalities, pairs, config.latent_dim)
+    if config.initial_logvar:
+        for module in model.modules():
+            if isinstance(module, PosteriorHead):
+                module.begin_at(config.initial_logvar)
+    return model
 
 
 def card(model: CrossModalVAE, config: Config, facts: Facts) -> dict[str, Any]:
