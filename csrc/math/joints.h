@@ -90,14 +90,14 @@ struct Seen {
   }
 };
 
-// Loss of a difference, and its derivative. A NaN difference has slope 0 for l1 and beyond delta, as in torch.
+// Loss of a difference, and its derivative. A NaN difference has slope NaN, but 0 for l1, as in torch.
 template <class W>
 CVHPE_HD void difference_loss(W d, int kind, W delta, W& value, W& slope) {
   const W size = d < W(0) ? -d : d;
   const W sign = d > W(0) ? W(1) : d < W(0) ? W(-1) : W(0);
-  const bool near = size <= delta;
-  const W huber = near ? W(0.5) * d * d : delta * (size - W(0.5) * delta);
-  const W huber_slope = near ? d : delta * sign;
+  const bool far = size > delta;
+  const W huber = far ? delta * (size - W(0.5) * delta) : W(0.5) * d * d;
+  const W huber_slope = far ? delta * sign : d;
   value = kind == kSquared ? d * d : kind == kL1 ? size : huber;
   slope = kind == kSquared ? W(2) * d : kind == kL1 ? sign : huber_slope;
 }

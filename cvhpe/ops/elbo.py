@@ -66,10 +66,10 @@ def elbo(terms: Sequence[Term], beta: float) -> Elbo:
     >>> elbo([Term(torch.tensor([2.0, 4.0]), kl), Term(torch.tensor([1.0, 9.0]), kl, torch.tensor([True, False]))], 0.5)
     Elbo(total=tensor(5.5000), rec=tensor([3., 1.]), kl=tensor([2., 1.]))
     """
-    if not terms or not library.serves(terms[0].kl.device.type):
+    if not terms or library.transformed() or not library.serves(terms[0].kl.device.type):
         return elbo_twin(terms, beta)
     tensors, plan, numbers, wanted = _plan(terms, beta)
-    if torch.compiler.is_compiling() or library.transformed():
+    if torch.compiler.is_compiling():
         total, values, _ = torch.ops.cvhpe.elbo(tensors, plan, numbers, wanted)
         values = values.detach()
     elif wanted:
@@ -86,14 +86,25 @@ def elbo_twin(terms: Sequence[Term], beta: float) -> Elbo:
         raise RuntimeError("elbo: terms: none given, expected at least one pair")
     recs, kls = [], []
     total: Tensor | None = None
-    for term in terms:
-        rec, kl = _mean(_losses(term), term.mask), _mean(term.kl, term.mask)
+    for index, term in enumerate(terms):
+        losses = _losses(term)
+        _check(index, losses, term.kl, term.mask)
+        rec, kl = _mean(losses, term.mask), _mean(term.kl, term.mask)
         part = term.weight * (rec + beta * kl)
         total = part if total is None else total + part
         recs.append(rec.detach())
         kls.append(kl.detach())
     assert total is not None
     return Elbo(total, torch.stack(recs), torch.stack(kls))
+
+
+def _check(index: int, rec: Tensor, kl: Tensor, mask: Tensor | None) -> None:
+    if kl.dim() != 1:
+        raise RuntimeError(f"elbo: kl {index}: shape {list(kl.shape)}, expected [B]")
+    if rec.shape != kl.shape:
+        raise RuntimeError(f"elbo: rec {index}: shape {list(rec.shape)}, expected {list(kl.shape)}")
+    if mask is not None and (mask.shape != kl.shape or mask.dtype != torch.bool):
+        raise RuntimeError(f"elbo: mask {index}: shape {list(mask.shape)}, expected bool {list(kl.shape)}")
 
 
 def _losses(term: Term) -> Tensor:

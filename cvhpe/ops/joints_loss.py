@@ -51,13 +51,13 @@ def joints_loss(
     >>> joints_loss(pred, torch.tensor([[[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]]]), torch.tensor([[1.0, 0.0]]))
     tensor([4.6667])
     """
-    if not library.serves(pred.device.type):
+    if library.transformed() or not library.serves(pred.device.type):
         return joints_loss_twin(
             pred, target, weight, view, palm, kind=kind, relative=relative, delta=delta, skip_nan=skip_nan
         )
     inputs = (pred, target, weight, *parts_of(view, palm), relative, kind_index(kind), delta, skip_nan)
     wanted = torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad)
-    if torch.compiler.is_compiling() or library.transformed():
+    if torch.compiler.is_compiling():
         return torch.ops.cvhpe.joints_loss(*inputs, wanted)[0]
     if wanted:
         return _JointsLoss.apply(*inputs)
@@ -92,7 +92,8 @@ def joints_loss_twin(
     elif kind == "l1":
         each = d.abs()
     else:
-        each = torch.where(d.abs() <= delta, 0.5 * d * d, delta * (d.abs() - 0.5 * delta))
+        near = d.clamp(-delta, delta)
+        each = near * (d - 0.5 * near)
     total = pred.shape[2] * counts.sum(1)
     return (counts[..., None] * each).sum((1, 2)) / torch.where(total == 0, 1.0, total)
 

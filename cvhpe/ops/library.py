@@ -140,7 +140,7 @@ def serves(device: str) -> bool:
 
 
 def transformed() -> bool:
-    """Whether torch.func (grad, vmap, ...) is at work, which only registered operators know how to meet."""
+    """Whether torch.func (grad, vmap, ...) is at work: it looks through pure torch alone, so the twins serve."""
     import torch
 
     return torch._C._are_functorch_transforms_active()

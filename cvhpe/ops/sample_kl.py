@@ -44,10 +44,10 @@ def sample_kl(
     >>> z.shape, kl
     (torch.Size([2, 3]), tensor([0., 0.]))
     """
-    if not library.serves(mu.device.type):
+    if library.transformed() or not library.serves(mu.device.type):
         return sample_kl_twin(mu, logvar, seed, n, stream=stream)
     samples = -1 if n is None else n
-    if torch.compiler.is_compiling() or library.transformed():
+    if torch.compiler.is_compiling():
         return torch.ops.cvhpe.sample_kl(mu, logvar, seed, samples, stream)
     return _SampleKl.apply(mu, logvar, seed, samples, stream)
 

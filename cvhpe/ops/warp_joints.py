@@ -32,10 +32,10 @@ def warp_joints(joints: Tensor, view: View | None = None, palm: Palm | None = No
     >>> warp_joints(torch.tensor([[[0.5, 0.0]]]), view).round(decimals=3).abs()
     tensor([[[0.0000, 0.7500]]])
     """
-    if not library.serves(joints.device.type):
+    if library.transformed() or not library.serves(joints.device.type):
         return warp_joints_twin(joints, view, palm, relative)
     inputs = (joints, *parts_of(view, palm), relative)
-    if torch.compiler.is_compiling() or library.transformed():
+    if torch.compiler.is_compiling():
         return torch.ops.cvhpe.warp_joints(*inputs)
     if joints.requires_grad and torch.is_grad_enabled():
         return _WarpJoints.apply(*inputs)

@@ -1,0 +1,178 @@
+"""The kernels of a training step's arithmetic against eager torch and torch.compile, on equal inputs and threads.
+
+    pytest benchmarks/bench_kernels.py --benchmark-enable --benchmark-group-by=group
+
+On a machine that does other work too, add ``--benchmark-timer=time.process_time``: CPU seconds. Compare within a
+group of one run; ``RESULTS.md`` keeps the medians.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cvhpe.modality import View
+from cvhpe.ops import JointsTerm, Palm, Term, draw_seed, elbo, sample_kl, state, warp_joints
+
+pytestmark = pytest.mark.skipif(not state().loaded, reason=f"no kernels to measure: {state().reason}")
+SIZES = [(64, 30), (64, 64), (512, 30), (2048, 64), (8192, 30), (8192, 64)]
+PEERS = ["ours", "eager", "compiled"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def measure(benchmark: Any, group: str, run: Callable[[], Any]) -> None:
+    run()  # compiles, where there is something to compile
+    start = time.process_time()
+    for _ in range(10):
+        run()
+    each = (time.process_time() - start) / 10  # of calls that are warm or nearly so
+    iterations = max(1, min(50, int(0.004 / max(each, 1e-6))))
+    benchmark.group = group
+    benchmark.extra_info.update(torch=torch.__version__, threads=torch.get_num_threads(), build=dict(state().build))
+    benchmark.pedantic(run, rounds=40, iterations=iterations, warmup_rounds=3)
+
+
+def eager_sample_kl(mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
+    """As one writes it: what the papers' public implementations do."""
+    z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+    return z, -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), 1)
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("peer", PEERS)
+def test_sample_kl_forward_and_backward(benchmark: Any, shape: tuple[int, int], peer: str) -> None:
+    mu, logvar = (torch.randn(shape, requires_grad=True) for _ in range(2))
+    upstream = torch.randn(shape), torch.full(shape[:1], 1 / shape[0])
+    function = {
+        "ours": lambda a, b: sample_kl(a, b, draw_seed()),
+        "eager": eager_sample_kl,
+        "compiled": torch.compile(eager_sample_kl, dynamic=False),
+    }[peer]
+    measure(
+        benchmark,
+        f"sample_kl forward+backward {shape[0]}x{shape[1]}",
+        lambda: torch.autograd.grad(function(mu, logvar), (mu, logvar), upstream),
+    )
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("peer", PEERS)
+def test_sample_kl_forward(benchmark: Any, shape: tuple[int, int], peer: str) -> None:
+    mu, logvar = (torch.randn(shape) for _ in range(2))
+    function = {
+        "ours": lambda a, b: sample_kl(a, b, draw_seed()),
+        "eager": eager_sample_kl,
+        "compiled": torch.compile(eager_sample_kl, dynamic=False),
+    }[peer]
+    measure(benchmark, f"sample_kl forward {shape[0]}x{shape[1]}", lambda: function(mu, logvar))
+
+
+def eager_seen(joints: Tensor, view: View, root: int, toward: int, relative: bool) -> Tensor:
+    """Palm, root-relative, view, as one writes it with a matrix product."""
+    palm = torch.lerp(joints[:, root], joints[:, toward], view.palm[:, None])
+    joints = torch.cat([palm[:, None], joints[:, 1:]], 1)
+    if relative:
+        joints = joints - palm[:, None]
+    scale = view.scale if joints.shape[2] == 2 else torch.ones_like(view.scale)
+    cosine, sine, mirror = view.angle.cos() * scale, view.angle.sin() * scale, 1 - 2 * view.flip.float()
+    matrix = torch.stack([cosine * mirror, -sine, sine * mirror, cosine], 1).view(-1, 2, 2)
+    plane = joints[..., :2] @ matrix.transpose(1, 2)
+    if joints.shape[2] == 2:
+        return plane + view.shift[:, None]
+    return torch.cat([plane, joints[..., 2:]], -1)
+
+
+def eager_loss(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    squares = (pred - target).square() * weight[..., None]
+    return squares.sum((1, 2)) / (pred.shape[2] * weight.sum(1))
+
+
+class LossStep:
+    """After the decoders of three pairs: rgb -> 3D, rgb -> 2D, 3D -> 3D. All leaves get gradients."""
+
+    def __init__(self, rows: int) -> None:
+        self.view = View(
+            (torch.rand(rows) - 0.5) * math.pi / 2,
+            torch.ones(rows),
+            0.1 * torch.randn(rows, 2),
+            torch.rand(rows) > 0.5,
+            torch.full((rows,), 0.5),
+        )
+        self.preds = [torch.randn(rows, 21, k, requires_grad=True) for k in (3, 2, 3)]
+        self.space, self.plane = torch.randn(rows, 21, 3), torch.randn(rows, 21, 2)
+        self.weight = (torch.rand(rows, 21) > 0.1).float()
+        self.posteriors = [torch.randn(rows, 30, requires_grad=True) for _ in range(4)]
+        self.leaves = [*self.preds, *self.posteriors]
+
+    def ours(self, *leaves: Tensor) -> Tensor:
+        p0, p1, p2, mu0, logvar0, mu1, logvar1 = leaves
+        seed, palm = draw_seed(), Palm(0, 9)
+        z0, kl0 = sample_kl(mu0, logvar0, seed)
+        z1, kl1 = sample_kl(mu1, logvar1, seed, stream=1)
+        terms = [
+            Term(JointsTerm(p0, self.space, self.weight, self.view, palm, relative=True), kl0),
+            Term(JointsTerm(p1, self.plane, self.weight, self.view, palm), kl0),
+            Term(JointsTerm(p2, self.space, self.weight, self.view, palm, relative=True), kl1),
+        ]
+        return elbo(terms, 0.01).total + 0 * (z0[0, 0] + z1[0, 0])
+
+    def eager(self, *leaves: Tensor) -> Tensor:
+        p0, p1, p2, mu0, logvar0, mu1, logvar1 = leaves
+        z0, kl0 = eager_sample_kl(mu0, logvar0)
+        z1, kl1 = eager_sample_kl(mu1, logvar1)
+        space = eager_seen(self.space, self.view, 0, 9, True)
+        plane = eager_seen(self.plane, self.view, 0, 9, False)
+        total = eager_loss(p0, space, self.weight).mean() + 0.01 * kl0.mean()
+        total = total + eager_loss(p1, plane, self.weight).mean() + 0.01 * kl0.mean()
+        total = total + eager_loss(p2, space, self.weight).mean() + 0.01 * kl1.mean()
+        return total + 0 * (z0[0, 0] + z1[0, 0])
+
+
+@pytest.mark.parametrize("rows", [64, 1024])
+@pytest.mark.parametrize("peer", PEERS)
+def test_whole_loss_step(benchmark: Any, rows: int, peer: str) -> None:
+    step = LossStep(rows)
+    function = {"ours": step.ours, "eager": step.eager, "compiled": torch.compile(step.eager, dynamic=False)}[peer]
+    measure(
+        benchmark,
+        f"loss step forward+backward, {rows} samples",
+        lambda: torch.autograd.grad(function(*step.leaves), step.leaves),
+    )
+
+
+@pytest.mark.parametrize("rows", [64, 8192])
+@pytest.mark.parametrize("peer", PEERS)
+def test_warp_joints(benchmark: Any, rows: int, peer: str) -> None:
+    step = LossStep(rows)
+
+    def eager(joints: Tensor) -> Tensor:
+        return eager_seen(joints, step.view, 0, 9, True)
+
+    function = {
+        "ours": lambda joints: warp_joints(joints, step.view, Palm(0, 9), True),
+        "eager": eager,
+        "compiled": torch.compile(eager, dynamic=False),
+    }[peer]
+    measure(benchmark, f"warp_joints {rows} x 21 x 3", lambda: function(step.space))
+
+
+@pytest.mark.parametrize("count", [64 * 64, 8192 * 64])
+@pytest.mark.parametrize("what", ["copy", "randn", "exp"])
+def test_limits(benchmark: Any, count: int, what: str) -> None:
+    """What memory and torch's own vectorised loops allow on this machine, for the byte counts in RESULTS.md."""
+    source, out = torch.randn(count), torch.empty(count)
+    run = {"copy": lambda: out.copy_(source), "randn": lambda: out.normal_(), "exp": lambda: torch.exp(source, out=out)}
+    measure(benchmark, f"limits, {count} floats", run[what])
