@@ -80,7 +80,9 @@ def _title(hand: Hand) -> str:
     side = f"{SIDES[hand.side]} hand"
     if hand.uncertainty_mm is None:
         return side
-    return f"{side}, uncertain by {np.sqrt(np.mean(hand.uncertainty_mm**2)):.0f} mm"
+    # a bare spread is no promise of how far the truth may be
+    what = "uncertain by" if hand.calibrated else "samples spread by"
+    return f"{side}, {what} {np.sqrt(np.mean(hand.uncertainty_mm**2)):.0f} mm"
 
 
 def save_overlay(path: Path, picture: Array, hands: Sequence[Hand], name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,7 +30,12 @@ def test_each_of_the_first_three_hands_is_drawn_near_and_in_3d(hands, count):
     solid = [axes for axes in figure.axes if axes.name == "3d"]
     assert len(solid) == min(count, 3)
     for axes in solid:
-        assert axes.get_title().startswith("right hand, uncertain by ")
+        assert axes.get_title().startswith("right hand, samples spread by ")
+
+
+def test_only_a_calibrated_spread_is_called_an_uncertainty(hands):
+    one = dataclasses.replace(hands[0], calibrated=True)
+    assert overlay(PICTURE, [one], "hand21").axes[-1].get_title().startswith("right hand, uncertain by ")
 
 
 def test_skeletons_are_drawn_at_their_pixels(hands):
