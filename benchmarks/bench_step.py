@@ -1,0 +1,309 @@
+"""How fast training is: the loop around the networks, naive loops, MultiVae's JMVAE; one command, one run.
+
+    python benchmarks/bench_step.py [--parts loop,pictures,joints,jmvae] [--write]
+
+``--write`` puts the tables into ``benchmarks/RESULTS.md``. Contestants take turns within a run, and the time of a
+step is the median over turns of CPU seconds of all its threads and processes: other work on the machine then
+costs both alike. JMVAE needs ``pip install multivae``, and is left out, with a word, where it is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from naive_loop import Jmvae, Pictures, train_joints, train_pictures
+from PIL import Image
+from torch import Tensor, nn
+
+from cvhpe.config import checked
+from cvhpe.data.loader import Batches
+from cvhpe.data.sources import Data, open_data
+from cvhpe.data.synthetic import poses
+from cvhpe.evaluate import palm_of, still, truth_mm
+from cvhpe.ops import library, warp_joints
+from cvhpe.train import Reporter, Trainer
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+BEGIN, END = "<!-- training: begin -->", "<!-- training: end -->"
+Table = tuple[str, list[str], list[list[str]]]
+
+
+def spent() -> float:
+    """CPU seconds of this process and of those it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def take_turns(contestants: dict[str, Callable[[], None]], steps: int, turns: int) -> dict[str, float]:
+    """CPU seconds a step of each: medians over turns, after one turn that nobody counts."""
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(turns + 1):
+        for name, step in contestants.items():
+            began = spent()
+            for _ in range(steps):
+                step()
+            if turn:
+                found[name].append((spent() - began) / steps)
+    return {name: statistics.median(times) for name, times in found.items()}
+
+
+def make_trainer(out: Path, data: str, **settings: object) -> tuple[Trainer, Data]:
+    config = checked(
+        {"device": "cpu", "least_steps": 0, "data": [data], "epochs": 100000, "validations": 1, **settings}
+    )
+    packs = open_data(config)
+    out.mkdir()
+    return Trainer(config, packs, out, Reporter()), packs
+
+
+def looped(trainer: Trainer) -> Callable[[], None]:
+    """One turn of the loop: the next batch, a step."""
+    batches = trainer._batches_from(0)
+    trainer.model.train()
+
+    def step() -> None:
+        trainer._step(next(batches), trainer.progress.step)
+        trainer.progress.step += 1
+
+    return step
+
+
+def bare(trainer: Trainer) -> Callable[[], None]:
+    """The same networks and optimiser on one batch that is ready: forward, a mean square, backward, update."""
+    model, fields = trainer.model, next(trainer.batches.epoch(0))
+    (part,), _ = trainer.feed(fields, torch.Generator().manual_seed(0))
+    ready = {n: m.augment(part.batch.stored[n], part.batch.view) for n, m in model.modalities.items()}
+    side, optimiser = part.batch.side, trainer.learner.optimiser
+
+    def step() -> None:
+        total = torch.zeros(())
+        for source, encoder in model.encoders.items():
+            del encoder
+            z = model.encode(source, ready[source], side).mu
+            for pair in model.pairs:
+                if pair.source == source:
+                    total = total + nn.functional.mse_loss(model.decode(pair.target, z).float(), ready[pair.target])
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        optimiser.step()
+
+    return step
+
+
+def once(work: Callable[[], object], before: Callable[[], object] = lambda: None, times: int = 5) -> float:
+    """CPU seconds of ``work``, each time after ``before``, which does not count; the median."""
+    found = []
+    for _ in range(times):
+        before()
+        began = spent()
+        work()
+        found.append(spent() - began)
+    return statistics.median(found)
+
+
+def loop_cost(folder: Path) -> Table:
+    """What surrounds the networks: data, augmentation, losses, logging, checkpoints."""
+    rows = []
+    cases = {
+        "rgb,joints3d, 256 px, batch 8": ({"modalities": ["rgb", "joints3d"], "pairs": ["rgb:joints3d", "rgb:rgb"],
+            "image_size": 256, "batch_size": 8, "synthetic_count": 120}, "synthetic", 1, 4),
+        "joints2d,joints3d, batch 64": ({"modalities": ["joints2d", "joints3d"],
+            "pairs": ["joints2d:joints3d", "joints2d:joints2d"]}, f"joints:{hands(folder)}", 40, 9),
+        "joints2d,joints3d, batch 512": ({"modalities": ["joints2d", "joints3d"], "batch_size": 512,
+            "pairs": ["joints2d:joints3d", "joints2d:joints2d"]}, f"joints:{hands(folder)}", 10, 9),
+    }  # fmt: skip
+    for name, (settings, data, steps, turns) in cases.items():
+        trainer, _ = make_trainer(folder / name.replace(",", "").replace(" ", "_"), data, **settings)
+        loop = looped(trainer)
+        times = take_turns({"bare": bare(trainer), "loop": loop}, steps, turns)
+        log, save = once(trainer._log, loop), once(trainer._save)
+        each = trainer.config.checkpoint_seconds
+        whole = times["loop"] + log / trainer.config.log_steps + save * times["loop"] / each
+        rows.append([name, ms(times["bare"]), ms(whole), f"{whole / times['bare'] - 1:+.1%}", ms(log), ms(save)])
+    title = "The loop's own cost: ms CPU a step, networks alone and the whole loop (one thread)"
+    return title, ["", "bare networks", "whole loop", "cost", "a log line", "a checkpoint"], rows
+
+
+def pictures(folder: Path) -> Table:
+    """Against a naive loop that decodes and augments in its loader."""
+    settings = {
+        "modalities": ["rgb", "joints3d"],
+        "pairs": ["rgb:joints3d", "rgb:rgb"],
+        "image_size": 256,
+        "batch_size": 8,
+        "synthetic_count": 120,
+    }
+    fast, data = make_trainer(folder / "bf16", "synthetic", precision="auto", **settings)
+    exact, _ = make_trainer(folder / "fp32", "synthetic", **settings)
+    pack = data.train[0]
+    (folder / "png").mkdir()
+    rows_of = np.arange(len(pack))
+    for i, picture in zip(rows_of, pack.take("rgb", rows_of), strict=True):
+        Image.fromarray(picture).save(folder / "png" / f"{i}.png")
+    xyz = pack["joints3d_mm"]
+    joints = ((xyz - xyz[:, :1]) / pack["scale_mm"][:, None, None]).astype(np.float32)
+    naive = Pictures(folder / "png", joints, pack["side"], 256, pack.margin)
+    rng = iter(train_pictures(naive, 8, 0))
+    contestants = {"naive": lambda: next(rng), "float32": looped(exact), "bfloat16": looped(fast)}
+    times = take_turns(contestants, 1, 3)  # type: ignore[arg-type]
+    kind = str(fast.model.precision).removeprefix("torch.")
+    names = {
+        "naive": "naive loop, PIL, float32",
+        "float32": "cvhpe, float32",
+        "bfloat16": f"cvhpe, precision=auto ({kind})",
+    }
+    rows = [[names[n], f"{8 / t:.2f}", f"{times['naive'] / t:.2f}"] for n, t in times.items()]
+    return "`rgb,joints3d` at 256, batch 8: pictures a CPU second (one core)", ["", "pictures/s", "ratio"], rows
+
+
+def joints(folder: Path) -> Table:
+    """Against a loop written by hand for two joint modalities and nothing else."""
+    points, xyz, side = canonical(folder)
+    rows = []
+    for batch, steps in ((64, 30), (512, 10)):
+        settings = {"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d", "joints2d:joints2d"]}
+        trainer, _ = make_trainer(
+            folder / f"hand{batch}", f"joints:{hands(folder)}", lr=1e-3, batch_size=batch, **settings
+        )
+        by_hand = train_joints(points, xyz, side, batch)
+        times = take_turns({"hand": lambda it=by_hand: next(it), "cvhpe": looped(trainer)}, steps, 11)  # type: ignore[misc,dict-item]
+        rows.append([str(batch), ms(times["hand"]), ms(times["cvhpe"]), f"{times['hand'] / times['cvhpe']:.2f}"])
+    return "`joints2d,joints3d`: ms CPU a step (one core)", ["batch", "written by hand", "cvhpe", "ratio"], rows
+
+
+def jmvae(folder: Path) -> Table:
+    """Against JMVAE: steps a second, and CPU seconds until its final error is reached."""
+    try:
+        other = Jmvae()
+    except ImportError as error:
+        return f"JMVAE: not run ({error})", ["", "", ""], []
+    settings = {"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d", "joints2d:joints2d"], "lr": 1e-3}
+    trainer, data = make_trainer(folder / "jmvae", f"joints:{hands(folder)}", **settings)
+    points, xyz, _ = canonical(folder)
+    palm = palm_of("hand21")
+    held = next(Batches(data.validation, ("joints2d", "joints3d"), 500, shuffle=False).epoch(0))
+    truth, mm = truth_mm(held, palm), held["scale_mm"][:, None, None]
+
+    def error_of(predicted: Tensor) -> float:
+        return float((predicted * mm - truth).norm(dim=-1).median())
+
+    ready = warp_joints(
+        xyz, still({"side": xyz[:, 0, 0], "palm": torch.full((len(xyz),), 0.5)}, 1.0), palm, relative=True
+    )
+    seen = warp_joints(held["joints2d"], still(held, 1.0), palm)
+    began = spent()
+    for _ in range(JMVAE_STEPS):
+        index = torch.randint(len(points), (64,))
+        other.step(points[index], ready[index])
+    theirs = spent() - began
+    goal = error_of(other.lift(seen))
+    step, ours, taken, reached = looped(trainer), 0.0, 0, float("inf")
+    one_hot = nn.functional.one_hot(held["side"], 2).float()
+    while reached > goal and taken < 2 * JMVAE_STEPS:
+        began = spent()
+        for _ in range(25):
+            step()
+        ours, taken = ours + spent() - began, taken + 25
+        with torch.inference_mode():
+            model = trainer.model
+            reached = error_of(model.decode("joints3d", model.encode("joints2d", seen, one_hot).mu))
+    rows = [
+        ["JMVAE", f"{JMVAE_STEPS / theirs:.0f}", str(JMVAE_STEPS), f"{goal:.2f}", f"{theirs:.1f}", "1.00"],
+        ["cvhpe", f"{taken / ours:.0f}", str(taken), f"{reached:.2f}", f"{ours:.1f}", f"{theirs / ours:.2f}"],
+    ]
+    title = "JMVAE: median error of held-out hands from 2D, and the CPU seconds it took (one core, batch 64)"
+    return title, ["", "steps/s", "steps", "error mm", "CPU s", "ratio"], rows
+
+
+JMVAE_STEPS = 1000
+
+
+def hands(folder: Path) -> Path:
+    """4,000 synthetic hands to train on and 500 held out, as a ``joints`` file."""
+    path = folder / "hands.npz"
+    if not path.exists():
+        made = poses(4500, 7)
+        np.savez(
+            path, joints3d_mm=made["joints3d_mm"], joints2d_px=made["joints2d_px"], K=made["K"],
+            is_left=made["is_left"], layout=np.array("freihand"),
+            split=np.where(np.arange(4500) < 4000, "train", "val"),
+        )  # fmt: skip
+    return path
+
+
+def canonical(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """The training hands as tensors: 2D crop fractions, root-relative 3D in bones, side."""
+    config = checked({"modalities": ["joints2d", "joints3d"], "data": [f"joints:{hands(folder)}"]})
+    arrays = Batches(open_data(config).train, ("joints2d", "joints3d"), 64).arrays()
+    return arrays["joints2d"], arrays["joints3d"], arrays["side"]
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}"
+
+
+def machine() -> str:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "?",
+    )
+    load = os.getloadavg()[0]
+    return (
+        f"{model}, {os.cpu_count()} virtual cores, load {load:.1f}; Python {platform.python_version()}, torch "
+        f"{torch.__version__}, {torch.get_num_threads()} thread; {library.load().reason}; {time.strftime('%Y-%m-%d')}"
+    )
+
+
+def as_text(tables: list[Table]) -> Iterator[str]:
+    for title, columns, rows in tables:
+        yield f"**{title}**\n"
+        yield "| " + " | ".join(columns) + " |"
+        yield "|" + "---|" * len(columns)
+        yield from ("| " + " | ".join(row) + " |" for row in rows)
+        yield ""
+
+
+def write(text: str) -> None:
+    """Put the tables where the last ones were, or at the end."""
+    old = RESULTS.read_text() if RESULTS.exists() else "# What was measured\n"
+    if BEGIN in old:
+        before, after = old[: old.index(BEGIN)], old[old.index(END) + len(END) :]
+    else:
+        before, after = old.rstrip() + "\n\n## Training\n\n    python benchmarks/bench_step.py --write\n\n", "\n"
+    RESULTS.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+
+
+PARTS = {"loop": loop_cost, "pictures": pictures, "joints": joints, "jmvae": jmvae}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    tables = []
+    with tempfile.TemporaryDirectory() as folder:
+        for part in asked.parts.split(","):
+            place = Path(folder) / part
+            place.mkdir()
+            tables.append(PARTS[part](place))
+            print("\n".join(as_text(tables[-1:])), flush=True)
+    text = f"{machine()}.\n\n" + "\n".join(as_text(tables)) + "\n"
+    print(text.split("\n")[0])
+    if asked.write:
+        write(text)
+
+
+if __name__ == "__main__":
+    main()
