@@ -34,8 +34,9 @@ def resolved(given: Mapping[str, Any], recipe: str, toml: Path | None, sets: Seq
     modalities = list(dict.fromkeys(first.modalities))
     for name in modalities:
         registry().modality(name)
+    named = bool(recipe)
     recipe = recipe or usual(modalities)
-    suggested, note = defaults(recipe, modalities, pick_device(first.device).type)
+    suggested, note = defaults(recipe, modalities, pick_device(first.device).type, named=named)
     settings = merge(suggested, asked) | {"modalities": modalities, "recipe": recipe}
     config = checked(settings)
     if given["pairs"]:
