@@ -141,7 +141,14 @@ class Feed:
     def _move_view(self, view: View) -> View:
         if self.device.type == "cpu":
             return view
-        return View(*(self._move(t) for t in (view.angle, view.scale, view.shift, view.flip, view.palm)), view.margin)
+        return View(
+            self._move(view.angle),
+            self._move(view.scale),
+            self._move(view.shift),
+            self._move(view.flip),
+            self._move(view.palm),
+            view.margin,
+        )
 
     def _both(self, found: tuple[Tensor | None, Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
         a, b = (None if t is None else self._move(t) for t in found)

@@ -147,7 +147,9 @@ def test_the_frame_of_a_mirrored_palm_is_the_mirror_image():
 def test_a_cube_crop_is_that_of_the_packs():
     xyz = np.random.default_rng(0).normal((0, 20, 500), (60, 60, 40), (5, 21, 3))
     K = np.array([[240.0, 0, 160], [0, 250, 120], [0, 0, 1]])
-    found = CropRule("cube", 1.25, 150.0).crop(torch.tensor(xyz), torch.tensor(project(xyz, K)), torch.tensor(np.stack([K] * 5)))
+    found = CropRule("cube", 1.25, 150.0).crop(
+        torch.tensor(xyz), torch.tensor(project(xyz, K)), torch.tensor(np.stack([K] * 5))
+    )
     for one, crop in zip(xyz, found, strict=True):
         wanted: Crop = crop_cube((one.min(0) + one.max(0)) / 2, K, 150.0)
         assert wanted.packed == pytest.approx(crop.numpy(), rel=1e-5)
