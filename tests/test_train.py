@@ -16,6 +16,7 @@ from cvhpe.cli.evaluate import score
 from cvhpe.config import checked
 from cvhpe.data.sources import open_data, open_held_out
 from cvhpe.errors import UserError
+from cvhpe.profiling import PHASES, STEPS
 from cvhpe.run import load_run
 from cvhpe.train import Reporter, Stopped, Trainer, lr_factor, mix, train
 
@@ -220,6 +221,23 @@ def test_every_protocol_trains_and_is_evaluated_as_trained(hands, tmp_path, prot
                 score(loaded, packs, "joints2d", "joints3d", more)
         else:
             assert score(loaded, packs, "joints2d", "joints3d", more).protocol == more
+
+
+def test_a_profile_says_where_the_time_went(hands, tmp_path):
+    c = config(hands)
+    notes = []
+    train(c, open_data(c), tmp_path, report=Reporter(note=notes.append), profile=True)
+    table = (tmp_path / "profile" / "table.txt").read_text()
+    shares = {}
+    for phase in PHASES[:5]:
+        line = next(row for row in table.splitlines() if row.startswith(phase + " "))
+        shares[phase] = float(line.split()[-1].rstrip("%"))
+    assert all(share > 0 for share in shares.values())
+    assert sum(shares.values()) <= 100.5
+    assert "addmm" in table
+    events = json.loads((tmp_path / "profile" / "trace.json").read_text())["traceEvents"]
+    assert sum(e.get("name") == "cvhpe: forward" for e in events) == STEPS
+    assert any(str(tmp_path / "profile") in note for note in notes)
 
 
 def test_the_learning_rate_follows_its_schedule():
