@@ -3,14 +3,12 @@
 
 namespace cvhpe {
 
-#define WARP_IMAGE(T)                                        \
-  template __global__ void warp_image_kernel<T, 1>(WarpImageJob); \
-  template __global__ void warp_image_kernel<T, 3>(WarpImageJob);
-WARP_IMAGE(uint8_t)
-WARP_IMAGE(uint16_t)
-WARP_IMAGE(float)
-WARP_IMAGE(double)
-WARP_IMAGE(BFloat)
-WARP_IMAGE(Half)
+template __global__ void warp_image_kernel<uint8_t, 1>(WarpImageJob);
+template __global__ void warp_image_kernel<uint8_t, 3>(WarpImageJob);  // three channels at once: bytes alone
+template __global__ void warp_image_kernel<uint16_t, 1>(WarpImageJob);
+template __global__ void warp_image_kernel<float, 1>(WarpImageJob);
+template __global__ void warp_image_kernel<double, 1>(WarpImageJob);
+template __global__ void warp_image_kernel<BFloat, 1>(WarpImageJob);
+template __global__ void warp_image_kernel<Half, 1>(WarpImageJob);
 
 }  // namespace cvhpe
