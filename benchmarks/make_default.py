@@ -64,7 +64,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for the poses and the run.")] = Path("runs/default"),
     out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("cvhpe/models/default.safetensors"),
     count: Annotated[int, typer.Option(help="How many poses.")] = 240_000,
-    steps: Annotated[int, typer.Option(help="Steps of 128 hands.")] = 12_000,
+    steps: Annotated[int, typer.Option(help="Steps of 128 hands.")] = 5_000,
     seed: int = 0,
     threads: int = 2,
     score: Annotated[list[str] | None, typer.Option(help="NAME[:PATH] of real data: score and end.")] = None,
