@@ -215,7 +215,7 @@ class _Elbo(torch.autograd.Function):
         if not grad_total.is_cpu or grad_total != 1:
             with library.below_autograd():
                 grads = torch.ops.cvhpe.elbo_backward.default(grad_total, grads)
-        return None, None, *grads, *(None,) * ctx.rest
+        return None, None, *library.once_differentiable("elbo", grads), *(None,) * ctx.rest
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, list[Tensor]]) -> None:

@@ -140,7 +140,7 @@ class _JointsLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(ctx, grad_loss)[:-1]
+        return library.once_differentiable("joints_loss", _backward(ctx, grad_loss)[:-1])
 
 
 def _fake(pred: Tensor, target: Tensor, weight: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,15 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvhpe.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger("cvhpe.ops")
 
@@ -151,3 +155,18 @@ def below_autograd():
     import torch
 
     return torch._C._AutoDispatchBelowAutograd()
+
+
+def once_differentiable(op: str, grads: Iterable[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Gradients that raise when they are differentiated again, rather than count as constants.
+
+    torch.autograd.function.once_differentiable does so too, and costs microseconds in every backward.
+    """
+    import torch
+
+    if not torch.is_grad_enabled():  # the usual case: nobody asked for create_graph
+        return tuple(grads)
+    message = f"{op}: its gradient cannot be differentiated again; the twins' can (CVHPE_OPS=twin)"
+    return tuple(
+        None if g is None else torch._C._functions.DelayedError(message, 1)(g.detach().requires_grad_()) for g in grads
+    )

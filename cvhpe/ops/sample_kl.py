@@ -101,7 +101,9 @@ class _SampleKl(torch.autograd.Function):
         with library.below_autograd():
             return torch.ops.cvhpe.sample_kl.default(*inputs)
 
-    backward = staticmethod(_backward)
+    @staticmethod
+    def backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[Tensor | None, ...]:
+        return library.once_differentiable("sample_kl", _backward(ctx, grad_z, grad_kl))
 
 
 def _fake(mu: Tensor, logvar: Tensor, seed: Tensor, n: int = -1, stream: int = 0) -> tuple[Tensor, Tensor]:

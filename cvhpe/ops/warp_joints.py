@@ -68,7 +68,10 @@ class _WarpJoints(torch.autograd.Function):
         with library.below_autograd():
             return torch.ops.cvhpe.warp_joints.default(*inputs)
 
-    backward = staticmethod(_backward)
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with library.below_autograd():
+            return library.once_differentiable("warp_joints", _backward(ctx, grad))
 
 
 def _fake(joints: Tensor, *rest: Any) -> Tensor:

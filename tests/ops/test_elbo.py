@@ -11,7 +11,7 @@ import torch
 from drawn_views import draw_view
 from torch import Tensor
 
-from cvhpe.ops import JointsTerm, Palm, Term, elbo, joints_loss
+from cvhpe.ops import JointsTerm, Palm, Term, draw_seed, elbo, joints_loss, sample_kl, warp_joints
 from cvhpe.ops.elbo import _plan, elbo_twin
 
 
@@ -111,6 +111,19 @@ def test_gradcheck_and_opcheck(device: str) -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_a_second_derivative_is_an_error_not_a_silence(device: str) -> None:
+    terms, (_, _, space, *_) = step(4, device=device)
+    for value, leaf, op in (
+        (elbo(terms, 0.3).total, space, "elbo"),
+        (joints_loss(space, terms[0].rec.target).sum(), space, "joints_loss"),
+        (warp_joints(space, terms[0].rec.view).square().sum(), space, "warp_joints"),
+        (sample_kl(space[:, 0], space[:, 1], draw_seed(device=device))[1].sum(), space, "sample_kl"),
+    ):
+        grad = torch.autograd.grad(value, leaf, create_graph=True)[0]
+        with pytest.raises(RuntimeError, match=f"{op}: its gradient cannot be differentiated again"):
+            (grad * leaf).sum().backward()
+
+
 def test_two_threads_give_the_bits_of_one(cpu_level: str) -> None:
     terms, inputs = step(900)
     threads, results = torch.get_num_threads(), []
@@ -141,8 +154,6 @@ def test_a_gradient_changed_in_place_is_found(device: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_step_can_be_captured_in_a_cuda_graph() -> None:
-    from cvhpe.ops import draw_seed, sample_kl
-
     mu, logvar = (torch.randn(64, 30, device="cuda", requires_grad=True) for _ in range(2))
     weights = torch.randn(30, 63, device="cuda", requires_grad=True)
     target, view = torch.randn(64, 21, 3, device="cuda"), draw_view(64, "cuda")

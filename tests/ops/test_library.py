@@ -121,3 +121,11 @@ def test_a_device_without_kernels_is_logged_once(caplog: pytest.LogCaptureFixtur
         assert not library.serves("xla")
     assert len(caplog.records) == 1
     assert "no kernels for xla tensors" in caplog.text
+
+
+def test_the_step_in_the_documentation_runs() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "kernels.md").read_text()
+    code = page.split("<!-- file: step.py -->\n```python\n")[1].split("```")[0]
+    names: dict[str, object] = {}
+    exec(compile(code, "docs/kernels.md", "exec"), names)
+    assert names["mu"].grad.isfinite().all()  # type: ignore[attr-defined]
