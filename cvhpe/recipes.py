@@ -45,6 +45,7 @@ CPU_PICTURES: Mapping[str, Any] = {
     "lr": 3e-3,
     "schedule": "cosine",
     "warmup": 0.05,
+    "clip_norm": 5.0,
     "precision": "auto",
     "initial_logvar": -5.0,
     "joint_loss": "distance",
