@@ -299,10 +299,9 @@ def main() -> None:
             place.mkdir()
             tables.append(PARTS[part](place))
             print("\n".join(as_text(tables[-1:])), flush=True)
-    text = f"{machine()}.\n\n" + "\n".join(as_text(tables)) + "\n"
-    print(text.split("\n")[0])
-    if asked.write:
-        write(text)
+            if asked.write:  # after every part: a run that is cut short has something to show
+                write(f"{machine()}.\n\n" + "\n".join(as_text(tables)) + "\n")
+    print(machine())
 
 
 if __name__ == "__main__":
