@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from cvhpe import checkpoint
 from cvhpe.config import Config
 from cvhpe.errors import UserError
+from cvhpe.run import check_plugins
 
 MODEL, AVERAGED, OPTIMISER = "model.", "ema.", "optim."
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -116,11 +117,15 @@ class States:
 
 
 class OtherSettings(UserError):
-    """A state that belongs to a run with other settings: no older one will serve better."""
+    """A state that belongs to a run with other settings or plugins: no older one will serve better."""
 
 
 def same_settings(path: Path, card: Mapping[str, Any], config: Config) -> None:
-    """Refuse a state that was made with other settings, naming them."""
+    """Refuse a state that was made with other settings or other plugins, naming them."""
+    try:
+        check_plugins(path, card)
+    except UserError as error:
+        raise OtherSettings(str(error)) from None
     was, now = card.get("config", {}), config.model_dump(mode="json")
     changed = sorted(k for k in {*was, *now} if was.get(k) != now.get(k))
     if changed:

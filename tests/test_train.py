@@ -254,3 +254,13 @@ def test_every_step_of_every_run_has_a_seed_of_its_own():
     seeds = {mix(seed, step) for seed in range(50) for step in range(200)}
     assert len(seeds) == 50 * 200
     assert all(0 <= s < 2**63 for s in seeds)
+
+
+def test_a_run_does_not_go_on_with_another_plugin_of_the_same_name(hands, tmp_path, monkeypatch):
+    from cvhpe.registry import registry
+
+    run(hands, tmp_path, epochs=1)
+    supplier = registry().supplier("joints3d")
+    monkeypatch.setattr(supplier, "dist", "somebody-elses")
+    with pytest.raises(UserError, match="trained with modality 'joints[23]d' of cvhpe"):
+        run(hands, tmp_path, epochs=1, resume=True)
