@@ -262,5 +262,5 @@ def test_a_run_does_not_go_on_with_another_plugin_of_the_same_name(hands, tmp_pa
     run(hands, tmp_path, epochs=1)
     supplier = registry().supplier("joints3d")
     monkeypatch.setattr(supplier, "dist", "somebody-elses")
-    with pytest.raises(UserError, match="trained with modality 'joints[23]d' of cvhpe"):
+    with pytest.raises(UserError, match=r"trained with modality 'joints[23]d' of cvhpe"):
         run(hands, tmp_path, epochs=1, resume=True)
