@@ -72,17 +72,22 @@ struct JointBlock {
       W p[K];
       for (int c = 0; c < K; ++c) p[c] = aim[j * K + c];
       seen.apply(p);
-      bool finite = true;
-      for (int c = 0; c < K; ++c) finite = finite & math::is_finite(p[c]);
-      const W used = loss.skip_nan & !finite ? W(0) : w[j];
-      w[j] = used;
-      for (int c = 0; c < K; ++c) d[c][j] = used != W(0) ? pred[j * K + c] - p[c] : W(0);
+      for (int c = 0; c < K; ++c) d[c][j] = p[c];
     }
+    if (loss.skip_nan) {
+      for (int j = 0; j < kJointLanes; ++j) {
+        bool finite = true;
+        for (int c = 0; c < K; ++c) finite = finite & math::is_finite(d[c][j]);
+        w[j] = finite ? w[j] : W(0);
+      }
+    }
+    for (int j = 0; j < kJointLanes; ++j)
+      for (int c = 0; c < K; ++c) d[c][j] = w[j] != W(0) ? pred[j * K + c] - d[c][j] : W(0);
   }
 };
 
 // The loss of one sample; its gradient times `grad_scale` goes to loss.grad, where that is not null.
-template <class W, int K>
+template <class W, int K, int kKind>
 inline W joints_sample(const JointsLoss& loss, int64_t sample, W grad_scale) {
   using Block = JointBlock<W, K>;
   const W delta = static_cast<W>(loss.delta);
@@ -97,7 +102,7 @@ inline W joints_sample(const JointsLoss& loss, int64_t sample, W grad_scale) {
       W sum = W(0);
       for (int c = 0; c < K; ++c) {
         W value, slope;
-        math::difference_loss(block.d[c][j], loss.kind, delta, value, slope);
+        math::difference_loss(block.d[c][j], kKind, delta, value, slope);
         sum += value;
       }
       losses[j] += block.w[j] * sum;
@@ -115,7 +120,7 @@ inline W joints_sample(const JointsLoss& loss, int64_t sample, W grad_scale) {
     for (int j = 0; j < kJointLanes; ++j)
       for (int c = 0; c < K; ++c) {
         W value, slope;
-        math::difference_loss(block.d[c][j], loss.kind, delta, value, slope);
+        math::difference_loss(block.d[c][j], kKind, delta, value, slope);
         grad[j * K + c] = (block.w[j] * slope) * unit;
       }
     const int64_t n = loss.joints - first < kJointLanes ? loss.joints - first : kJointLanes;
