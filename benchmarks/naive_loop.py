@@ -109,6 +109,7 @@ class Jmvae:
     def __init__(self, lr: float = 1e-3, spread: float = 0.05) -> None:
         from multivae.data.datasets.base import MultimodalBaseDataset
         from multivae.models.jmvae import JMVAE, JMVAEConfig
+        from multivae.models.nn.base_architectures import BaseJointEncoder
         from pythae.models.base.base_utils import ModelOutput
         from pythae.models.nn.base_architectures import BaseDecoder, BaseEncoder
 
@@ -123,7 +124,7 @@ class Jmvae:
             def forward(self, x):
                 return output(self.net(x, x.new_zeros(len(x), 2)))
 
-        class Joint(BaseEncoder):
+        class Joint(BaseJointEncoder):
             def __init__(self) -> None:
                 super().__init__()
                 self.latent_dim, self.net = LATENT, JointEncoder(21, 5, LATENT)

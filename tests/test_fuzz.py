@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
+from cvhpe.data.files import read_grey
+from cvhpe.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import fuzz
@@ -45,6 +49,19 @@ def test_damage_that_must_be_noticed_is(subject):
     told = [f for f in subject.files if subject.read(f, b"") is not None]
     assert told
     assert all(str(subject.read(f, b"")).count("\n") == 0 for f in told[:3])
+
+
+def test_a_picture_that_says_it_is_gigabytes_long(tmp_path, monkeypatch):
+    """Pillow takes a chunk's word for its length; this one was found by fuzzing."""
+    monkeypatch.setattr(fuzz, "MOST_BYTES", 256 << 20)
+    path = tmp_path / "a.png"
+    Image.new("L", (64, 64), 7).save(path)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"IDAT")
+    raw[at - 4 : at] = b"\x7f\xff\xff\xff"
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match="a.png"), fuzz.bounded():
+        read_grey(path)
 
 
 @pytest.mark.parametrize(("function", "kind"), [(lambda: bytearray(3 << 30), MemoryError), (lambda: spin(), fuzz.Hang)])

@@ -217,6 +217,7 @@ def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array
         IndexError,
         KeyError,
         TypeError,
+        MemoryError,  # a chunk that says it is gigabytes long, where so much is not to be had
         struct.error,
         zlib.error,
     ) as error:
