@@ -78,8 +78,7 @@ def gather(run: Run, packs: Sequence[Pack], names: Sequence[str]) -> Held | None
             if not len(fields["side"]):
                 continue
             posteriors = encode(run.model, fields, names, protocol=protocol, margin=batches.margin)
-            own = fields["scale_mm"]
-            scale = own if run.has_scale else torch.full_like(own, run.facts.mean_scale_mm)
+            scale = run.model.units(fields["scale_mm"])
             visible = fields["visible"] & fields["joints3d"].isfinite().all(-1)
             found.append(Held(posteriors, truth_mm(fields, palm), scale, visible))
     if not found:

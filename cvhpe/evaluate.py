@@ -96,9 +96,13 @@ def encode(
     seen = still(fields, margin)
     found = {}
     for name in names:
-        modality = model.modalities[name]
-        found[name] = model.encode(name, modality.augment(modality.stored(fields), seen).to(device), side)
+        found[name] = model.encode(name, ready(model, name, fields, seen).to(device), side)
     return found
+
+
+def ready(model: CrossModalVAE, name: str, fields: Fields, view: View) -> Tensor:
+    """``[B, *shape]``: a modality of the samples in ``fields`` as the model's encoder takes it."""
+    return model.modalities[name].augment(model.stored(name, fields), view)
 
 
 def labelled(fields: Fields, reads: Iterable[str]) -> Tensor:

@@ -37,11 +37,7 @@ SUFFIXES = (".onnx", ".pt2")
 TOLERANCE_MM = 1e-3
 """How far the file may be from the model it was made of, mm; for other targets than 3D joints, in their units."""
 
-_STORED: Mapping[str, tuple[torch.dtype, int]] = {
-    "rgb": (torch.uint8, 3),
-    "depth": (torch.uint16, 0),
-    "mask": (torch.uint8, 0),
-}
+_STORED = {"rgb": (torch.uint8, 3), "depth": (torch.uint16, 0), "mask": (torch.uint8, 0)}
 """Packed pictures: their type and channels, 0 for a picture without a channel axis."""
 
 
@@ -203,7 +199,9 @@ def ports(run: Run, names: Sequence[str], target: str, root: str) -> tuple[list[
             meaning = f"px of any frame, x right, y down; layout {run.facts.layout}, root {root}; all joints known"
             found.append(Port(f"{name}_px", torch.float32, modality.shape, meaning))
         else:
-            found.append(Port(name, torch.float32, modality.shape, modality.units))
+            unit = run.model.unit_mm if "joints3d" in modality.reads else 0.0
+            here = f"; a bone is {unit:.6g} mm, the training hands' mean" if unit else ""
+            found.append(Port(name, torch.float32, modality.shape, modality.units + here))
     if run.knows_side:
         found.append(Port("hand", torch.int64, (), "0 left, 1 right"))
     made = run.model.modalities[target]

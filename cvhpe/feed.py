@@ -49,11 +49,10 @@ class Feed:
         batches: Batches,
         device: torch.device,
         *,
-        mean_scale_mm: float,
         pieces: int = 1,
     ) -> None:
         self.config, self.model, self.device, self.pieces = config, model, device, pieces
-        self.batches, self.mean_scale_mm = batches, mean_scale_mm
+        self.batches = batches
         self.weights = pair_weights(config)
         self.swap = Swap.of(config, model.modalities, batches)
         everything = batches.arrays()
@@ -115,7 +114,7 @@ class Feed:
                 weights[pair] = self.weights.get(pair, 1.0) * here * self.batches.world / there
         return Part(
             Batch(
-                {name: self._move(self._stored(name, fields)) for name in self.model.modalities},
+                {name: self._move(self.model.stored(name, fields)) for name in self.model.modalities},
                 self._move_view(view),
                 self._move(hand_side(fields["side"] ^ view.flip.long(), known="H" in self.config.protocol)),
                 {name: self._move(found) for name, found in rows.items()},
@@ -125,13 +124,6 @@ class Feed:
             weights,
             share,
         )
-
-    def _stored(self, name: str, fields: Fields) -> Tensor:
-        """The stored tensor of one modality ``[B, ...]``, on the CPU."""
-        if name == "joints3d" and "S" not in self.config.protocol:
-            ratio = fields["scale_mm"] / self.mean_scale_mm
-            fields = {**fields, "joints3d": fields["joints3d"] * ratio[:, None, None]}
-        return self.model.modalities[name].stored(fields)
 
     def _move(self, x: Tensor) -> Tensor:
         if self.device.type == "cpu":

@@ -46,14 +46,14 @@ def score(
     if record:
         main = next((k for k in record if not k.startswith("joints3d:")), next(iter(record)))
         return record[main]["epe_median_mm"], record
-    loss = held_out_loss(model, config, facts, batches, guard)
+    loss = held_out_loss(model, config, batches, guard)
     return loss, {"loss": loss}
 
 
-def held_out_loss(model: CrossModalVAE, config: Config, facts: Facts, batches: Batches, guard: Guard) -> float:
+def held_out_loss(model: CrossModalVAE, config: Config, batches: Batches, guard: Guard) -> float:
     """The mean loss of held-out samples, under views that are the same every time."""
     device = next(model.parameters()).device
-    feed = Feed(config, model, batches, device, mean_scale_mm=facts.mean_scale_mm)
+    feed = Feed(config, model, batches, device)
     was_training = model.training
     model.eval()
     total, count = torch.zeros((), device=device), 0

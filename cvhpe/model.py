@@ -72,6 +72,9 @@ class CrossModalVAE(nn.Module):
 
     precision: torch.dtype | None
     """What the networks of picture modalities multiply in; None is float32. Joint networks stay in float32."""
+    unit_mm: float
+    """Length of the unit of 3D joints, mm; 0 where it is each hand's own bone (protocol S). Whoever trains or loads
+    a model sets it."""
 
     def __init__(self, modalities: Mapping[str, Modality], pairs: Sequence[Pair], latent_dim: int = 30) -> None:
         super().__init__()
@@ -79,8 +82,25 @@ class CrossModalVAE(nn.Module):
         self.pairs = tuple(pairs)
         self.latent_dim = latent_dim
         self.precision: torch.dtype | None = None
+        self.unit_mm = 0.0
         self.encoders = nn.ModuleDict({n: modalities[n].encoder(latent_dim) for n in sources(pairs)})
         self.decoders = nn.ModuleDict({n: modalities[n].decoder(latent_dim) for n in targets(pairs)})
+
+    def units(self, own: Tensor) -> Tensor:
+        """The unit of 3D joints ``[B]`` mm for hands whose own bones are ``own`` ``[B]`` mm."""
+        return torch.full_like(own, self.unit_mm) if self.unit_mm else own
+
+    def stored(self, name: str, fields: Mapping[str, Tensor]) -> Tensor:
+        """The stored batch ``[B, ...]`` of a modality, out of a packed data set's fields, in the model's own unit.
+
+        Training, evaluation and figures all come this way: packed 3D joints are in bones of the hand itself, and a
+        model that was trained in mean bones would take every hand for one of mean size.
+        """
+        modality = self.modalities[name]
+        if self.unit_mm and "joints3d" in modality.reads:
+            ratio = fields["scale_mm"] / self.unit_mm
+            fields = {**fields, "joints3d": fields["joints3d"] * ratio[:, None, None]}
+        return modality.stored(fields)
 
     def encode(self, name: str, x: Tensor, side: Tensor) -> Posterior:
         """Network-ready ``[B, *shape]`` and one-hot side ``[B, 2]`` -> posterior ``[B, D]`` float32."""

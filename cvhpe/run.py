@@ -109,6 +109,11 @@ def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     return model
 
 
+def unit_mm(config: Config, mean_scale_mm: float) -> float:
+    """:attr:`CrossModalVAE.unit_mm`: 0, the hand's own bone, with S; the training hands' mean bone without."""
+    return 0.0 if "S" in config.protocol else mean_scale_mm
+
+
 def card(model: CrossModalVAE, config: Config, facts: Facts) -> dict[str, Any]:
     """The JSON that travels with the weights."""
     modalities = {}
@@ -159,6 +164,7 @@ def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str 
     mine = {n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)}
     checkpoint.check_shapes(file, {n: tuple(t.shape) for n, t in mine.items()}, wanted)
     model.load_state_dict(mine)
+    model.unit_mm = unit_mm(config, facts.mean_scale_mm)
     baselines = {n.removeprefix(BASELINE): t for n, t in tensors.items() if n.startswith(BASELINE)}
     folder = path.parent if path.is_file() else path
     return Run(folder, model.to(device).eval(), config, facts, baselines)

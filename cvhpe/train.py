@@ -35,7 +35,7 @@ from cvhpe.ledger import Ledger
 from cvhpe.model import CrossModalVAE
 from cvhpe.profiling import Profile
 from cvhpe.progress import Metrics, Progress, Reporter, Stopped
-from cvhpe.run import Facts, build_model, card, claimed, load_run, model_fields, save_run
+from cvhpe.run import Facts, build_model, card, claimed, load_run, model_fields, save_run, unit_mm
 from cvhpe.states import Learner, States
 
 AGREE_STEPS = 10
@@ -97,10 +97,9 @@ class Trainer:
         scales = arrays["scale_mm"][arrays["has_joints3d"]]
         mean_scale = float(scales.double().mean()) if len(scales) else 1.0
         self.facts = Facts(self.layout, "palm", mean_scale)
+        self.model.unit_mm = unit_mm(config, mean_scale)
         self.baselines = fit_baselines(arrays, palm_of(self.layout))
-        self.feed = Feed(
-            config, self.model, self.batches, self.device, mean_scale_mm=mean_scale, pieces=config.accumulate
-        )
+        self.feed = Feed(config, self.model, self.batches, self.device, pieces=config.accumulate)
         self.network = replicated(self.model, self.world, self.device, same_pairs=not self.feed.gaps)
         if config.compile != "off":
             for part in (*self.model.encoders.values(), *self.model.decoders.values()):

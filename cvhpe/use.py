@@ -148,7 +148,10 @@ class HandModel:
             return self.run.model.encode(name, seen.to(device), self._sides(hand, len(batch)).to(device))
 
     def decode(self, name: str, z: Tensor) -> Tensor:
-        """Latents ``[..., D]`` -> network-ready samples ``[..., *shape]``: 3D joints in bones, 2D in crop fractions."""
+        """Latents ``[..., D]`` -> network-ready samples ``[..., *shape]``: 2D joints in crop fractions, 3D in bones.
+
+        A bone is the hand's own under a protocol with S, ``run.model.unit_mm`` long under one without.
+        """
         if name not in self.targets:
             raise UserError(f"this run decodes no {name!r}; {nearest(name, self.targets)}")
         z = torch.as_tensor(z)

@@ -142,12 +142,12 @@ def test_parts_of_a_batch_draw_what_the_whole_does(gappy):
     model = build_model(c)
     fields = ("joints2d", "joints3d")
     whole = Batches(data.train, fields, 64, seed=0)
-    feed = Feed(c, model, whole, torch.device("cpu"), mean_scale_mm=30.0)
+    feed = Feed(c, model, whole, torch.device("cpu"))
     (one,), seeds = feed(next(whole.epoch(0)), torch.Generator().manual_seed(5))
     firsts, angles = {"joints2d": 0, "joints3d": 0}, []
     for rank in range(4):
         own = Batches(data.train, fields, 16, seed=0, rank=rank, world=4)
-        part_feed = Feed(c, model, own, torch.device("cpu"), mean_scale_mm=30.0)
+        part_feed = Feed(c, model, own, torch.device("cpu"))
         (part,), same = part_feed(next(own.epoch(0)), torch.Generator().manual_seed(5))
         assert same.equal(seeds)
         assert part.batch.first == firsts
@@ -167,7 +167,7 @@ def test_what_processes_say_of_a_step_adds_up(gappy):
 
     def read(pieces):
         batches = Batches(data.train, ("joints2d", "joints3d"), 64, seed=0)
-        feed = Feed(c, model, batches, torch.device("cpu"), mean_scale_mm=30.0, pieces=pieces)
+        feed = Feed(c, model, batches, torch.device("cpu"), pieces=pieces)
         parts, seeds = feed(next(batches.epoch(0)), torch.Generator().manual_seed(mix(0, 0)))
         ledger = Ledger(model.pairs, World(), torch.device("cpu"))
         with torch.no_grad():

@@ -90,7 +90,7 @@ def test_pictures_are_bytes_until_they_are_on_the_device():
     batches = SimpleNamespace(
         arrays=lambda: {"palm": torch.zeros(4), "has_rgb": has, "has_joints3d": has}, margin=1.5, rank=0, world=1
     )
-    feed = Feed(c, model, batches, torch.device("cpu"), mean_scale_mm=30.0)
+    feed = Feed(c, model, batches, torch.device("cpu"))
     (part,), _ = feed(fields, torch.Generator())
     assert part.batch.stored["rgb"].dtype == torch.uint8
     assert part.batch.stored["rgb"].data_ptr() == fields["rgb"].data_ptr()

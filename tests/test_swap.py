@@ -158,7 +158,7 @@ def test_a_cube_crop_is_that_of_the_packs():
 def feed(settings, packs, **changes):
     config = checked({**settings, **changes})
     batches = Batches(packs, ("joints2d", "joints3d"), 64, seed=0)
-    return batches, Feed(config, build_model(config), batches, torch.device("cpu"), mean_scale_mm=25.0)
+    return batches, Feed(config, build_model(config), batches, torch.device("cpu"))
 
 
 def stored(settings, packs, **changes):

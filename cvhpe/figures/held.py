@@ -11,7 +11,7 @@ from torch import Tensor
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.errors import UserError
-from cvhpe.evaluate import palm_of, still, truth_mm
+from cvhpe.evaluate import palm_of, ready, still, truth_mm
 from cvhpe.modality import Posterior, hand_side
 from cvhpe.pairs import sources, targets
 from cvhpe.run import Run, model_fields
@@ -61,14 +61,10 @@ class Held:
         """Those rows, as the loader gives them."""
         return self.batches.batch(np.asarray(rows))
 
-    def ready(self, modality: str, rows: Array) -> Tensor:
-        """``[n, *shape]``: rows of a modality as its encoder takes them, unaugmented."""
+    def ready(self, modality: str, rows: Array, by: Run | None = None) -> Tensor:
+        """``[n, *shape]``: rows of a modality as its encoder takes them, unaugmented; ``by``: another run's encoder."""
         fields = self.fields(rows)
-        if not self.run.has_scale and "joints3d" in fields:
-            ratio = fields["scale_mm"] / self.run.facts.mean_scale_mm
-            fields["joints3d"] = fields["joints3d"] * ratio[:, None, None]
-        one = self.run.model.modalities[modality]
-        return one.augment(one.stored(fields), still(fields, self.batches.margin))
+        return ready((by or self.run).model, modality, fields, still(fields, self.batches.margin))
 
     def side(self, rows: Array) -> Tensor:
         """One-hot hand side ``[n, 2]``, zeros where the run is not given it."""
@@ -79,7 +75,7 @@ class Held:
         model = (by or self.run).model
         means, logvars = [], []
         for part in parts(rows):
-            x, side = self.ready(modality, part), self.side(part)
+            x, side = self.ready(modality, part, by), self.side(part)
             with torch.inference_mode():
                 device = next(model.parameters()).device
                 mu, logvar = model.encode(modality, x.to(device), side.to(device))
@@ -95,8 +91,7 @@ class Held:
 
     def scale(self, rows: Array) -> Array:
         """``(n,)`` mm a bone: the hands' own where the run is given it, the training hands' mean otherwise."""
-        own = self.arrays["scale_mm"][torch.from_numpy(np.asarray(rows))].numpy()
-        return own if self.run.has_scale else np.full_like(own, self.run.facts.mean_scale_mm)
+        return self.run.model.units(self.arrays["scale_mm"][torch.from_numpy(np.asarray(rows))]).numpy()
 
     def truth(self, rows: Array) -> Array:
         """True joints ``(n, J, 3)`` mm, relative to the root."""

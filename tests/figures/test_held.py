@@ -11,6 +11,7 @@ from cvhpe.errors import UserError
 from cvhpe.evaluate import predict
 from cvhpe.figures.held import Held
 from cvhpe.figures.panels import chosen, mean_errors
+from cvhpe.run import load_run, save_run
 
 
 def test_predictions_and_truth_are_those_of_evaluation(held_lift):
@@ -34,13 +35,11 @@ def test_a_smaller_draw_begins_a_larger_one(held_lift):
     np.testing.assert_array_equal(held_lift.some(10, "joints2d"), held_lift.some(30, "joints2d")[:10])
 
 
-def test_without_scale_3d_joints_are_encoded_in_the_units_of_training(lift, held_lift):
+def test_without_scale_3d_joints_are_encoded_in_the_units_of_training(held_lift, tmp_path):
     """Not bones of the hand itself but mean bones: a large hand stays large."""
-    from dataclasses import replace
-
     run = held_lift.run
-    config = run.config.model_copy(update={"protocol": "TH"})
-    plain = Held(replace(run, config=config), held_lift.batches.packs)
+    save_run(tmp_path, run.model, run.config.model_copy(update={"protocol": "TH"}), run.facts, {})
+    plain = Held(load_run(tmp_path), held_lift.batches.packs)
     rows = np.arange(8)
     ratio = held_lift.arrays["scale_mm"][:8] / run.facts.mean_scale_mm
     expected = held_lift.ready("joints3d", rows) * ratio[:, None, None]
