@@ -13,6 +13,7 @@ import numpy as np
 
 from cvhpe.camera import project
 from cvhpe.data import anatomy
+from cvhpe.data.endings import ends_well
 from cvhpe.data.reader import Reader, SplitAbsent
 from cvhpe.data.sample import Array, Dataset, DatasetSpec, Sample
 from cvhpe.errors import DataError, UserError
@@ -154,7 +155,7 @@ def _files(dataset: Dataset, progress: Progress | None, split: str) -> list[Foun
             if path in looked:
                 continue
             looked.add(path)
-            whole = _ends_well(path)
+            whole = ends_well(path)
             if whole is None:
                 missing.append(path)
             elif not whole:
@@ -167,26 +168,6 @@ def _files(dataset: Dataset, progress: Progress | None, split: str) -> list[Foun
         else ("picture files", f"{len(looked):,} there", "", "ok"),
         *([("picture files", f"{len(broken)} truncated: {_first(broken)}", "none", "fatal") for _ in broken[:1]]),
     ]
-
-
-def _ends_well(path: Path) -> bool | None:
-    """Whether a picture file has its format's end; None where there is no file."""
-    try:
-        with path.open("rb") as f:
-            head = f.read(24)
-            size = f.seek(0, 2)
-            f.seek(max(size - 16, 0))
-            tail = f.read(16)
-    except OSError:
-        return None
-    if path.suffix == ".png":
-        return head.startswith(b"\x89PNG") and tail[-8:-4] == b"IEND"
-    if path.suffix in (".jpg", ".jpeg"):
-        return head.startswith(b"\xff\xd8") and b"\xff\xd9" in tail
-    if path.suffix == ".bin" and len(head) == 24:
-        _, _, left, top, right, bottom = (int(x) for x in np.frombuffer(head, "<u4"))
-        return size == 24 + 4 * (right - left) * (bottom - top)
-    return size > 0
 
 
 def _decoded(
