@@ -43,6 +43,9 @@ class Joints:
         self.root = _root(self.path, find_layout(self.layout).root_kind, arrays)
         self._arrays = arrays
         self._rows, self.note = _choose(self.path, arrays, split)
+        behind = int((arrays["joints3d_mm"][self._rows, :, 2] <= 0).any(1).sum())
+        if behind:
+            self.note += f"; {behind} of them with a joint behind the camera (z <= 0), where it has no image"
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -7,6 +7,10 @@ every frame, 21 joints each, metres, wrist first and every finger from its tip t
 its joints inside the frame and before the camera, and at least 5 of them seen by RHD's own flag. ``test``
 gives one sample for each evaluation frame, its dominant hand: the left one where more pixels of the mask
 are left than right, else the right one (Zimmermann & Brox, and everybody since).
+
+Of some hands a joint lies behind the camera, where it has no image: its pixel is arithmetic. No training
+sample is made of them, and the reader's ``note`` counts them. Of the evaluation frames, whose number is
+published, all stay, and such a joint counts as not seen.
 """
 
 from __future__ import annotations
@@ -49,7 +53,7 @@ class Rhd(Reader):
         self._dominant: dict[int, int] = {}
         self._last: dict[str, tuple[int, Array]] = {}
         if split == "train":
-            self._hands = np.argwhere(self._learnable())  # (N, 2): frame, side
+            self._hands, self.note = self._train(name)
         else:
             self._hands = np.stack([np.arange(len(self.frames)), np.full(len(self.frames), -1)], 1)
 
@@ -65,7 +69,7 @@ class Rhd(Reader):
             side=side,
             joints3d_mm=(self.xyz_m[row, of] * 1000).astype(np.float32),
             joints2d_px=self.uv_vis[row, of, :2].astype(np.float32),
-            visible=self.uv_vis[row, of, 2] > 0.5,
+            visible=(self.uv_vis[row, of, 2] > 0.5) & (self.xyz_m[row, of, 2] > 0),
             K=self.K[row],
             group=int(self.frames[row]),
         )
@@ -103,6 +107,14 @@ class Rhd(Reader):
 
     def _picture(self, name: str, row: int) -> Path:
         return self._folder / PICTURES[name] / f"{self.frames[row]:05d}.png"
+
+    def _train(self, name: str) -> tuple[Array, str]:
+        """Frame and side of the training samples ``(N, 2)``, and what is to be said of those left out."""
+        learnable = self._learnable()
+        behind = (self.xyz_m[..., 2] <= 0).reshape(*learnable.shape, 21).any(-1)
+        count = int((learnable & behind).sum())
+        note = f"{name} train: {count} hands with a joint behind the camera (z <= 0) left out" if count else ""
+        return np.argwhere(learnable & ~behind), note
 
     def _learnable(self) -> Array:
         """Which hands of which frames can be learnt from: bool ``(frames, 2)``."""

@@ -179,4 +179,6 @@ def test_the_genuine_file(shared_data: Path) -> None:
     path = shared_data / "rhd" / "rhd_evaluation_a.npz"
     train, val = spec().open(path, "train"), spec().open(path, "val")
     assert (len(train), len(val), len(spec().open(path, "all"))) == (1140, 176, 1316)
+    assert train.note.endswith("; 1 of them with a joint behind the camera (z <= 0), where it has no image")
+    assert "behind" not in val.note
     assert not {train[i].group for i in range(len(train))} & {val[i].group for i in range(len(val))}
