@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ Array = np.ndarray
 THRESHOLDS_MM: Array = np.linspace(0.0, 50.0, 20)
 """Where PCK is measured; AUC 20-50 takes the last twelve, from 21.05 mm up."""
 _LAST = 12
+WITHIN_MM: Array = np.arange(0.0, 81.0, 5.0)
+"""Where the share of frames within an error is measured."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Summary:
 
     per_joint_mean, per_joint_median: ``(J,)``, NaN for a joint that is never visible.
     pck: ``(20,)`` at ``thresholds``.
+    within_max, within_mean: ``(17,)``, shares of frames whose largest or mean error is at most each of ``within``.
     """
 
     frames: int
@@ -37,6 +40,9 @@ class Summary:
     pck: Array
     per_joint_mean: Array
     per_joint_median: Array
+    within: Array
+    within_max: Array
+    within_mean: Array
 
     def as_dict(self, joints: Sequence[str]) -> dict[str, Any]:
         """Plain numbers and lists, as ``evaluate --json`` prints them; ``joints`` names the ``J`` joints.
@@ -54,6 +60,8 @@ class Summary:
             "auc_0_50": self.auc_0_50,
             "auc_20_50": self.auc_20_50,
             "pck": {"thresholds_mm": self.thresholds.tolist(), "values": self.pck.tolist()},
+            "frames_within_max_error": {"thresholds_mm": self.within.tolist(), "values": self.within_max.tolist()},
+            "frames_within_mean_error": {"thresholds_mm": self.within.tolist(), "values": self.within_mean.tolist()},
             "per_joint": {j: {"epe_mean_mm": _plain(mean), "epe_median_mm": _plain(med)} for j, mean, med in errors},
         }
 
@@ -179,11 +187,21 @@ def summary(pred: Array, target: Array, visible: Array | None = None) -> Summary
         pck=curve,
         per_joint_mean=mean,
         per_joint_median=median,
+        within=WITHIN_MM,
+        within_max=frames_within(pred, target, WITHIN_MM, visible),
+        within_mean=frames_within(pred, target, WITHIN_MM, visible, of="mean"),
     )
 
 
-def frames_within(pred: Array, target: Array, thresholds: Array, visible: Array | None = None) -> Array:
-    """Share of frames whose largest visible error is <= each threshold, as depth benchmarks plot it.
+def frames_within(
+    pred: Array,
+    target: Array,
+    thresholds: Array,
+    visible: Array | None = None,
+    *,
+    of: Literal["max", "mean"] = "max",
+) -> Array:
+    """Share of frames whose largest (or mean) visible error is <= each threshold, as depth benchmarks plot it.
 
     Frames that show no joint are left out.
 
@@ -191,10 +209,12 @@ def frames_within(pred: Array, target: Array, thresholds: Array, visible: Array 
     array([0.5, 1. ])
     """
     e, v = _shown(pred, target, visible)
-    worst = np.where(v, e, -np.inf).max(1)[v.any(1)]
-    if not len(worst):
+    shown = v.any(1)
+    if not shown.any():
         return np.full(len(thresholds), np.nan)
-    return (worst[:, None] <= np.asarray(thresholds)).mean(0)
+    e, v = e[shown], v[shown]
+    frame = np.where(v, e, -np.inf).max(1) if of == "max" else np.where(v, e, 0).sum(1) / v.sum(1)
+    return (frame[:, None] <= np.asarray(thresholds)).mean(0)
 
 
 def _shown(pred: Array, target: Array, visible: Array | None) -> tuple[Array, Array]:

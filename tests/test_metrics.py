@@ -153,6 +153,20 @@ def test_frames_within_takes_the_worst_visible_joint() -> None:
     )
     visible = np.array([[1, 1], [1, 0], [0, 0]])
     assert frames_within(pred, target, np.array([10, 20]), visible).tolist() == [0.5, 1]
+    # mean errors of the frames: 5, 20 over its only visible joint, none
+    assert frames_within(pred, target, np.array([5, 10, 20]), visible, of="mean").tolist() == [0.5, 0.5, 1]
+    assert np.isnan(frames_within(pred, target, np.array([5]), np.zeros((3, 2)), of="mean")).all()
+
+
+def test_a_summary_says_what_depth_benchmarks_plot() -> None:
+    target = np.zeros((2, 2, 3))
+    pred = target.copy()
+    pred[:, 1, 0] = 12, 60
+    d = summary(pred, target).as_dict(["root", "tip"])
+    thresholds = d["frames_within_max_error"]["thresholds_mm"]
+    assert thresholds == d["frames_within_mean_error"]["thresholds_mm"] == [5.0 * i for i in range(17)]
+    assert d["frames_within_max_error"]["values"] == [0.5 * (t >= 12) + 0.5 * (t >= 60) for t in thresholds]
+    assert d["frames_within_mean_error"]["values"] == [0.5 * (t >= 6) + 0.5 * (t >= 30) for t in thresholds]
 
 
 def test_auc_of_constants() -> None:

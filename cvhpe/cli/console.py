@@ -13,9 +13,12 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from cvhpe.data.pack import Pack
+    from cvhpe.metrics import Summary
     from cvhpe.train import Reporter
 
 PLAIN_SECONDS = 10.0
+WITHIN_SHOWN = (10, 20, 30, 40, 60, 80)
+"""mm"""
 
 
 class Console:
@@ -91,6 +94,13 @@ def to_stdout() -> Rich:
     """Where results go; a pipe or a file gets whole tables, however narrow a terminal would be."""
     out = Rich()
     return out if out.is_terminal else Rich(width=120)
+
+
+def within(summary: Summary) -> str:
+    """One line: the share of frames whose largest error is within some of the thresholds."""
+    at = [i for i, mm in enumerate(summary.within) if mm in WITHIN_SHOWN]
+    parts = [f"{summary.within[i]:.0f} mm {summary.within_max[i]:.1%}" for i in at]
+    return f"frames whose largest error is within: {', '.join(parts)}"
 
 
 def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

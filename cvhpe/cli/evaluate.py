@@ -87,7 +87,7 @@ def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
 
 def show(scores: Scores) -> None:
     """Print one evaluation as a table."""
-    from cvhpe.cli.console import plain_table, to_stdout
+    from cvhpe.cli.console import plain_table, to_stdout, within
 
     rows = []
     alone = {f"{name} alone": s for name, s in scores.alone.items()}
@@ -107,6 +107,7 @@ def show(scores: Scores) -> None:
     title = f"{source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
     columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
     to_stdout().print(plain_table(title, columns, rows))
+    to_stdout().print(within(scores.model), highlight=False, soft_wrap=True, markup=False)
 
 
 def evaluate(
@@ -143,7 +144,7 @@ def evaluate(
     import json
 
     from cvhpe.config import PROTOCOLS
-    from cvhpe.data.sources import open_held_out
+    from cvhpe.data.sources import open_held_out, remarked
     from cvhpe.evaluate import as_json as to_json
     from cvhpe.run import load_run
 
@@ -151,11 +152,15 @@ def evaluate(
         raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
     opened = load_run(run)
     packs = open_held_out(opened.config, data or list(opened.config.data), split)
+    notes = remarked(packs)
+    for note in notes:
+        typer.echo(note, err=True)
     scores = score(opened, packs, source, target, protocol)
     if not as_json:
         show(scores)
         return
     record = to_json(opened, scores.model, source=scores.source, target=target, protocol=scores.protocol)
+    record["notes"] = notes
     record["baselines"] = {
         n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median, "auc_20_50": s.auc_20_50}
         for n, s in scores.baselines.items()

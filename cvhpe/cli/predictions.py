@@ -13,7 +13,7 @@ def evaluate_predictions(file: Path, sources: Sequence[str], split: str, as_json
     """Score ``file`` on the one data set that ``sources`` names, and print a table or one JSON object."""
     from rich.console import Console as Rich
 
-    from cvhpe.cli.console import plain_table
+    from cvhpe.cli.console import plain_table, within
     from cvhpe.cli.data import parse_source
     from cvhpe.data.predictions import score
     from cvhpe.errors import UserError
@@ -22,6 +22,8 @@ def evaluate_predictions(file: Path, sources: Sequence[str], split: str, as_json
         raise UserError("--predictions needs one data set to score them on, as in --data icvl:PATH")
     spec, path = parse_source(sources[0])
     result = score(file, spec, path, split or "test")
+    for note in result.notes:
+        typer.echo(note, err=True)
     if as_json:
         typer.echo(json.dumps(result.as_dict() | {"predictions": str(file)}))
         return
@@ -29,6 +31,4 @@ def evaluate_predictions(file: Path, sources: Sequence[str], split: str, as_json
     cells = [f"{s.epe_mean:.3f}", f"{s.epe_median:.3f}", f"{s.pa_mpjpe:.2f}", f"{s.auc_0_50:.3f}", f"{s.auc_20_50:.3f}"]
     columns = ["", "mean EPE mm", "median EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50"]
     Rich().print(plain_table(f"{sources[0]}, {s.frames} frames", columns, [[file.name, *cells]]))
-    at = [i for i, mm in enumerate(result.within_mm) if mm in (10, 20, 30, 40, 60, 80)]
-    within = ", ".join(f"{result.within_mm[i]:.0f} mm {result.within[i]:.1%}" for i in at)
-    typer.echo(f"frames whose largest error is within: {within}")
+    typer.echo(within(s))

@@ -63,9 +63,14 @@ def folder(path: Path, name: str) -> Path:
         return path
     if not path.exists():
         fail(path, f"no such folder; give the folder of {name} as it was unpacked")
-    if zipfile.is_zipfile(path) or path.name.endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")):
-        fail(path, f"is a packed archive; unpack it and give the folder: --data {name}:FOLDER")
+    refuse_archive(path, name)
     fail(path, f"is a file; data set {name!r} needs the folder it was unpacked to")
+
+
+def refuse_archive(path: Path, name: str) -> None:
+    """Say of a packed archive that it is to be unpacked."""
+    if zipfile.is_zipfile(path) or path.name.lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")):
+        fail(path, f"is a packed archive; unpack it and give the folder: --data {name}:FOLDER")
 
 
 def need(root: Path, names: Iterable[str]) -> None:

@@ -61,6 +61,8 @@ class FreiHand(Reader):
             joints2d_px=None if xyz is None else project(xyz, K).astype(np.float32),
             visible=None if xyz is None else xyz[:, 2] > 0,
             K=K.astype(np.float32),
+            # Nothing else says where the hand is, but the pictures were cut out about it.
+            box=(0.0, 0.0, *SIZE) if xyz is None else None,
             group=row,
         )
 

@@ -36,7 +36,8 @@ class Meta:
 
     layout: of the stored joints; native: of the data set. root: what the root joint is, wrist or palm.
     margin: stored pictures show this many times the crop. image_size: px that the network sees of the
-    ``stored`` ones. source, split: what was packed. note: how the split came about, for people.
+    ``stored`` ones. source, split: what was packed. note: how the split came about
+    and what this copy of it lacks, for people.
     """
 
     count: int

@@ -14,28 +14,25 @@ from typing import Any
 import numpy as np
 
 from cvhpe.camera import unproject
-from cvhpe.data.files import Array, fail, read_table, read_text
+from cvhpe.data.files import Array, fail, read_table, read_text, refuse_archive
+from cvhpe.data.reader import remarks
 from cvhpe.data.sample import DatasetSpec
 from cvhpe.errors import DataError
-from cvhpe.metrics import Summary, frames_within, summary
+from cvhpe.metrics import Summary, summary
 from cvhpe.skeleton import layout
-
-WITHIN_MM: Array = np.arange(0.0, 81.0, 5.0)
 
 
 @dataclass(frozen=True)
 class Score:
-    """The metric over a file, and the share of frames whose largest error is below each of ``within_mm``."""
+    """The metric over a file; ``notes``: what is to be said of the truth, such as that a copy is incomplete."""
 
     summary: Summary
     joints: Sequence[str]
-    within_mm: Array
-    within: Array
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As ``evaluate --json`` prints it."""
-        curve = {"thresholds_mm": self.within_mm.tolist(), "values": self.within.tolist()}
-        return self.summary.as_dict(self.joints) | {"frames_within_max_error": curve}
+        return self.summary.as_dict(self.joints) | {"notes": list(self.notes)}
 
 
 def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test") -> Score:
@@ -45,7 +42,7 @@ def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test")
     is the data set's folder; for ICVL it may also be a text file of true labels in the same form, or a
     folder with one such file named ``*groundtruth*``, as benchmark collections ship it.
     """
-    truth, K, names = _truth(spec, path, split)
+    truth, K, names, note = _truth(spec, path, split)
     predicted = read_uvd(file, len(names))
     if len(predicted) != len(truth):
         fail(file, f"has {len(predicted)} lines, the {split} split of {spec.name} has {len(truth)} samples")
@@ -55,7 +52,7 @@ def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test")
         fail(file, f"line {line} has a joint at depth 0 or behind the camera")
     xyz = unproject(predicted[..., :2], depth, K)
     visible = np.isfinite(truth).all(-1)
-    return Score(summary(xyz, truth, visible), names, WITHIN_MM, frames_within(xyz, truth, WITHIN_MM, visible))
+    return Score(summary(xyz, truth, visible), names, (note,) if note else ())
 
 
 def read_uvd(file: Path, joints: int) -> Array:
@@ -66,15 +63,15 @@ def read_uvd(file: Path, joints: int) -> Array:
     return read_table(file, lines, 3 * joints).reshape(-1, joints, 3)
 
 
-def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Array, Sequence[str]]:
-    """True joints ``(N, J, 3)`` mm, cameras ``(3, 3)`` or ``(N, 3, 3)``, joint names."""
+def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Array, Sequence[str], str]:
+    """True joints ``(N, J, 3)`` mm, cameras ``(3, 3)`` or ``(N, 3, 3)``, joint names, a note."""
     labels = _icvl_labels(path) if spec.name == "icvl" and path is not None else None
     if labels is not None:
         from cvhpe.data.icvl import K as icvl_camera
 
         names = layout("icvl16").joints
         uvd = read_uvd(labels, len(names))
-        return unproject(uvd[..., :2], uvd[..., 2], icvl_camera), icvl_camera, names
+        return unproject(uvd[..., :2], uvd[..., 2], icvl_camera), icvl_camera, names, ""
     dataset = spec.open(path, split)
     read = getattr(dataset, "labels", dataset.__getitem__)
     samples = [read(i) for i in range(len(dataset))]
@@ -82,11 +79,13 @@ def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Arr
         if s.joints3d_mm is None or s.K is None:
             raise DataError(f"{spec.name}:{path}: sample {s.id} has no 3D label or no camera to score against")
     xyz = np.stack([np.asarray(s.joints3d_mm, np.float64) for s in samples])
-    return xyz, np.stack([np.asarray(s.K, np.float64) for s in samples]), layout(dataset.layout).joints
+    cameras = np.stack([np.asarray(s.K, np.float64) for s in samples])
+    return xyz, cameras, layout(dataset.layout).joints, remarks(dataset, spec, split, path)
 
 
 def _icvl_labels(path: Path) -> Path | None:
     if path.is_file():
+        refuse_archive(path, "icvl")
         return path
     found = sorted(path.glob("*groundtruth*.txt")) if path.is_dir() and not (path / "Testing").exists() else []
     return found[0] if len(found) == 1 else None

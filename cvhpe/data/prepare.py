@@ -22,6 +22,7 @@ from cvhpe.data.cache import cache_dir
 from cvhpe.data.crops import CropOptions, JointMap
 from cvhpe.data.once import make_once
 from cvhpe.data.pack import FORMAT, Meta, Pack, create, write_meta
+from cvhpe.data.reader import remarks
 from cvhpe.data.sample import Array, Dataset, DatasetSpec
 from cvhpe.errors import DataError, UserError
 
@@ -132,7 +133,7 @@ def _pack(
         name=spec.name,
         source=str(source or ""),
         split=split,
-        note=str(getattr(dataset, "note", "")),
+        note=remarks(dataset, spec, split, source),
         fields=listed,
         versions={"cvhpe": _version(), "numpy": np.__version__},
     )

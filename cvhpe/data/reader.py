@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.sample import Sample
+from cvhpe.data.sample import Dataset, DatasetSpec, Sample
 from cvhpe.errors import DataError, nearest
 
 Array = np.ndarray
@@ -60,6 +61,27 @@ class Reader(ABC):
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         return index % len(self)
+
+
+def remarks(dataset: Dataset, spec: DatasetSpec, split: str, source: Path | None) -> str:
+    """One line for people about a split: the reader's own note, and what an incomplete copy lacks; usually empty.
+
+    Scores on part of a test set are no scores on the test set, so this travels with whatever is made of a split.
+    """
+    said = [str(getattr(dataset, "note", ""))]
+    absent = tuple(getattr(dataset, "absent", ()))
+    where, options, _ = str(source or "").partition("?")
+    # Options such as ?subject=3 ask for another number of samples than the published one.
+    published = 0 if options else spec.published.get(split, 0)
+    partial = []
+    if len(dataset) < published:
+        partial.append(f"{len(dataset):,} of the {published:,} published samples")
+    if absent:
+        more = f" and {len(absent) - 1} more of its label files" if len(absent) > 1 else ""
+        partial.append(f"lacks {os.path.relpath(absent[0], where) if where else absent[0]}{more}")
+    if partial:
+        said.append(f"{spec.name} {split} is incomplete: {'; '.join(partial)}")
+    return "; ".join(part for part in said if part)
 
 
 def check_split(name: str, split: str, splits: tuple[str, ...]) -> None:

@@ -88,10 +88,13 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
             except SplitAbsent as absent:
                 data.notes.append(f"{absent}: this run is judged by its validation samples")
             else:
-                if not same_samples(test, validation):
+                data.notes += remarked([train, validation, test])
+                if not test["has_joints3d"].any():
+                    data.notes.append(f"{source}: its test samples have no 3D labels; judged by validation samples")
+                elif not same_samples(test, validation):
                     data.test.append(test)
-        if train.note:
-            data.notes.append(train.note)
+        data.notes += remarked([train, validation])
+    data.notes = list(dict.fromkeys(data.notes))
     if not sum(map(len, data.validation)):
         raise UserError(f"--data {', '.join(config.data)}: too few training samples to hold any out for validation")
     return data
@@ -105,6 +108,11 @@ def open_held_out(config: Config, sources: Sequence[str], split: str, progress: 
         chosen = split or ("test" if "test" in spec.splits else "val" if "val" in spec.splits else spec.splits[-1])
         packs.append(pack(source, chosen, config, model_fields(config), progress))
     return packs
+
+
+def remarked(packs: Sequence[Pack]) -> list[str]:
+    """What is to be said of packs, each remark once: how a split came about, which copy is incomplete."""
+    return list(dict.fromkeys(p.note for p in packs if p.note))
 
 
 def same_samples(a: Pack, b: Pack) -> bool:

@@ -30,7 +30,7 @@ def test_published_results(shared_data, tmp_path, file, truth) -> None:
     result = score(board / file, SPECS["icvl"], path)
     assert result.summary.epe_mean == pytest.approx(PUBLISHED[file], abs=1e-3)
     assert result.summary.frames == 1596
-    assert (np.diff(result.within) >= 0).all()
+    assert (np.diff(result.summary.within_max) >= 0).all()
     record = result.as_dict()
     assert len(record["per_joint"]) == 16
     assert len(record["frames_within_max_error"]["values"]) == len(record["frames_within_max_error"]["thresholds_mm"])
@@ -77,5 +77,18 @@ def test_faults(tmp_path) -> None:
     file.write_text("\n")
     with pytest.raises(DataError, match="holds no line"):
         score(file, SPECS["icvl"], tmp_path)
+    for archive in ("ICVL.zip", "ICVL.TAR"):
+        (tmp_path / archive).write_bytes(b"PK\x05\x06" + bytes(18))
+        with pytest.raises(DataError, match=rf"{archive}: is a packed archive; unpack it .*--data icvl:FOLDER"):
+            score(file, SPECS["icvl"], tmp_path / archive)
     with pytest.raises(DataError, match=r"none\.txt: is missing"):
         score(tmp_path / "none.txt", SPECS["icvl"], tmp_path)
+
+
+def test_half_a_test_set_is_said_to_be_one(tmp_path) -> None:
+    truth = write_icvl(tmp_path, np.random.default_rng(1))["test"]
+    (tmp_path / "Testing/test_seq_2.txt").unlink()
+    save(tmp_path / "p.txt", truth[:2])
+    result = score(tmp_path / "p.txt", SPECS["icvl"], tmp_path)
+    (said,) = result.as_dict()["notes"]
+    assert said == "icvl test is incomplete: 2 of the 1,596 published samples; lacks Testing/test_seq_2.txt"
