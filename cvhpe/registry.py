@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
@@ -219,27 +219,37 @@ class Registry:
             return
         for p in self._plugins:
             _load(p)
-        loaded = [p for p in self._plugins if p.state == "ok"]
-        for kind in get_args(Kind):
-            for name in sorted({n for p in loaded for n in p.supplied.get(kind, ())}):
-                _settle_name(kind, name, [p for p in loaded if name in p.supplied.get(kind, ())])
+        for kind, name, rivals in _contested(self._plugins):
+            if any(p.is_builtin for p in rivals):
+                for p in rivals:
+                    if not p.is_builtin:
+                        _break(p, ValueError(f"{kind} {name!r} is a built-in's name; call it otherwise"))
+        # Who claimed a built-in's name is out by now and no rival to anybody. Of the others none gets the name, as
+        # nobody could say which is meant.
+        for kind, name, rivals in _contested(self._plugins):
+            for p in rivals:
+                _break(p, ValueError(f"{kind} {name!r} is also supplied by {_others(p, rivals)}"))
         self._settled = True
 
 
-def _settle_name(kind: Kind, name: str, rivals: list[Plugin]) -> None:
-    """A built-in keeps its name; of several outsiders none gets it, as nobody could say which is meant."""
-    if len(rivals) < 2:
-        return
-    own = next((p for p in rivals if p.is_builtin), None)
-    for p in rivals:
-        if p is own:
-            continue
-        if own:
-            reason = f"{kind} {name!r} is a built-in's name; call it otherwise"
-        else:
-            others = " and ".join(sorted(q.package for q in rivals if q is not p))
-            reason = f"{kind} {name!r} is also supplied by {others}; keep one: CVHPE_DISABLE_PLUGINS=<distribution>"
-        _break(p, ValueError(reason))
+def _contested(plugins: Iterable[Plugin]) -> list[tuple[Kind, str, list[Plugin]]]:
+    """Every name that more than one usable plugin supplies, with those plugins."""
+    usable = [p for p in plugins if p.state == "ok"]
+    names: list[tuple[Kind, str]] = sorted({(kind, n) for p in usable for kind in p.supplied for n in p.supplied[kind]})
+    claims = [(kind, n, [p for p in usable if n in p.supplied.get(kind, ())]) for kind, n in names]
+    return [claim for claim in claims if len(claim[2]) > 1]
+
+
+def _others(p: Plugin, rivals: list[Plugin]) -> str:
+    """The rivals of a plugin, and how to switch them off."""
+    called, switched = [], []
+    for q in rivals:
+        if q is not p:
+            near = _normal(q.dist) == _normal(p.dist)  # its distribution's name would switch off p as well
+            called.append(f"entry point {q.name!r} of {q.package}" if near else q.package)
+            switched.append(f"{q.dist}:{q.name}" if near else q.dist)
+    words = ",".join(dict.fromkeys(switched))
+    return f"{' and '.join(dict.fromkeys(called))}; to keep this one: CVHPE_DISABLE_PLUGINS={words}"
 
 
 def _load(p: Plugin) -> None:

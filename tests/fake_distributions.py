@@ -8,6 +8,27 @@ from pathlib import Path
 FAULTY = Path(__file__).parent / "faulty_plugins"
 HERE = Path(__file__).parent
 
+# What `cvhpe plugins list` must say of each faulty plugin.
+REASONS = {
+    "importerr": "ModuleNotFoundError: No module named 'not_a_module' (cvhpe_importerr.py:3)",
+    "exits": "wants to end the program: exit('licence check failed') (cvhpe_exits.py:5)",
+    "exitsinhook": "wants to end the program: exit(3) (cvhpe_exitsinhook.py:10)",
+    "typohook": "unknown hook 'cvhpe_modalites': did you mean 'cvhpe_modalities'?",
+    "unmarked": "cvhpe_modalities() lacks the decorator @cvhpe.hookimpl",
+    "hookless": "has no hook; write cvhpe_modalities or cvhpe_datasets",
+    "wrongarg": "Argument(s) {'config'} are declared in the hookimpl but can not be found in the hookspec",
+    "raises": "RuntimeError: no camera found (cvhpe_raises.py:8)",
+    "raiseslate": "OSError: calibration file missing (cvhpe_raiseslate.py:11)",
+    "wrongtype": "cvhpe_modalities() gave 'oops' of type str; expected Modality",
+    "notalist": "return a list",
+    "nothing": "cvhpe_modalities() gave None; return a list",
+    "future": "'event' is written for API 99, this cvhpe speaks 0 and 1; update cvhpe",
+    "badname": "modality name 'Thermal Camera': use lower_snake_case",
+    "twice": "supplies modality 'dots' twice",
+    "takesrgb": "modality 'rgb' is a built-in's name; call it otherwise",
+    "takesrhd": "data set 'rhd' is a built-in's name; call it otherwise",
+}
+
 
 def install(
     site: Path, name: str, source: str | None = None, *, version: str = "1.0", entry_points: str | None = None

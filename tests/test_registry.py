@@ -7,34 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_distributions import FAULTY, honest, install
+from fake_distributions import FAULTY, REASONS, honest, install
 
 import cvhpe.registry
 from cvhpe.errors import UserError
 from cvhpe.registry import Plugin, Registry, unknown_in_disable_list
 
 BUILT_IN = {"rgb", "depth", "joints2d", "joints3d"}
-
-# What `cvhpe plugins list` must say of each faulty plugin.
-REASONS = {
-    "importerr": "ModuleNotFoundError: No module named 'not_a_module' (cvhpe_importerr.py:3)",
-    "exits": "wants to end the program: exit('licence check failed') (cvhpe_exits.py:5)",
-    "exitsinhook": "wants to end the program: exit(3) (cvhpe_exitsinhook.py:10)",
-    "typohook": "unknown hook 'cvhpe_modalites': did you mean 'cvhpe_modalities'?",
-    "unmarked": "cvhpe_modalities() lacks the decorator @cvhpe.hookimpl",
-    "hookless": "has no hook; write cvhpe_modalities or cvhpe_datasets",
-    "wrongarg": "Argument(s) {'config'} are declared in the hookimpl but can not be found in the hookspec",
-    "raises": "RuntimeError: no camera found (cvhpe_raises.py:8)",
-    "raiseslate": "OSError: calibration file missing (cvhpe_raiseslate.py:11)",
-    "wrongtype": "cvhpe_modalities() gave 'oops' of type str; expected Modality",
-    "notalist": "return a list",
-    "nothing": "cvhpe_modalities() gave None; return a list",
-    "future": "'event' is written for API 99, this cvhpe speaks 0 and 1; update cvhpe",
-    "badname": "modality name 'Thermal Camera': use lower_snake_case",
-    "twice": "supplies modality 'dots' twice",
-    "takesrgb": "modality 'rgb' is a built-in's name; call it otherwise",
-    "takesrhd": "data set 'rhd' is a built-in's name; call it otherwise",
-}
 
 
 @pytest.fixture
@@ -103,12 +82,28 @@ def test_two_outsiders_with_one_name(site: Path, monkeypatch: pytest.MonkeyPatch
     install(site, "left", honest("mask"))
     install(site, "right", honest("mask"), version="2.5")
     registry = Registry()
-    assert "supplied by cvhpe-right 2.5; keep one" in plugin(registry, "left").error
+    want = "supplied by cvhpe-right 2.5; to keep this one: CVHPE_DISABLE_PLUGINS=cvhpe-right"
+    assert want in plugin(registry, "left").error
     with pytest.raises(UserError, match=r"'mask' cannot be used.*cvhpe-left 1\.0 .*cvhpe-right 2\.5") as caught:
         registry.modality("mask")
     assert "CVHPE_DISABLE_PLUGINS" in str(caught.value)
     monkeypatch.setenv("CVHPE_DISABLE_PLUGINS", "cvhpe-left")
     assert Registry().supplier("mask").package == "cvhpe-right 2.5"
+
+
+def test_two_entry_points_of_one_distribution_with_one_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "both", honest("mask"), entry_points="[cvhpe.modalities]\none = cvhpe_both\nother = cvhpe_both\n")
+    off = "cvhpe-both:other"  # the distribution's name alone would switch off both
+    want = f"supplied by entry point 'other' of cvhpe-both 1.0; to keep this one: CVHPE_DISABLE_PLUGINS={off}"
+    assert want in plugin(Registry(), "one").error
+    monkeypatch.setenv("CVHPE_DISABLE_PLUGINS", off)
+    assert Registry().supplier("mask").name == "one"
+
+
+def test_who_claims_a_built_ins_name_takes_no_other_name_from_anybody(site: Path) -> None:
+    install(site, "takesrgb")  # and supplies dots, which is not served either
+    install(site, "good", honest("dots"))
+    assert Registry().supplier("dots").dist == "cvhpe-good"
 
 
 def test_the_distribution_first_on_the_path_is_the_one(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
