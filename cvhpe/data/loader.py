@@ -150,7 +150,7 @@ class Batches:
                 shapes = [(p.arrays[name].dtype, p.arrays[name].shape[1:]) for p in having]
                 found[name] = _same(f"sizes of {name}", shapes)
                 margins += [p.margin for p in having]
-            elif name not in ("joints2d", "joints3d"):
+            elif name not in ("joints2d", "joints3d", *ALWAYS):
                 raise DataError(f"no data set of this run has {name!r}: leave it out of the modalities, or add one")
         self.margin = _same("margins", margins or [self.packs[0].margin])
         return found
@@ -176,6 +176,9 @@ def _small(pack: Pack, fields: Sequence[str]) -> dict[str, Array]:
     if "joints2d" in fields:
         out["joints2d"] = pack["joints2d"]
     for name in dict.fromkeys([*fields, "joints2d", "joints3d"]):
+        if name in ALWAYS:  # a modality may read them too, and no sample is without
+            out[f"has_{name}"] = np.ones(len(pack), bool)
+            continue
         has = pack[f"has_{name}"] if f"has_{name}" in pack else np.zeros(len(pack), bool)
         out[f"has_{name}"] = has
         if name in out:

@@ -52,6 +52,14 @@ def test_a_batch_is_the_pack_normalised(packed: Pack) -> None:
         assert all(batch[f"has_{name}"].all() for name in ALL)
 
 
+def test_what_every_sample_has_can_be_asked_for(packed: Pack) -> None:
+    batches = Batches([packed], (*ALL, "visible", "side", "scale_mm"), 8)
+    assert batches.arrays()["has_visible"].all()
+    batch = next(batches.epoch(0))
+    np.testing.assert_array_equal(batch["visible"], packed["visible"][batch["index"].numpy()])
+    np.testing.assert_array_equal(batch["scale_mm"], packed["scale_mm"][batch["index"].numpy()])
+
+
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_the_order_follows_from_seed_and_epoch(packed: Pack, workers: int) -> None:
     one = Batches([packed], ALL, 8, seed=3, workers=workers)
