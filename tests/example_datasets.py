@@ -117,6 +117,12 @@ def each(**change: Callable[[Sample], object]) -> DatasetSpec:
     return changed(lambda s, _: dataclasses.replace(s, **{k: f(s) for k, f in change.items()}))
 
 
+def with_thermal(make: Callable[[np.ndarray], np.ndarray]) -> DatasetSpec:
+    """The honest data set with a picture of its own, made of ``rgb``."""
+    spec = each(images=lambda s: {**s.images, "thermal": make(s.images["rgb"])})
+    return dataclasses.replace(spec, fields=(*HONEST.fields, "thermal"))
+
+
 FAULTS: dict[str, list[DatasetSpec]] = {
     "splits_open": [
         dataclasses.replace(HONEST, open=partial(open_hands, count=0)),
@@ -130,6 +136,9 @@ FAULTS: dict[str, list[DatasetSpec]] = {
         each(images=lambda s: {}),
         each(images=lambda s: {"rgb": s.images["rgb"] / 255}),
         each(images=lambda s: {**s.images, "thermal": s.images["rgb"][..., 0]}),
+        with_thermal(lambda rgb: rgb[..., 0].astype(np.float32)),
+        with_thermal(lambda rgb: rgb[..., :2]),
+        dataclasses.replace(HONEST, fields=(*HONEST.fields, "thermal")),
         each(joints3d_mm=lambda s: s.joints3d_mm[:20]),
     ],
     "joints_are_in_mm": [

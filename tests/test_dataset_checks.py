@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from example_datasets import FAULTS, HONEST
+from example_datasets import FAULTS, HONEST, with_thermal
 
 from cvhpe.errors import DataError
 from cvhpe.registry import registry
@@ -16,6 +16,12 @@ CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(fault
 
 def test_an_honest_data_set_passes(tmp_path: Path) -> None:
     check_dataset(HONEST, tmp_path)
+
+
+def test_pictures_of_ones_own_pass(tmp_path: Path) -> None:
+    for make in (lambda rgb: rgb, lambda rgb: rgb[..., 0], lambda rgb: rgb[..., 0].astype("uint16")):
+        checks = {c.name: c for c in dataset_checks(with_thermal(make), tmp_path)}
+        checks["samples_are_whole"]()
 
 
 def test_every_check_has_a_fault_to_catch(tmp_path: Path) -> None:

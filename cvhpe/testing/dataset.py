@@ -71,7 +71,7 @@ def _check_sample(spec: DatasetSpec, x: Sample, joints: int) -> None:
             "give every joint of the layout, NaN where it is not labelled",
         )
     require(x.visible is None or x.visible.dtype == bool, f"{where}: visible is not bool", "use visible.astype(bool)")
-    for name in set(spec.fields) & set(KNOWN):
+    for name in sorted({*spec.fields} - {"joints2d", "joints3d"}):
         require(
             name in x.images,
             f"{where} lacks the image {name!r} that fields promises",
@@ -79,7 +79,15 @@ def _check_sample(spec: DatasetSpec, x: Sample, joints: int) -> None:
         )
     for name, image in x.images.items():
         require(name in spec.fields, f"{where} has the image {name!r} that fields does not name", "add it to fields")
-        dtype, axes = KNOWN.get(name, (image.dtype, image.ndim))
+        if name not in KNOWN:
+            grey = image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
+            require(
+                grey or (image.shape[2:] == (3,) and image.dtype == np.uint8),
+                f"{where}: {name} is {image.dtype} {image.shape}, which cannot be packed",
+                "give uint8 or uint16 (H, W), or uint8 (H, W, 3), and scale it back in augment",
+            )
+            continue
+        dtype, axes = KNOWN[name]
         require(
             image.dtype == dtype and image.ndim == axes,
             f"{where}: {name} is {image.dtype} with {image.ndim} axes",
