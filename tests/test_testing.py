@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from example_modalities import FAULTS, HONEST_DOTS, HONEST_GREY, dots, loss_with_a_root
+from example_modalities import HONEST_DOTS, HONEST_GREY
+from faulty_modalities import FAULTS, dots, loss_with_a_root
 
 from cvhpe.modality import Modality
 from cvhpe.registry import registry

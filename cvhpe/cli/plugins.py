@@ -18,13 +18,13 @@ def list_plugins(
 
     Example: cvhpe plugins list
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from cvhpe.cli.console import to_stdout
     from cvhpe.registry import registry, unknown_in_disable_list
 
     table = Table("plugin", "package", "state", "modalities", "data sets")
-    console = Console()
+    console = to_stdout()
     plugins = registry().plugins
     for p in plugins:
         colour = {"ok": "green", "broken": "red"}.get(p.state, "yellow")
@@ -48,13 +48,16 @@ def new(
 
     Example: cvhpe plugins new thermal
     """
+    import shlex
+
     from cvhpe.templates import write_plugin
 
     folder = write_plugin(name, out)
-    place = folder if folder.is_absolute() else f"./{folder}"  # without ./ pip would look for it on the index
+    # without ./ pip would look for it on the index
+    place = shlex.quote(str(folder) if folder.is_absolute() else f"./{folder}")
     typer.echo(f"wrote {folder}; go on with:")
     for step in (
-        f"pip install {place}",
+        f"pip install -e {place}",  # -e: what the author changes in the module is what runs next
         f"cvhpe plugins check {name}",
         f"cvhpe train --modalities rgb,{name},joints3d",
     ):
@@ -73,9 +76,9 @@ def check(
 
     Example: cvhpe plugins check stb --path data/stb
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from cvhpe.cli.console import to_stdout
     from cvhpe.errors import UserError, nearest
     from cvhpe.registry import registry
     from cvhpe.testing import dataset_checks, modality_checks
@@ -90,7 +93,7 @@ def check(
     chosen = [c for c in checks if only in c.name]
     if not chosen:
         raise UserError(f"--only {only!r}: no such check; have {', '.join(c.name for c in checks)}")
-    console = Console()
+    console = to_stdout()
     table = Table("check", "result", title=name, title_justify="left")
     outcomes = []
     for c in chosen:

@@ -83,8 +83,8 @@ def test_strict_is_one_line_and_exit_code_2(cvhpe: Cvhpe, tmp_path: Path) -> Non
 
 def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
     install(tmp_path, "good", honest("good"))
-    source = honest("bad").replace("api=1)", "api=1, loss=example_modalities.loss_with_a_root)")
-    install(tmp_path, "bad", f"import example_modalities\n{source}")
+    source = honest("bad").replace("api=1)", "api=1, loss=faulty_modalities.loss_with_a_root)")
+    install(tmp_path, "bad", f"import faulty_modalities\n{source}")
     code, out, err = cvhpe("plugins", "check", "good")
     assert code == 0, out + err
     assert out.count("passed") > 20
@@ -102,7 +102,16 @@ def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
         (("check", "joints2d", "--only", "colour"), "no such check"),
         (("check", "stb", "--path", "TMP"), "TMP"),
         (("new", "Thermal"), "lower_snake_case"),
+        (("new", "a__b"), "single underscores"),
+        (("new", "thermal_"), "lower_snake_case"),
+        (("new", "_thermal"), "lower_snake_case"),
+        (("new", "thermal-camera"), "lower_snake_case"),
+        (("new", "wärme"), "lower_snake_case"),
+        (("new", ""), "lower_snake_case"),
+        (("new", "lambda"), "is a word of Python's"),
         (("new", "rgb"), "is a built-in's"),
+        (("new", "rhd"), "is a built-in's"),
+        (("new", "datasets"), "is a built-in's"),
         (("new", "thermal", "--out", "TMP"), "is not empty"),
         (("new", "thermal", "--out", "TMP/file"), "cannot be written"),
     ],
@@ -119,7 +128,7 @@ def test_new_writes_a_whole_package(cvhpe: Cvhpe, tmp_path: Path, name: str, dis
     folder = tmp_path / "new"
     code, out, _ = cvhpe("plugins", "new", name, "--out", folder)
     assert code == 0
-    assert f"pip install {folder}" in out
+    assert f"pip install -e {folder}" in out
     assert {p.name for p in folder.iterdir()} == {
         "pyproject.toml",
         "README.md",
