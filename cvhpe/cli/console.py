@@ -93,7 +93,7 @@ class Console:
 def to_stdout() -> Rich:
     """Where results go; a pipe or a file gets whole tables, however narrow a terminal would be."""
     out = Rich()
-    return out if out.is_terminal else Rich(width=120)
+    return out if out.is_terminal else Rich(width=max(120, out.width))
 
 
 def within(summary: Summary) -> str:

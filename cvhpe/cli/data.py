@@ -101,6 +101,8 @@ def prepare(
                 progress=lambda d, t, one=one: progress(f"{spec.name} {one}", d, t),  # type: ignore[misc]
             )
             typer.echo(f"{one}: {len(packed):,} samples in {packed.path}")
+            if packed.note:
+                typer.echo(packed.note, err=True)
 
 
 @app.command()
@@ -117,10 +119,9 @@ def verify(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console as Rich
     from rich.text import Text
 
-    from cvhpe.cli.console import plain_table
+    from cvhpe.cli.console import plain_table, to_stdout
     from cvhpe.data.verify import is_fatal
     from cvhpe.data.verify import verify as check
 
@@ -137,7 +138,7 @@ def verify(
             column.justify, column.overflow = "left", "fold"
         for r in rows:
             table.add_row(r.split, r.check, Text(r.found), r.expected, Text(r.verdict, _MARKS[r.verdict]))
-        Rich().print(table)
+        to_stdout().print(table)
     if is_fatal(rows):
         worst = [r for r in rows if r.verdict == "fatal"]
         typer.echo(f"error: {source}: {len(worst)} faults that would spoil a training; {worst[0].found}", err=True)

@@ -14,7 +14,7 @@ import numpy as np
 from cvhpe.camera import project
 from cvhpe.data import anatomy
 from cvhpe.data.endings import ends_well
-from cvhpe.data.reader import Reader, SplitAbsent
+from cvhpe.data.reader import SplitAbsent
 from cvhpe.data.sample import Array, Dataset, DatasetSpec, Sample
 from cvhpe.errors import DataError, UserError
 from cvhpe.skeleton import layout
@@ -99,21 +99,22 @@ def _verify_split(
     rows += [row(*r) for r in _files(dataset, progress, split)]
     rows_decoded, size, pictured = _decoded(dataset, decode, progress, split)
     rows += [row(*r) for r in rows_decoded]
-    samples = _read_labels(dataset, progress, split) if isinstance(dataset, Reader) else pictured
+    read = getattr(dataset, "labels", None)
+    samples = pictured if read is None else _read_labels(read, len(dataset), progress, split)
     if len(samples) < len(dataset):
         rows.append(row("labels looked at", f"{len(samples):,} of {len(dataset):,}", verdict="note"))
     rows += [row(*r) for r in _labels(samples, dataset, size)]
     return rows, {_print(s) for s in samples if s.joints3d_mm is not None}
 
 
-def _read_labels(dataset: Reader, progress: Progress | None, split: str) -> list[Sample]:
+def _read_labels(read: Callable[[int], Sample], count: int, progress: Progress | None, split: str) -> list[Sample]:
     """The labels of all samples, or of as many as memory should bear, spread evenly."""
-    at = _spread(len(dataset), LABELS)
+    at = _spread(count, LABELS)
     samples = []
     for n, i in enumerate(at):
         if progress is not None and n % 1000 == 0:
             progress(f"{split}: labels", n, len(at))
-        samples.append(dataset.labels(i))
+        samples.append(read(i))
     return samples
 
 

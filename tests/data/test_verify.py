@@ -179,5 +179,7 @@ def test_genuine_data(shared_data) -> None:
         assert [r for r in rows if r.verdict == "fatal"] == []
     rows = verify(SPECS["joints"], shared_data / "rhd" / "rhd_evaluation_a.npz")
     assert [r for r in rows if r.verdict == "fatal"] == []
+    assert rows_of(rows, "labels looked at") == []
+    assert rows_of(rows, "joints on or behind the camera")[0].found == "0.04%"
     rows = verify(SPECS["stb"], shared_data / "stb", decode=3)
     assert "2998 of 3,000 missing" in rows_of(rows, "picture files", "test")[0].found
