@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cvhpe.checkpoint import read_card
 from cvhpe.config import Config, assign, checked, merge, read_toml
 from cvhpe.errors import UserError, nearest
 from cvhpe.pairs import parse_pairs, variant_pairs
 from cvhpe.recipes import RECIPES, defaults, usual
 from cvhpe.registry import registry
+from cvhpe.run import check_plugins
+from cvhpe.states import States
 from cvhpe.train import pick_device
 
 
@@ -53,6 +56,16 @@ def resolved(given: Mapping[str, Any], recipe: str, toml: Path | None, sets: Seq
     return checked({**settings, "pairs": [str(p) for p in chosen]}), note
 
 
+def _ask_for_its_plugins(out: Path) -> None:
+    """Name the package that a resumed run lacks; later on its modality would only be an unknown name."""
+    for state in States(out, keep=1).paths()[-1:]:
+        try:
+            card = read_card(state)
+        except UserError:
+            return  # a damaged state is told of when an older one is taken instead
+        check_plugins(state, card)
+
+
 def resumed(out: Path | None, given: Mapping[str, Any], toml: Path | None, sets: Sequence[str]) -> tuple[Config, Path]:
     """The configuration that a run folder was started with; a resumed run cannot change it."""
     if out is None:
@@ -62,4 +75,5 @@ def resumed(out: Path | None, given: Mapping[str, Any], toml: Path | None, sets:
     path = out / "config.toml"
     if not path.is_file():
         raise UserError(f"{out}: nothing to resume, there is no config.toml")
+    _ask_for_its_plugins(out)
     return checked(read_toml(path), where=str(path)), out
