@@ -1,7 +1,8 @@
 """One latent space for everything a hand can be seen as: RGB, depth, 2D and 3D joints, and what plugins add.
 
 The public names below are loaded when first used, so that ``cvhpe --help`` imports no torch. A plugin
-needs nothing else than these, :mod:`cvhpe.nn`, :mod:`cvhpe.ops` and :mod:`cvhpe.testing`.
+needs nothing else than these, :mod:`cvhpe.nn`, :mod:`cvhpe.losses`, :mod:`cvhpe.ops`, :mod:`cvhpe.skeleton` and
+:mod:`cvhpe.testing`.
 
 >>> import cvhpe
 >>> cvhpe.View.identity(2).angle
