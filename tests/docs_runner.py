@@ -20,6 +20,9 @@ from pathlib import Path
 
 _BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 
+BUILDS = (70, 1)
+"""The setuptools that makes a wheel by itself."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -38,7 +41,10 @@ def blocks(page: str) -> list[Block]:
 
 
 def environment(folder: Path) -> Path:
-    """A virtual environment on top of this one: what is installed into it stays in it. Returns its ``bin``."""
+    """A virtual environment on top of this one: what is installed into it stays in it. Returns its ``bin``.
+
+    Without pip, which in Python 3.11 would bring a setuptools of its own, too old to build; ours serves.
+    """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
@@ -72,6 +78,16 @@ def settings(folder: Path, binaries: Path) -> dict[str, str]:
     return kept | ours
 
 
+def check_builds(binaries: Path) -> None:
+    """Packages are built by what is installed, as nothing is fetched: say beforehand where that cannot do it."""
+    found = "from importlib.metadata import version; print(version('setuptools'))"
+    asked = subprocess.run([binaries / "python", "-c", found], check=False, capture_output=True, text=True)
+    release = asked.stdout.strip() or "none"
+    enough = release != "none" and tuple(map(int, release.split(".")[:2])) >= BUILDS
+    mend = f"{binaries / 'python'} -m pip install -U 'setuptools>=77'"
+    assert enough, f"setuptools there is {release}, but {'.'.join(map(str, BUILDS))} makes the first wheels; {mend}"
+
+
 def shell(commands: str, folder: Path, binaries: Path, where: str) -> str:
     """Run commands until one fails, which is an AssertionError that begins with ``where``; returns stdout."""
     started = time.monotonic()
@@ -88,20 +104,24 @@ def shell(commands: str, folder: Path, binaries: Path, where: str) -> str:
     return done.stdout
 
 
-def run(page: Path, folder: Path, binaries: Path) -> None:
-    """Do what the page says, in ``folder``; AssertionError names the line of the block that failed."""
+def run(page: Path, folder: Path, binaries: Path) -> str:
+    """Do what the page says, in ``folder``, and return what it printed; AssertionError names the block that failed."""
+    said = []
     for block in blocks(page.read_text(encoding="utf-8")):
         if block.file:
             path = folder / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif block.language == "sh":
-            shell(block.text, folder, binaries, f"{page.name}:{block.line}")
+            said.append(shell(block.text, folder, binaries, f"{page.name}:{block.line}"))
         else:
             assert block.language == "text", f"{page}:{block.line}: a block of {block.language!r} that nobody runs"
+    return "".join(said)
 
 
 if __name__ == "__main__":
     where = Path(sys.argv[2]).absolute()
     where.mkdir(parents=True, exist_ok=True)
-    run(Path(sys.argv[1]), where, Path(sys.argv[3]).absolute() if len(sys.argv) > 3 else environment(where / ".venv"))
+    there = Path(sys.argv[3]).absolute() if len(sys.argv) > 3 else environment(where / ".venv")
+    check_builds(there)
+    run(Path(sys.argv[1]), where, there)

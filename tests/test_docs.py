@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import docs_runner
@@ -14,7 +15,21 @@ DOCS = Path(__file__).parents[1] / "docs"
 def test_the_plugin_authors_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("CVHPE_DISABLE_PLUGINS", "CVHPE_STRICT_PLUGINS"):
         monkeypatch.delenv(variable, raising=False)
-    docs_runner.run(DOCS / "plugin-authors.md", tmp_path, docs_runner.environment(tmp_path / "venv"))
+    binaries = docs_runner.environment(tmp_path / "venv")
+    docs_runner.check_builds(binaries)
+    said = docs_runner.run(DOCS / "plugin-authors.md", tmp_path, binaries)
+    for package in ("thermal", "fingertips"):
+        assert re.search(rf"│ {package} +│ cvhpe-{package} 0\.1\.0 +│ ok ", said), "it is listed"
+        assert f"{package} to joints3d, protocol" in said, "its run was opened again and scored"
+    assert "torch.Size([4, 21, 3])" in said, "a program opened it"
+
+
+def test_a_setuptools_that_makes_no_wheel_is_named(tmp_path: Path) -> None:
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\necho 65.5.0\n")
+    fake.chmod(0o755)
+    with pytest.raises(AssertionError, match=r"setuptools there is 65\.5\.0, but 70\.1"):
+        docs_runner.check_builds(tmp_path)
 
 
 def test_a_page_may_not_hold_what_nobody_runs(tmp_path: Path) -> None:
