@@ -141,7 +141,8 @@ def verify(
         to_stdout().print(table)
     if is_fatal(rows):
         worst = [r for r in rows if r.verdict == "fatal"]
-        typer.echo(f"error: {source}: {len(worst)} faults that would spoil a training; {worst[0].found}", err=True)
+        faults = "1 fault" if len(worst) == 1 else f"{len(worst)} faults"
+        typer.echo(f"error: {source}: {faults} that would spoil a training; {worst[0].found}", err=True)
         raise typer.Exit(2)
 
 

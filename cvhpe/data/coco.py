@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.camera import intrinsics, project
-from cvhpe.data.files import Array, fail, read_json, read_rgb, with_options
+from cvhpe.data.files import Array, fail, read_json, read_rgb, refuse_archive, with_options
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
@@ -131,6 +131,7 @@ def _annotation_file(where: Path, split: str) -> tuple[Path, bool]:
     """The JSON of a split, and whether it is that split as a whole."""
     if where.is_file():
         if where.suffix != ".json":
+            refuse_archive(where, "coco")
             fail(where, "is no .json file; coco needs the annotation file or its folder")
         # A file brings those that differ from it in the word of the split alone.
         found = [f for f in sorted(where.parent.glob("*.json")) if _rest_of_name(f) == _rest_of_name(where)]

@@ -140,3 +140,9 @@ def test_genuine_folders(shared_data, folder, count, layout) -> None:
         assert inside[s.visible].all()
         if s.joints3d_mm is not None:
             assert np.abs(project(s.joints3d_mm, s.K) - s.joints2d_px).max() < 0.1
+
+
+def test_an_archive_is_named_as_one(tmp_path) -> None:
+    (tmp_path / "hands.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    with pytest.raises(DataError, match=r"hands\.zip: is a packed archive; unpack it"):
+        open_coco(tmp_path / "hands.zip", "test")
