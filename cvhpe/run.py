@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -25,7 +25,7 @@ from cvhpe.modality import ModelShape
 from cvhpe.model import CrossModalVAE
 from cvhpe.nn import PosteriorHead
 from cvhpe.pairs import Pair, parse_pairs
-from cvhpe.registry import registry
+from cvhpe.registry import Plugin, registry
 
 DEFAULT = "default"
 """Name of the run that ships with the package: 2D joints to 3D, trained on synthetic hands alone."""
@@ -172,13 +172,15 @@ def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str 
 
 def check_plugins(file: Path, known: Mapping[str, Any]) -> None:
     """Refuse weights whose modality comes from a missing plugin, another one, or another version of it."""
+    installed = registry().plugins  # under CVHPE_STRICT_PLUGINS a broken one ends it here, with its own reason
     for name, was in known.get("modalities", {}).items():
         package = f"{was['plugin']} {was['version']}"
         try:
             plugin = registry().supplier(name)
-        except UserError as error:
-            mend = f"pip install '{was['plugin']}=={was['version']}'"
-            raise UserError(f"{file}: trained with modality {name!r} of {package}: {error}; {mend}") from None
+        except UserError:
+            raise UserError(
+                f"{file}: trained with modality {name!r} of {package}, {_absence(was, installed)}"
+            ) from None
         if plugin.dist != was["plugin"]:
             raise UserError(
                 f"{file}: trained with modality {name!r} of {package}, but {plugin.package} supplies it here; "
@@ -189,6 +191,18 @@ def check_plugins(file: Path, known: Mapping[str, Any]) -> None:
                 f"{file}: trained with modality {name!r} of {package}, installed is {plugin.version}; "
                 f"pip install '{was['plugin']}=={was['version']}'"
             )
+
+
+def _absence(was: Mapping[str, Any], installed: Iterable[Plugin]) -> str:
+    """Why nobody here supplies a modality that a plugin once did, and how to mend it."""
+    mend = f"pip install '{was['plugin']}=={was['version']}'"
+    theirs = [p for p in installed if p.dist == was["plugin"]]
+    for p in theirs:
+        if p.state == "disabled":
+            return f"which is {p.error}; take it out of there"
+        if p.state == "broken":
+            return f"which is broken here ({p.error}); mend it, or {mend}"
+    return f"installed is {theirs[0].version}, which has none; {mend}" if theirs else f"which is not installed; {mend}"
 
 
 def pair_weights(config: Config) -> dict[Pair, float]:

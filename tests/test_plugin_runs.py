@@ -52,7 +52,9 @@ def test_the_same_plugin_loads_the_same_weights(run: Path) -> None:
 
 def test_a_missing_plugin_is_named(run: Path, site: Path) -> None:
     uninstall(site)
-    with pytest.raises(UserError, match=r"'ghost' of cvhpe-spooky 1\.2: .*pip install 'cvhpe-spooky==1\.2'"):
+    with pytest.raises(
+        UserError, match=r"'ghost' of cvhpe-spooky 1\.2, which is not installed; pip install 'cvhpe-spooky==1\.2'"
+    ):
         load_run(run)
 
 
@@ -60,6 +62,20 @@ def test_another_version_is_refused(run: Path, site: Path) -> None:
     uninstall(site)
     install(site, "spooky", honest("ghost"), version="1.3")
     with pytest.raises(UserError, match=r"installed is 1\.3; pip install 'cvhpe-spooky==1\.2'"):
+        load_run(run)
+
+
+def test_a_version_that_lacks_the_modality_is_refused(run: Path, site: Path) -> None:
+    uninstall(site)
+    install(site, "spooky", honest("spectre"), version="2.0")
+    with pytest.raises(UserError, match=r"installed is 2\.0, which has none; pip install 'cvhpe-spooky==1\.2'"):
+        load_run(run)
+
+
+def test_a_plugin_that_broke_since_is_said_to_have(run: Path, site: Path) -> None:
+    uninstall(site)
+    install(site, "spooky", "import not_a_module", version="1.2")
+    with pytest.raises(UserError, match=r"broken here \(ModuleNotFoundError: No module named 'not_a_module'"):
         load_run(run)
 
 
@@ -73,5 +89,15 @@ def test_another_plugin_of_the_same_name_is_refused(run: Path, site: Path) -> No
 def test_a_disabled_plugin_is_said_to_be(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CVHPE_DISABLE_PLUGINS", "*")
     registry.cache_clear()
-    with pytest.raises(UserError, match=r"cvhpe-spooky 1\.2 is switched off by CVHPE_DISABLE_PLUGINS"):
+    with pytest.raises(UserError, match=r"cvhpe-spooky 1\.2, which is switched off by CVHPE_DISABLE_PLUGINS; take"):
+        load_run(run)
+
+
+def test_a_strict_run_says_what_is_broken_and_not_what_is_missing(
+    run: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(site, "raises")
+    monkeypatch.setenv("CVHPE_STRICT_PLUGINS", "1")
+    registry.cache_clear()
+    with pytest.raises(UserError, match=r"^plugin cvhpe-raises 1\.0 \(raises\): RuntimeError"):
         load_run(run)
