@@ -143,6 +143,7 @@ def evaluate(
         raise UserError("evaluate what? name a run folder, or a file with --predictions")
     import json
 
+    from cvhpe.cli.console import Console
     from cvhpe.config import PROTOCOLS
     from cvhpe.data.sources import open_held_out, remarked
     from cvhpe.evaluate import as_json as to_json
@@ -151,10 +152,11 @@ def evaluate(
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
     opened = load_run(run)
-    packs = open_held_out(opened.config, data or list(opened.config.data), split)
-    notes = remarked(packs)
-    for note in notes:
-        typer.echo(note, err=True)
+    with Console() as console:
+        packs = open_held_out(opened.config, data or list(opened.config.data), split, console.preparing)
+        notes = remarked(packs)
+        for note in notes:
+            console.note(note)
     scores = score(opened, packs, source, target, protocol)
     if not as_json:
         show(scores)
