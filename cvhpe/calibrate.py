@@ -1,4 +1,8 @@
-"""Weights of a run's inputs and the size of its uncertainty, found on held-out hands (see :mod:`cvhpe.fusion`)."""
+"""Weights of a run's inputs and the width of its samples, found on held-out hands (see :mod:`cvhpe.fusion`).
+
+Held-out hands are the run's validation hands or, so that these can judge what was found, its training hands held out
+in turn (:mod:`cvhpe.folds`): then they come in several parts, each with the networks that have not seen it.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,19 @@ from torch import Tensor
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.evaluate import encode, labelled, palm_of, truth_mm
-from cvhpe.fusion import CALIBRATION, SPREAD_SAMPLES, Calibration, combinations, draw, fuse, search, spread
+from cvhpe.fusion import AS_TRAINED, CALIBRATION, Calibration, Width, combinations, draw, fuse, search
 from cvhpe.metrics import errors
 from cvhpe.modality import Posterior
 from cvhpe.pairs import sources, targets
+from cvhpe.regions import SAMPLES, reach
 from cvhpe.run import Run, save_run
 
-MOST_FRAMES = 1000
+MOST_FRAMES = 500
+LEVELS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95)
+"""Where samples are made to hold the truth as often as they say."""
+DOFS = (0.0, 30.0, 15.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.5, 2.0)
+"""Tails that are tried; 0 is Gaussian."""
+ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -34,28 +44,38 @@ class Held:
     visible: Tensor
 
 
+Part = tuple[Run, Sequence[Pack]]
+"""Held-out hands, and a run that has not seen them."""
+
+
 def calibrate(run: Run, packs: Sequence[Pack]) -> Calibration | None:
     """The calibration of a run on held-out hands that have all its inputs; None where no hand has, or no 3D comes out.
 
     Of more than :data:`MOST_FRAMES` hands an even share is looked at.
     """
-    names = inputs_beside_truth(run)
-    if "joints3d" not in targets(run.model.pairs) or not names:
+    return calibrate_parts([(run, packs)], "validation")
+
+
+def calibrate_parts(parts: Sequence[Part], hands: str) -> Calibration | None:
+    """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are."""
+    one = parts[0][0]
+    names = inputs_beside_truth(one)
+    if "joints3d" not in targets(one.model.pairs) or not names:
         return None
-    held = gather(run, packs, names)
-    if held is None:
+    held = [(run, found) for run, packs in parts if (found := gather(run, packs, names)) is not None]
+    if not held:
         return None
 
     def score(weights: Mapping[str, float]) -> float:
-        e = error(run, held, fuse(held.posteriors, weights))
+        e = np.concatenate([error(run, part, fuse(part.posteriors, weights)) for run, part in held])
         return float(np.median(e) + e.mean())
 
     weights = search(score, names) if len(names) > 1 else {}
-    factors = {}
+    widths = {}
     for chosen in combinations(names):
-        posterior = fuse({n: held.posteriors[n] for n in chosen}, weights)
-        factors[",".join(chosen)] = spread_factor(run, held, posterior)
-    return Calibration(weights, factors, len(held.scale))
+        fused = [(run, part, fuse({n: part.posteriors[n] for n in chosen}, weights)) for run, part in held]
+        widths[",".join(chosen)] = width_of(fused)
+    return Calibration(weights, widths, sum(len(part.scale) for _, part in held), hands)
 
 
 def inputs_beside_truth(run: Run) -> list[str]:
@@ -104,22 +124,57 @@ def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:
     return errors(predicted.numpy(), held.truth.nan_to_num().numpy())[held.visible.numpy()]
 
 
-def spread_factor(run: Run, held: Held, posterior: Posterior) -> float:
-    """Root mean square error over that of the spread of samples; the root joint, which has neither, is left out."""
+def width_of(parts: Sequence[tuple[Run, Held, Posterior]]) -> Width:
+    """How wide samples must be drawn for their regions (:mod:`cvhpe.regions`) to hold the truth as often as they say.
+
+    Samples are decoded with the width so far; how other tails and scales would change their distances from the
+    prediction is then taken to be proportional, and the best becomes the next width. Decoders bend little within
+    that step, and not at all at its fixed point.
+    """
+    width = AS_TRAINED
+    for _ in range(ROUNDS):
+        drawn = [decoded(run, held, posterior, width) for run, held, posterior in parts]
+        width = min((rescaled(drawn, width, dof) for dof in DOFS), key=lambda found: found[0])[1]
+    return width
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Decoded samples less the prediction ``[N, B, J, 3]``, narrowest draw first; the truth less it; which count."""
+
+    samples: Tensor
+    truth: Tensor
+    counted: Tensor
+
+
+def decoded(run: Run, held: Held, posterior: Posterior, width: Width) -> Drawn:
+    """Samples of held-out hands, the same noise whatever the width."""
     generator = torch.Generator().manual_seed(0)
+    mu = posterior.mu
+    scales = torch.from_numpy(width.scales(SAMPLES)).float()[:, None, None]
     with torch.inference_mode():
-        mean = joints_mm(run, posterior.mu, held.scale)
-        samples = joints_mm(run, draw(posterior, SPREAD_SAMPLES, generator), held.scale)
+        centre = joints_mm(run, mu, held.scale)
+        samples = joints_mm(run, mu + scales * (draw(posterior, SAMPLES, generator) - mu), held.scale) - centre
     counted = held.visible.clone()
     counted[:, palm_of(run.facts.layout).root] = False
-    wide = spread(samples, mean)[counted].square().mean().sqrt()
-    far = (mean - held.truth).square().sum(-1)[counted].mean().sqrt()
-    return float(far / wide) if wide > 0 else 1.0
+    return Drawn(samples, held.truth - centre, counted)
 
 
-def calibrate_run(run: Run, packs: Sequence[Pack]) -> Run:
-    """Calibrate a run on held-out hands, write what was found beside its weights, and return it so."""
-    found = calibrate(run, packs)
+def rescaled(drawn: Sequence[Drawn], width: Width, dof: float) -> tuple[float, Width]:
+    """The best scale for tails ``dof``, and how far it leaves the shares of :data:`LEVELS` from what they should be."""
+    stretch = torch.from_numpy(Width(width.scale, dof).scales(SAMPLES) / width.scales(SAMPLES)).float()
+    far = torch.cat([reach(d.samples * stretch[:, None, None, None], d.truth, LEVELS)[:, d.counted] for d in drawn], 1)
+    far = far.double()
+    tried = far[LEVELS.index(0.5)].median() * torch.logspace(-0.5, 0.5, 201, dtype=torch.float64)
+    ordered = far.sort(1).values
+    within = torch.searchsorted(ordered, tried.expand(len(LEVELS), -1).contiguous(), right=True) / far.shape[1]
+    missed = (within - torch.tensor(LEVELS, dtype=torch.float64)[:, None]).square().sum(0)
+    best = int(missed.argmin())
+    return float(missed[best]), Width(width.scale * float(tried[best]), dof)
+
+
+def calibrate_run(run: Run, found: Calibration | None) -> Run:
+    """Write a calibration beside a run's weights, and return the run with it."""
     if found is None:
         return run
     facts = replace(run.facts, training={**run.facts.training, CALIBRATION: found.as_dict()})

@@ -52,9 +52,14 @@ class Config(BaseModel):
     clip_norm: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
     augmentation: Augmentation = Field(default_factory=lambda: Augmentation())
 
+    calibration_folds: int = Field(
+        0, ge=0, le=20, description="calibrate on training hands, held out in so many folds; 0: on validation hands"
+    )
+
     crop_factor: float = Field(1.25, gt=1, le=4, description="side of the hand crop over that of the joints' box")
     margin: float = Field(1.5, ge=1, le=3, description="side of the stored picture over that of the crop")
     limit: int = Field(0, ge=0, description="use this many training samples; 0: all")
+    labelled: float = Field(1.0, gt=0, le=1, description="share of the training samples that keep their 3D joints")
     synthetic_count: int = Field(20000, ge=10, description="frames of the synthetic data set")
     synthetic_seed: int = Field(0, ge=0)
 

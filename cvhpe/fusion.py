@@ -14,9 +14,9 @@ One input of weight 1 is its own posterior again, for all others of weight 0 as 
 than the prior: ``s_i^2`` above 1, which a trained encoder comes to for dimensions it does not use, counts as 1.
 
 Weights other than 1 are needed because encoders trained with a small ``beta`` are surer than they are right,
-each by a factor of its own. :func:`calibrate` finds them on held-out hands, among all candidates those of each
-input alone: on these hands fusion is never worse than the better input. The same hands tell by how much the
-spread of posterior samples is too small, so that an uncertainty in mm can be believed.
+each by a factor of its own. :func:`cvhpe.calibrate.calibrate` finds them on held-out hands, among all candidates
+those of each input alone: on these hands fusion is never worse than the better input. The same hands tell how much
+wider, and of what other shape, posterior samples must be to hold the truth as often as they say (:class:`Width`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import chdtri
 from torch import Tensor
 
 from cvhpe.modality import Posterior
@@ -38,20 +40,56 @@ CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
+class Width:
+    """How calibrated samples are drawn: ``mu + scale * t * sigma * eps``, eps standard normal, one t a draw.
+
+    scale: above 1 where an encoder is surer than it is right. dof: t is the scale of Student's distribution of so
+    many degrees of freedom, ``(dof / chi^2_dof)^(1/2)``: an encoder that does not know which of its hands are the hard
+    ones errs by a mixture of little and much, which no Gaussian is. 0: Gaussian, t = 1.
+    """
+
+    scale: float = 1.0
+    dof: float = 0.0
+
+    def scales(self, samples: int) -> np.ndarray:
+        """``scale * t`` of ``samples`` draws, ascending: the middles of as many equally likely parts of t.
+
+        Not drawn by chance: of a few dozen draws from a heavy tail, chance alone would make regions of any size.
+
+        >>> Width(2.0).scales(3)
+        array([2., 2., 2.])
+        >>> Width(1.0, 3.0).scales(3).round(2)
+        array([0.75, 1.13, 1.97])
+        """
+        if not self.dof:
+            return np.full(samples, self.scale)
+        quantiles = (np.arange(samples) + 0.5) / samples
+        return self.scale * np.sqrt(self.dof / chdtri(self.dof, quantiles))
+
+
+AS_TRAINED = Width()
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What held-out hands said of a run's posteriors.
 
-    weights: input -> its power in the product. spread: inputs, joined by commas -> what the root mean square
-    distance of posterior samples is multiplied by to be that of the error. frames: how many hands said so.
+    weights: input -> its power in the product. widths: inputs, joined by commas -> how wide their samples are drawn.
+    frames: how many hands said so. hands: whose they were, ``validation`` or ``training`` (held out in turn).
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    spread: Mapping[str, float] = field(default_factory=dict)
+    widths: Mapping[str, Width] = field(default_factory=dict)
     frames: int = 0
+    hands: str = "validation"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, as they travel with the weights."""
         return asdict(self)
+
+    def width(self, names: Sequence[str]) -> Width | None:
+        """That of inputs; None where these were not calibrated."""
+        return self.widths.get(",".join(names))
 
 
 def fuse(posteriors: Mapping[str, Posterior], weights: Mapping[str, float] | None = None) -> Posterior:
@@ -84,11 +122,17 @@ def spread(joints: Tensor, centre: Tensor) -> Tensor:
     return (joints - centre).square().sum(-1).mean(0).sqrt()
 
 
-def draw(posterior: Posterior, samples: int, generator: torch.Generator) -> Tensor:
-    """``samples`` latents ``[N, B, D]`` of a posterior ``[B, D]``; the generator is on the CPU."""
+def draw(posterior: Posterior, samples: int, generator: torch.Generator, width: Width = AS_TRAINED) -> Tensor:
+    """``samples`` latents ``[N, B, D]`` of a posterior ``[B, D]``; the generator is on the CPU.
+
+    With a heavy-tailed ``width`` the n-th draw of all hands has the same scale; which scale that is, is shuffled.
+    """
     mu, logvar = posterior
-    noise = torch.randn(samples, *mu.shape, generator=generator).to(mu.device)
-    return mu + noise * (0.5 * logvar).exp()
+    noise = torch.randn(samples, *mu.shape, generator=generator)
+    scales = torch.from_numpy(width.scales(samples)).float()
+    if width.dof:
+        scales = scales[torch.randperm(samples, generator=generator)]
+    return mu + (noise * scales[:, None, None]).to(mu.device) * (0.5 * logvar).exp()
 
 
 def search(score: Any, names: Sequence[str], rounds: int = 2) -> dict[str, float]:
@@ -115,9 +159,16 @@ def search(score: Any, names: Sequence[str], rounds: int = 2) -> dict[str, float
 
 
 def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
-    """The calibration that a run's facts hold, or None."""
+    """The calibration that a run's facts hold, or None.
+
+    One of the first runs has for each input a factor of its samples' distances alone, ``spread``: it is a scale.
+    """
     found = training.get(CALIBRATION)
-    return None if found is None else Calibration(**found)
+    if found is None:
+        return None
+    widths = {names: Width(**width) for names, width in found.get("widths", {}).items()}
+    widths |= {names: Width(factor) for names, factor in found.get("spread", {}).items()}
+    return Calibration(found["weights"], widths, found["frames"], found.get("hands", "validation"))
 
 
 def combinations(names: Sequence[str]) -> Iterator[tuple[str, ...]]:

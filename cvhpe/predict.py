@@ -21,7 +21,7 @@ from cvhpe.data.sample import Sample
 from cvhpe.detect import Box, Found, box_around
 from cvhpe.errors import UserError, nearest
 from cvhpe.evaluate import encode, still
-from cvhpe.fusion import Calibration, calibration_of, draw, fuse, spread
+from cvhpe.fusion import AS_TRAINED, Calibration, calibration_of, draw, fuse, spread
 from cvhpe.modality import Posterior
 from cvhpe.pairs import sources, targets
 from cvhpe.run import Run
@@ -40,9 +40,9 @@ class Hand:
     joints2d_px: ``(J, 2)`` float32 in the picture, centre of its top-left pixel (0, 0). joints2d_from:
         ``detector`` (they were the input), ``decoded`` (by the model), or ``crop`` (the 3D joints laid flat
         into the crop, where the model decodes no 2D).
-    uncertainty_mm: ``(J,)`` float32, expected distance from the truth, root mean square: the spread of
-        posterior samples times the factor found on held-out hands (``calibrated``), or the bare spread.
-        None where no sample was asked for.
+    uncertainty_mm: ``(J,)`` float32, root mean square distance of posterior samples from ``joints3d_mm``; None
+        where no sample was asked for. ``calibrated``: samples are as wide as hands that the run was not trained
+        on asked for (:class:`cvhpe.fusion.Width`), so that this is the distance to expect of the truth.
     samples_mm: ``(N, J, 3)`` float32, the sampled joints themselves.
     side: 0 left, 1 right, None unknown. side_confidence: of the detector.
     box: x, y, width, height px of the hand as found. inputs: the modalities that were encoded.
@@ -153,6 +153,7 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
         raise UserError(f"no input {', '.join(lacking)}: {_why_not(picture, found, run)}")
     calibration = calibration_of(run.facts.training)
     weights = weights_of(calibration, names)
+    width = calibration.width(names) if calibration else None
     generator = torch.Generator().manual_seed(options.seed)
     with torch.inference_mode():
         posteriors = encode(run.model, fields, names, protocol=run.config.protocol, margin=run.config.margin)
@@ -161,10 +162,10 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
         joints = rooted(run, joints_mm(run, posterior.mu, unit))
         samples = None
         if options.samples:
-            samples = rooted(run, joints_mm(run, draw(posterior, options.samples, generator), unit))
+            drawn = draw(posterior, options.samples, generator, width or AS_TRAINED)
+            samples = rooted(run, joints_mm(run, drawn, unit))
         flat, flat_from = flat_joints(run, fields, crop, posterior, joints, names)
-    factor = (calibration.spread if calibration else {}).get(",".join(names))
-    wide = None if samples is None else (spread(samples, joints)[0] * (factor or 1.0)).numpy()
+    wide = None if samples is None else spread(samples, joints)[0].numpy()
     length = float(unit)
     if not run.has_scale:
         child, parent = layout(run.facts.layout).scale_bone
@@ -175,7 +176,7 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
         joints2d_from=flat_from,
         uncertainty_mm=wide,
         samples_mm=None if samples is None else samples[:, 0].numpy(),
-        calibrated=factor is not None,
+        calibrated=width is not None,
         side=found.side,
         side_confidence=found.confidence,
         box=found.box,

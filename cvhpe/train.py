@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cvhpe import checkpoint
-from cvhpe.calibrate import calibrate_run
+from cvhpe.calibrate import calibrate, calibrate_parts, calibrate_run
 from cvhpe.config import Config
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
@@ -30,12 +30,13 @@ from cvhpe.errors import UserError
 from cvhpe.evaluate import fit_baselines, palm_of
 from cvhpe.faults import explain, stopping_on_signals
 from cvhpe.feed import Feed
+from cvhpe.folds import in_turn
 from cvhpe.held_out import score
 from cvhpe.ledger import Ledger
 from cvhpe.model import CrossModalVAE
 from cvhpe.profiling import Profile
 from cvhpe.progress import Metrics, Progress, Reporter, Stopped
-from cvhpe.run import Facts, build_model, card, claimed, load_run, model_fields, save_run, unit_mm
+from cvhpe.run import Facts, Run, build_model, card, claimed, load_run, model_fields, save_run, unit_mm
 from cvhpe.states import Learner, States
 
 AGREE_STEPS = 10
@@ -65,8 +66,20 @@ def train(
         world.first(lambda: held.enter_context(claimed(out)))
         trainer = Trainer(config, data, out, report or Reporter(), world, profile)
         progress = trainer.run(resume)
-        world.first(lambda: calibrate_run(load_run(out), data.validation))
+        world.first(lambda: calibrated(load_run(out), config, data, trainer.total, trainer.report))
         return progress
+
+
+def calibrated(run: Run, config: Config, data: Data, steps: int, report: Reporter) -> Run:
+    """The run with a calibration, written beside its weights: of validation hands, or of ``calibration_folds``."""
+    if not config.calibration_folds:
+        return calibrate_run(run, calibrate(run, data.validation))
+
+    def fit(config: Config, data: Data, out: Path) -> None:
+        Trainer(config, data, out, Reporter()).run(resume=False)
+
+    report.note(f"calibrating on training hands, held out in turn by {config.calibration_folds} short trainings")
+    return calibrate_run(run, calibrate_parts(list(in_turn(config, data, steps, fit)), "training"))
 
 
 class Trainer:
@@ -92,7 +105,7 @@ class Trainer:
         if self.model.precision is not None:
             self.model.to(memory_format=torch.channels_last)
         self.batches = self._batches()
-        self.total = max(config.epochs * len(self.batches), config.least_steps)
+        self.total = steps_in(config, len(self.batches))
         arrays = self.batches.arrays()
         scales = arrays["scale_mm"][arrays["has_joints3d"]]
         mean_scale = float(scales.double().mean()) if len(scales) else 1.0
@@ -310,6 +323,16 @@ class Trainer:
     def _finish(self) -> None:
         if not (self.out / "model.safetensors").exists():
             self._save_weights()
+
+
+def steps_in(config: Config, per_epoch: int) -> int:
+    """The steps of a run whose epochs have so many."""
+    return max(config.epochs * per_epoch, config.least_steps)
+
+
+def steps_of(config: Config, data: Data) -> int:
+    """The steps of a run on packed data, in one process or in many."""
+    return steps_in(config, len(Batches(data.train, ("joints3d",), config.batch_size)))
 
 
 def mix(seed: int, step: int) -> int:

@@ -1,7 +1,9 @@
-"""Calibration on held-out hands: weights that never lose, an uncertainty as large as the error."""
+"""Calibration on held-out hands: weights that never lose, regions that hold the truth as often as they say."""
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from functools import partial
 
 import numpy as np
@@ -10,20 +12,24 @@ import torch
 from hands import joints_file
 
 from cvhpe import Modality
-from cvhpe.calibrate import calibrate, error, gather
+from cvhpe.calibrate import calibrate, error, gather, joints_mm
 from cvhpe.cli.evaluate import score
 from cvhpe.config import checked
 from cvhpe.data.loader import Batches
 from cvhpe.data.sources import open_data
+from cvhpe.errors import UserError
 from cvhpe.evaluate import palm_of, predict
-from cvhpe.fusion import calibration_of, fuse
+from cvhpe.folds import in_turn
+from cvhpe.fusion import AS_TRAINED, calibration_of, draw, fuse
 from cvhpe.losses import points_loss
 from cvhpe.metrics import errors
 from cvhpe.nn import JointDecoder, JointEncoder
 from cvhpe.ops import warp_joints
+from cvhpe.progress import Reporter
+from cvhpe.regions import LEVELS, SAMPLES, coverage
 from cvhpe.registry import registry
 from cvhpe.run import load_run
-from cvhpe.train import train
+from cvhpe.train import calibrated, steps_of, train
 
 HALVES = {"radial2d": [*range(1, 11)], "ulnar2d": [*range(11, 21)]}
 """Two inputs that see ten joints each, and nothing of what the other sees."""
@@ -83,11 +89,12 @@ def test_training_leaves_the_calibration_of_its_validation_hands(trained):
     assert found is not None
     assert found.frames == 160
     assert set(found.weights) == set(HALVES)
-    assert set(found.spread) == {"radial2d", "ulnar2d", "radial2d,ulnar2d"}
+    assert found.hands == "validation"
+    assert set(found.widths) == {"radial2d", "ulnar2d", "radial2d,ulnar2d"}
     again = calibrate(run, data.validation)
     assert again.weights == found.weights
-    for name, factor in found.spread.items():
-        assert again.spread[name] == pytest.approx(factor, rel=1e-3)
+    for name, width in found.widths.items():
+        assert again.widths[name].scale == pytest.approx(width.scale, rel=0.02)
 
 
 def test_calibrated_fusion_is_not_worse_than_the_better_input_on_hands_it_never_saw(trained):
@@ -113,10 +120,67 @@ def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     np.testing.assert_allclose(errors(got.predicted, got.truth)[got.visible], by_parts, atol=1e-3)
 
 
-def test_the_spread_is_scaled_to_the_error_on_hands_it_never_saw(trained):
+def covered(run, packs, name, width):
+    held = gather(run, packs, [name])
+    posterior = held.posteriors[name]
+    samples = joints_mm(run, draw(posterior, SAMPLES, torch.Generator().manual_seed(1), width), held.scale)
+    counted = held.visible.clone()
+    counted[:, 0] = False
+    return np.array(coverage(samples, held.truth, counted))
+
+
+def test_calibrated_regions_hold_the_truth_as_often_as_they_say(trained):
     run, data = trained
-    found = calibration_of(run.facts.training)
-    again = calibrate(run, data.test)
-    # of bare samples the spread is far too small, of scaled ones about right
-    assert found.spread["radial2d"] > 1.5
-    assert again.spread["radial2d"] / found.spread["radial2d"] == pytest.approx(1.0, abs=0.25)
+    width = calibration_of(run.facts.training).width(["radial2d"])
+    with torch.inference_mode():
+        assert (covered(run, data.validation, "radial2d", AS_TRAINED) < np.array([0.4, 0.7, 0.9])).all()
+        np.testing.assert_allclose(covered(run, data.validation, "radial2d", width), LEVELS, atol=0.03)
+        # hands that had no say in it
+        np.testing.assert_allclose(covered(run, data.test, "radial2d", width), LEVELS, atol=0.08)
+
+
+def test_training_hands_held_out_in_turn_can_tell_too(trained, tmp_path):
+    run, data = trained
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder)
+    config = run.config.model_copy(update={"calibration_folds": 3})
+    told = []
+    copied = calibrated(load_run(folder), config, data, steps_of(config, data), Reporter(note=told.append))
+    found = calibration_of(load_run(folder).facts.training)
+    assert found == calibration_of(copied.facts.training)
+    assert (found.hands, found.frames) == ("training", 448)
+    assert "3 short trainings" in told[0]
+    was, now = (calibration_of(r.facts.training).width(["ulnar2d"]).scale for r in (run, copied))
+    assert now / was == pytest.approx(1.0, abs=0.5)
+    for a, b in zip(run.model.parameters(), copied.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_folds_that_cannot_be_are_one_line(trained, tmp_path):
+    run, data = trained
+    config = run.config.model_copy(update={"calibration_folds": 1})
+    with pytest.raises(UserError, match="calibration_folds=0"):
+        list(in_turn(config, data, 10, lambda *_: None))
+
+
+def test_each_fold_is_judged_by_a_run_of_all_other_groups(trained):
+    run, data = trained
+    groups = np.repeat(np.arange(64), 7)
+    pack = data.train[0].subset(np.arange(len(groups)))
+    pack = dataclasses.replace(pack, arrays={**pack.arrays, "group": groups}, rows=None)
+    seen = []
+
+    def fit(config, data, out):
+        seen.append((config, data))
+        shutil.copytree(run.path, out, dirs_exist_ok=True)
+
+    config = run.config.model_copy(update={"calibration_folds": 4})
+    parts = list(in_turn(config, dataclasses.replace(data, train=[pack]), 1000, fit))
+    assert len(parts) == len(seen) == 4
+    for (_, held), (short, others) in zip(parts, seen, strict=True):
+        mine, theirs = set(held[0]["group"]), set(others.train[0]["group"])
+        assert not mine & theirs
+        assert len(mine | theirs) == 64
+        assert others.validation == held
+        assert (short.least_steps, short.epochs, short.calibration_folds) == (250, 1, 0)
+    assert len({short.seed for short, _ in seen} | {config.seed}) == 5

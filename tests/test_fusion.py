@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from cvhpe.fusion import CANDIDATES, Calibration, calibration_of, combinations, draw, fuse, search, spread
+from cvhpe.fusion import CANDIDATES, Calibration, Width, calibration_of, combinations, draw, fuse, search, spread
 from cvhpe.modality import Posterior
 
 MU = st.floats(-2, 2)
@@ -77,14 +80,32 @@ def test_samples_of_a_posterior_have_its_moments_and_repeat():
     assert torch.equal(z, draw(q, 4000, torch.Generator().manual_seed(0)))
 
 
+def test_calibrated_draws_have_the_scale_and_the_tails_they_are_told():
+    q = Posterior(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 0.1]]).square().log())
+    generator = torch.Generator().manual_seed(0)
+    z = draw(q, 40000, generator, Width(3.0, 5.0))
+    far = ((z - q.mu) / (0.5 * q.logvar).exp())[:, 0].numpy()
+    for level in (0.1, 0.5, 0.9, 0.99):
+        for k in (0, 1):
+            near = 0.12 + 0.3 * (level > 0.9)
+            assert np.quantile(far[:, k], level) == pytest.approx(3 * stats.t(5).ppf(level), abs=near)
+    # both dimensions of a draw share its scale
+    assert np.corrcoef(np.abs(far).T)[0, 1] > 0.1
+    once, again = (draw(q, 5, torch.Generator().manual_seed(1), Width(2.0, 3.0)) for _ in range(2))
+    assert torch.equal(once, again)
+
+
 def test_spread_is_the_root_mean_square_distance():
     samples = torch.tensor([[[[3.0, 4.0, 0.0]]], [[[0.0, 0.0, 1.0]]]])
     assert float(spread(samples, torch.zeros(1, 1, 3))) == pytest.approx(np.sqrt((25 + 1) / 2))
 
 
 def test_a_calibration_travels_as_plain_values():
-    one = Calibration({"rgb": 0.3}, {"rgb": 2.0}, 17)
-    assert calibration_of({"calibration": one.as_dict()}) == one
+    one = Calibration({"rgb": 0.3}, {"rgb": Width(2.0, 5.0)}, 17, "training")
+    assert calibration_of({"calibration": json.loads(json.dumps(one.as_dict()))}) == one
+    assert (one.width(["rgb"]), one.width(["rgb", "joints2d"])) == (Width(2.0, 5.0), None)
+    of_old = calibration_of({"calibration": {"weights": {}, "spread": {"rgb": 2.5}, "frames": 3}})
+    assert of_old == Calibration({}, {"rgb": Width(2.5)}, 3)
     assert calibration_of({}) is None
     assert list(combinations(["a", "b"])) == [("a",), ("b",), ("a", "b")]
     assert list(combinations(["a"])) == [("a",)]

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from cvhpe.cli import data, plugins
+from cvhpe.cli.calibrate import calibrate
 from cvhpe.cli.doctor import doctor
 from cvhpe.cli.evaluate import evaluate
 from cvhpe.cli.export import export
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(calibrate)
 app.command()(figures)
 app.command()(report)
 app.command()(predict)

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from scipy import stats
 
+from cvhpe.calibrate import Held as Encoded
+from cvhpe.calibrate import width_of
 from cvhpe.figures.held import Held
 from cvhpe.figures.posterior import decoded
-from cvhpe.fusion import SPREAD_SAMPLES, calibration_of, spread
+from cvhpe.fusion import AS_TRAINED, Width, calibration_of, spread
+from cvhpe.regions import SAMPLES, coverage
 
 Array = np.ndarray
 BINS = 10
@@ -33,56 +36,52 @@ def binned(predicted: Array, error: Array, bins: int = BINS) -> tuple[Array, Arr
     return rms(predicted), rms(error)
 
 
-def coverage(predicted: Array, error: Array, levels: Array = LEVELS) -> Array:
-    """Share of true joints inside the ball that a Gaussian of that spread says holds each share ``levels``.
-
-    ``predicted`` is the root mean square distance in three dimensions, so ``predicted / sqrt(3)`` a dimension.
-
-    >>> error = stats.chi(3).ppf((np.arange(1000) + 0.5) / 1000)
-    >>> coverage(np.full(1000, 3**0.5), error, np.array([0.25, 0.75]))
-    array([0.25, 0.75])
-    """
-    far = error * np.sqrt(3) / np.maximum(predicted, 1e-9)
-    radii = stats.chi(3).ppf(levels)
-    return (far[None] <= radii[:, None]).mean(1)
-
-
 def reliability(held: Held, source: str) -> dict[str, Any] | None:
     """Spread against error of an input's predictions; None where too few hands have both.
 
-    The spread is multiplied by the factor that the run carries from its validation hands. Of a run without
-    one, every other hand is used to find it and the others to judge it, so that nothing is judged on itself.
+    Samples are drawn as they come and as wide as the run's calibration says. Of a run without one, every other hand
+    is used to find it and the others to judge it, so that nothing is judged on itself.
     """
     rows = held.some(MOST_HANDS, source, "joints3d")
     if len(rows) < 8:
         return None
+    calibration = calibration_of(held.run.facts.training)
+    width = calibration.width([source]) if calibration else None
+    carried = width is not None
+    if width is None:
+        width = found_on(held, source, rows[::2])
+        rows = rows[1::2]
     posterior = held.encode(source, rows)
     centre = held.decode("joints3d", posterior.mu) * held.scale(rows)[:, None, None]
-    samples = decoded(held, posterior, rows, SPREAD_SAMPLES)
-    predicted = spread(torch.from_numpy(samples), torch.from_numpy(centre)).numpy()
-    error = np.linalg.norm(centre - held.truth(rows), axis=-1)
+    truth = held.truth(rows)
     counted = held.visible(rows)
     counted[:, held.palm.root] = False  # the root is zero by definition, and so sure
-    calibration = calibration_of(held.run.facts.training)
-    factor = calibration.spread.get(source) if calibration else None
-    carried = factor is not None
-    if factor is None:
-        fit = counted.copy()
-        fit[1::2] = False
-        counted[::2] = False
-        factor = float(np.sqrt(np.mean(error[fit] ** 2) / max(np.mean(predicted[fit] ** 2), 1e-12)))
-    p, e = predicted[counted].astype(np.float64), error[counted].astype(np.float64)
-    raw, actual = binned(p, e)
+    error = np.linalg.norm(centre - truth, axis=-1)[counted].astype(np.float64)
+    predicted, covered = [], []
+    for drawn in (AS_TRAINED, width):
+        samples = torch.from_numpy(decoded(held, posterior, rows, SAMPLES, width=drawn))
+        predicted.append(spread(samples, torch.from_numpy(centre)).numpy()[counted].astype(np.float64))
+        covered.append(np.array(coverage(samples, torch.from_numpy(truth), torch.from_numpy(counted), LEVELS.tolist())))
+    (raw, actual), (wide, wide_actual) = (binned(p, error) for p in predicted)
     return {
         "source": source,
         "spread": raw,
-        "calibrated": raw * factor,
         "error": actual,
-        "factor": factor,
+        "calibrated": wide,
+        "calibrated_error": wide_actual,
+        "scale": width.scale,
+        "dof": width.dof,
         "carried": carried,
         "hands": int(counted.any(1).sum()),
-        "rank": float(stats.spearmanr(p, e).statistic) if np.ptp(p) > 0 else 0.0,
+        "rank": float(stats.spearmanr(predicted[0], error).statistic) if np.ptp(predicted[0]) > 0 else 0.0,
         "levels": LEVELS,
-        "covered_raw": coverage(p, e),
-        "covered": coverage(p * factor, e),
+        "covered_raw": covered[0],
+        "covered": covered[1],
     }
+
+
+def found_on(held: Held, source: str, rows: Array) -> Width:
+    """The width that some hands ask for."""
+    posterior = held.encode(source, rows)
+    truth, scale, visible = map(torch.from_numpy, (held.truth(rows), held.scale(rows), held.visible(rows)))
+    return width_of([(held.run, Encoded({source: posterior}, truth, scale, visible), posterior)])

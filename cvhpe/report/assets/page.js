@@ -84,13 +84,13 @@ function examplesSection(body, e) {
 }
 
 function reliabilitySection(body, r) {
-  const most = 1.05 * Math.max(...r.error, ...r.calibrated);
+  const most = 1.05 * Math.max(...r.error, ...r.calibrated, ...r.calibrated_error);
   const ideal = (end) => ({ name: "ideal", x: [0, end], y: [0, end], colour: "#8b93a3", dash: true });
   body.append(
     lineChart({
       title: "Predicted spread and actual error", x: "predicted, mm", y: "actual, mm", yMin: 0, yMax: most, xMin: 0, xMax: most,
       series: [ideal(most), { name: "spread of posterior samples", x: r.spread, y: r.error, colour: "#d1495b", dots: true },
-        { name: `the same × ${r.factor.toFixed(1)}, calibrated`, x: r.calibrated, y: r.error, colour: "#2563c9", dots: true }],
+        { name: "calibrated", x: r.calibrated, y: r.calibrated_error, colour: "#2563c9", dots: true }],
     }),
     lineChart({
       title: "How often the truth is where it should be", x: "share promised", y: "share found", yMin: 0, yMax: 1, xMin: 0, xMax: 1,
@@ -99,7 +99,8 @@ function reliabilitySection(body, r) {
     }),
     el("p", { class: "note wide" },
       `${r.hands} held-out hands; ten bins of equally many joints, root mean squares. Spread and error are ranked alike with a correlation of ${r.rank.toFixed(2)}. ` +
-      (r.carried ? "The factor was found on validation hands and travels with the run." : "The run carries no factor; it was found on every other of these hands, and the curves are of the others.")));
+      `Calibrated samples are ${r.scale.toFixed(1)} times as wide` + (r.dof ? ` and have the tails of ${r.dof} degrees of freedom. ` : ". ") +
+      (r.carried ? "That was found on held-out hands and travels with the run." : "The run carries no calibration; it was found on every other of these hands, and the curves are of the others.")));
 }
 
 function configSection(body) {
