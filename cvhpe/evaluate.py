@@ -78,7 +78,7 @@ def predict(
             posterior = fuse(encode(model, fields, names, protocol=protocol, margin=margin), weights)
             joints = model.decode("joints3d", posterior.mu).float().cpu()
             scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
-            predicted.append((joints * scale[:, None, None]).numpy())
+            predicted.append(refined(model, joints * scale[:, None, None], fields, names, margin).numpy())
             truth.append(truth_mm(fields, palm).numpy())
             visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
     model.train(was_training)
@@ -103,6 +103,15 @@ def encode(
 def ready(model: CrossModalVAE, name: str, fields: Fields, view: View) -> Tensor:
     """``[B, *shape]``: a modality of the samples in ``fields`` as the model's encoder takes it."""
     return model.modalities[name].augment(model.stored(name, fields), view)
+
+
+def refined(model: CrossModalVAE, joints: Tensor, fields: Fields, names: Iterable[str], margin: float) -> Tensor:
+    """Joints ``[..., B, J, 3]`` mm that were predicted from inputs, after what those say of them beside a posterior."""
+    for name in names:
+        refine = model.modalities[name].refine
+        if refine is not None:
+            joints = refine(joints, ready(model, name, fields, still(fields, margin)))
+    return joints
 
 
 def labelled(fields: Fields, reads: Iterable[str]) -> Tensor:

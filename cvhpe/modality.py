@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 Geometry = Literal["image", "points2d", "points3d", "none"]
+Frame = Literal["camera", "root"]
 
 
 class Posterior(NamedTuple):
@@ -113,6 +114,10 @@ class Modality:
     configure: ``(modality, ModelShape) -> modality`` with other sizes.
     fused_loss: ``(pred, raw_target, view) -> [B]``: augment and loss in one kernel; used where the
         modality is only a target in a step.
+    frame: ``"root"`` where it is made for cameras that look at the palm: the 2D and 3D joints of all modalities of
+        a run with it are turned so first (:mod:`cvhpe.data.rectify`), which needs known cameras.
+    refine: ``(joints mm [B, J, 3], x [B, *shape]) -> joints mm``: 3D joints that were predicted from it, made to
+        agree with what else it says of them; used in evaluation.
     draw: ``(axes, sample, **style) -> None`` on matplotlib axes.
     metrics: name -> ``(pred, target) -> [B]``.
     api: the version of this contract the plugin was written for (``cvhpe.registry.API_VERSION``); a plugin that
@@ -132,6 +137,8 @@ class Modality:
     derive: Callable[[Mapping[str, Tensor]], Tensor] | None = None
     configure: Callable[[Modality, ModelShape], Modality] | None = None
     fused_loss: Callable[[Tensor, Tensor, View], Tensor] | None = None
+    frame: Frame = "camera"
+    refine: Callable[[Tensor, Tensor], Tensor] | None = None
     draw: Callable[..., None] | None = None
     metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
     api: int = 1

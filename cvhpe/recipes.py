@@ -34,7 +34,8 @@ BEST_PICTURES: Mapping[str, Any] = {"schedule": "cosine", "warmup": 0.02, "ema":
 weights. Poses cannot swap there, because no picture shows them."""
 
 RECIPES = ("paper", "best")
-JOINT_FIELDS = frozenset({"joints2d", "joints3d"})
+JOINT_FIELDS = frozenset({"joints2d", "joints3d", "K", "crop", "side"})
+"""What is known of a hand, without a picture, wherever it is put (:mod:`cvhpe.swap`)."""
 
 CPU_PICTURES: Mapping[str, Any] = {
     "image_size": 64,

@@ -13,7 +13,7 @@ import cvhpe.registry
 from cvhpe.errors import UserError
 from cvhpe.registry import Plugin, Registry, unknown_in_disable_list
 
-BUILT_IN = {"rgb", "depth", "joints2d", "joints3d"}
+BUILT_IN = {"rgb", "depth", "joints2d", "joints3d", "rays"}
 
 
 @pytest.fixture

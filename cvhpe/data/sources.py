@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvhpe.config import Config
+from cvhpe.data.labels import few_labels
 from cvhpe.data.pack import Pack
 from cvhpe.data.prepare import prepare
 from cvhpe.data.reader import SplitAbsent
+from cvhpe.data.rectify import rectified
 from cvhpe.data.sample import DatasetSpec
 from cvhpe.errors import UserError
+from cvhpe.pairs import parse_pairs
 from cvhpe.registry import registry
 from cvhpe.run import model_fields
 
@@ -50,9 +53,9 @@ def parse(source: str, config: Config) -> tuple[DatasetSpec, Path | None]:
 def pack(
     source: str, split: str, config: Config, fields: Sequence[str], progress: Progress | None = None, limit: int = 0
 ) -> Pack:
-    """One split of one data set, packed as a configuration wants it."""
+    """One split of one data set, packed as a configuration wants it, in the frame that its modalities ask for."""
     spec, path = parse(source, config)
-    return prepare(
+    packed = prepare(
         spec,
         path,
         split,
@@ -63,6 +66,8 @@ def pack(
         limit=limit or None,
         progress=None if progress is None else lambda done, total: progress(f"{spec.name} {split}", done, total),
     )
+    at_root = any(registry().modality(name).frame == "root" for name in config.modalities)
+    return rectified(packed) if at_root else packed
 
 
 def open_data(config: Config, progress: Progress | None = None) -> Data:
@@ -80,6 +85,9 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
             validation = pack(source, "val", config, fields, progress)
         else:
             train, validation = train.split(VALIDATION_SHARE)
+        if config.labelled < 1:
+            pairs = parse_pairs(",".join(config.pairs), config.modalities)
+            train = few_labels(train, config.labelled, config.seed, pairs)
         data.train.append(train)
         data.validation.append(validation.limit(MOST_VALIDATION))
         if "test" in spec.splits:
