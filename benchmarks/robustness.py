@@ -60,8 +60,9 @@ def covered(run: Run, packs: list[Pack], source: str, width: Width) -> list[floa
     if held is None:
         raise SystemExit(f"no held-out frame has {source} and 3D joints")
     with torch.inference_mode():
-        drawn = draw(held.posteriors[source], SAMPLES, torch.Generator().manual_seed(0), width)
-        samples = joints_mm(run, drawn, held.scale)
+        posterior = held.posteriors[source]
+        drawn = joints_mm(run, draw(posterior, SAMPLES, torch.Generator().manual_seed(0)), held.scale)
+        samples = width.widen(drawn, joints_mm(run, posterior.mu, held.scale))
     counted = held.visible.clone()
     counted[:, palm_of(run.facts.layout).root] = False
     return coverage(samples, held.truth, counted, LEVELS)

@@ -16,19 +16,17 @@ from torch import Tensor
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.evaluate import encode, labelled, palm_of, truth_mm
-from cvhpe.fusion import AS_TRAINED, CALIBRATION, Calibration, Width, combinations, draw, fuse, search
+from cvhpe.fusion import CALIBRATION, Calibration, Width, combinations, draw, fuse, search
 from cvhpe.metrics import errors
 from cvhpe.modality import Posterior
 from cvhpe.pairs import sources, targets
-from cvhpe.regions import SAMPLES, reach
+from cvhpe.regions import LEVELS, SAMPLES, reach
 from cvhpe.run import Run, save_run
 
 MOST_FRAMES = 500
-LEVELS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95)
-"""Where samples are made to hold the truth as often as they say."""
 DOFS = (0.0, 30.0, 15.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.5, 2.0)
-"""Tails that are tried; 0 is Gaussian."""
-ROUNDS = 6
+"""Tails that are tried; 0 has none."""
+ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -125,52 +123,43 @@ def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:
 
 
 def width_of(parts: Sequence[tuple[Run, Held, Posterior]]) -> Width:
-    """How wide samples must be drawn for their regions (:mod:`cvhpe.regions`) to hold the truth as often as they say.
-
-    Samples are decoded with the width so far; how other tails and scales would change their distances from the
-    prediction is then taken to be proportional, and the best becomes the next width. Decoders bend little within
-    that step, and not at all at its fixed point.
-    """
-    width = AS_TRAINED
-    for _ in range(ROUNDS):
-        drawn = [decoded(run, held, posterior, width) for run, held, posterior in parts]
-        width = min((rescaled(drawn, width, dof) for dof in DOFS), key=lambda found: found[0])[1]
-    return width
+    """How wide samples must be for their regions (:mod:`cvhpe.regions`) to hold the truth as often as they say."""
+    drawn = [drawn_of(*part) for part in parts]
+    return min((scaled(drawn, dof) for dof in DOFS), key=lambda found: found[0])[1]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Decoded samples less the prediction ``[N, B, J, 3]``, narrowest draw first; the truth less it; which count."""
+    """Decoded samples less their prediction ``[N, B, J, 3]``; the truth less it ``[B, J, 3]``; which joints count."""
 
     samples: Tensor
     truth: Tensor
     counted: Tensor
 
 
-def decoded(run: Run, held: Held, posterior: Posterior, width: Width) -> Drawn:
-    """Samples of held-out hands, the same noise whatever the width."""
-    generator = torch.Generator().manual_seed(0)
-    mu = posterior.mu
-    scales = torch.from_numpy(width.scales(SAMPLES)).float()[:, None, None]
+def drawn_of(run: Run, held: Held, posterior: Posterior) -> Drawn:
+    """Samples of held-out hands, as they come; the root joint does not count."""
     with torch.inference_mode():
-        centre = joints_mm(run, mu, held.scale)
-        samples = joints_mm(run, mu + scales * (draw(posterior, SAMPLES, generator) - mu), held.scale) - centre
+        centre = joints_mm(run, posterior.mu, held.scale)
+        latents = draw(posterior, SAMPLES, torch.Generator().manual_seed(0))
+        samples = joints_mm(run, latents, held.scale) - centre
     counted = held.visible.clone()
     counted[:, palm_of(run.facts.layout).root] = False
     return Drawn(samples, held.truth - centre, counted)
 
 
-def rescaled(drawn: Sequence[Drawn], width: Width, dof: float) -> tuple[float, Width]:
+def scaled(drawn: Sequence[Drawn], dof: float) -> tuple[float, Width]:
     """The best scale for tails ``dof``, and how far it leaves the shares of :data:`LEVELS` from what they should be."""
-    stretch = torch.from_numpy(Width(width.scale, dof).scales(SAMPLES) / width.scales(SAMPLES)).float()
-    far = torch.cat([reach(d.samples * stretch[:, None, None, None], d.truth, LEVELS)[:, d.counted] for d in drawn], 1)
-    far = far.double()
-    tried = far[LEVELS.index(0.5)].median() * torch.logspace(-0.5, 0.5, 201, dtype=torch.float64)
-    ordered = far.sort(1).values
-    within = torch.searchsorted(ordered, tried.expand(len(LEVELS), -1).contiguous(), right=True) / far.shape[1]
-    missed = (within - torch.tensor(LEVELS, dtype=torch.float64)[:, None]).square().sum(0)
-    best = int(missed.argmin())
-    return float(missed[best]), Width(width.scale * float(tried[best]), dof)
+    width, missed = Width(1.0, dof), torch.zeros(1)
+    # In rounds: a region's middle, the samples' mean, moves with the scale a little.
+    for _ in range(ROUNDS):
+        reaches = [reach(width.widen(d.samples, torch.zeros_like(d.truth)), d.truth, LEVELS) for d in drawn]
+        far = torch.cat([r[:, d.counted] for r, d in zip(reaches, drawn, strict=True)], 1).double()
+        tried = far[0].median() * torch.logspace(-0.5, 0.5, 401, dtype=torch.float64)
+        within = torch.searchsorted(far.sort(1).values, tried.expand(len(LEVELS), -1).contiguous(), right=True)
+        missed = (within / far.shape[1] - torch.tensor(LEVELS, dtype=torch.float64)[:, None]).square().sum(0)
+        width = Width(width.scale * float(tried[missed.argmin()]), dof)
+    return float(missed.min()), width
 
 
 def calibrate_run(run: Run, found: Calibration | None) -> Run:

@@ -41,18 +41,22 @@ CALIBRATION = "calibration"
 
 @dataclass(frozen=True)
 class Width:
-    """How calibrated samples are drawn: ``mu + scale * t * sigma * eps``, eps standard normal, one t a draw.
+    """How samples are widened about their prediction: a sample ``x`` becomes ``centre + scale * t * (x - centre)``.
 
-    scale: above 1 where an encoder is surer than it is right. dof: t is the scale of Student's distribution of so
-    many degrees of freedom, ``(dof / chi^2_dof)^(1/2)``: an encoder that does not know which of its hands are the hard
-    ones errs by a mixture of little and much, which no Gaussian is. 0: Gaussian, t = 1.
+    scale: above 1 where an encoder is surer than it is right. dof: t, one for each sample, is the scale of Student's
+    distribution of so many degrees of freedom, ``(dof / chi^2_dof)^(1/2)``: an encoder that does not know which of its
+    hands are the hard ones errs by a mixture of little and much, which no Gaussian is. 0: t is 1.
+
+    It is the decoded joints that are widened, not the latents: ten times a latent's deviation is far outside of what a
+    decoder has seen, and what becomes of it there is another thing for every network, also for those that this was
+    found with.
     """
 
     scale: float = 1.0
     dof: float = 0.0
 
     def scales(self, samples: int) -> np.ndarray:
-        """``scale * t`` of ``samples`` draws, ascending: the middles of as many equally likely parts of t.
+        """``scale * t`` of ``samples`` samples, ascending: the middles of as many equally likely parts of t.
 
         Not drawn by chance: of a few dozen draws from a heavy tail, chance alone would make regions of any size.
 
@@ -66,6 +70,13 @@ class Width:
         quantiles = (np.arange(samples) + 0.5) / samples
         return self.scale * np.sqrt(self.dof / chdtri(self.dof, quantiles))
 
+    def widen(self, samples: Tensor, centre: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Samples ``[N, ..., J, 3]`` widened about ``centre`` ``[..., J, 3]``; which is widened most is shuffled."""
+        scales = torch.from_numpy(self.scales(len(samples))).to(samples)
+        if generator is not None and self.dof:
+            scales = scales[torch.randperm(len(samples), generator=generator)]
+        return centre + scales.view(-1, *[1] * centre.dim()) * (samples - centre)
+
 
 AS_TRAINED = Width()
 
@@ -74,7 +85,7 @@ AS_TRAINED = Width()
 class Calibration:
     """What held-out hands said of a run's posteriors.
 
-    weights: input -> its power in the product. widths: inputs, joined by commas -> how wide their samples are drawn.
+    weights: input -> its power in the product. widths: inputs, joined by commas -> how wide their samples become.
     frames: how many hands said so. hands: whose they were, ``validation`` or ``training`` (held out in turn).
     """
 
@@ -122,17 +133,11 @@ def spread(joints: Tensor, centre: Tensor) -> Tensor:
     return (joints - centre).square().sum(-1).mean(0).sqrt()
 
 
-def draw(posterior: Posterior, samples: int, generator: torch.Generator, width: Width = AS_TRAINED) -> Tensor:
-    """``samples`` latents ``[N, B, D]`` of a posterior ``[B, D]``; the generator is on the CPU.
-
-    With a heavy-tailed ``width`` the n-th draw of all hands has the same scale; which scale that is, is shuffled.
-    """
+def draw(posterior: Posterior, samples: int, generator: torch.Generator) -> Tensor:
+    """``samples`` latents ``[N, B, D]`` of a posterior ``[B, D]``; the generator is on the CPU."""
     mu, logvar = posterior
-    noise = torch.randn(samples, *mu.shape, generator=generator)
-    scales = torch.from_numpy(width.scales(samples)).float()
-    if width.dof:
-        scales = scales[torch.randperm(samples, generator=generator)]
-    return mu + (noise * scales[:, None, None]).to(mu.device) * (0.5 * logvar).exp()
+    noise = torch.randn(samples, *mu.shape, generator=generator).to(mu.device)
+    return mu + noise * (0.5 * logvar).exp()
 
 
 def search(score: Any, names: Sequence[str], rounds: int = 2) -> dict[str, float]:
@@ -161,7 +166,7 @@ def search(score: Any, names: Sequence[str], rounds: int = 2) -> dict[str, float
 def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
     """The calibration that a run's facts hold, or None.
 
-    One of the first runs has for each input a factor of its samples' distances alone, ``spread``: it is a scale.
+    The first runs have for each input only a factor of its samples' distances, ``spread``: it is a scale.
     """
     found = training.get(CALIBRATION)
     if found is None:

@@ -162,8 +162,8 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
         joints = rooted(run, joints_mm(run, posterior.mu, unit))
         samples = None
         if options.samples:
-            drawn = draw(posterior, options.samples, generator, width or AS_TRAINED)
-            samples = rooted(run, joints_mm(run, drawn, unit))
+            samples = rooted(run, joints_mm(run, draw(posterior, options.samples, generator), unit))
+            samples = (width or AS_TRAINED).widen(samples, joints, generator)
         flat, flat_from = flat_joints(run, fields, crop, posterior, joints, names)
     wide = None if samples is None else spread(samples, joints)[0].numpy()
     length = float(unit)

@@ -123,7 +123,8 @@ def test_fused_predictions_are_those_of_the_fused_posterior(trained):
 def covered(run, packs, name, width):
     held = gather(run, packs, [name])
     posterior = held.posteriors[name]
-    samples = joints_mm(run, draw(posterior, SAMPLES, torch.Generator().manual_seed(1), width), held.scale)
+    drawn = joints_mm(run, draw(posterior, SAMPLES, torch.Generator().manual_seed(1)), held.scale)
+    samples = width.widen(drawn, joints_mm(run, posterior.mu, held.scale))
     counted = held.visible.clone()
     counted[:, 0] = False
     return np.array(coverage(samples, held.truth, counted))
@@ -134,7 +135,7 @@ def test_calibrated_regions_hold_the_truth_as_often_as_they_say(trained):
     width = calibration_of(run.facts.training).width(["radial2d"])
     with torch.inference_mode():
         assert (covered(run, data.validation, "radial2d", AS_TRAINED) < np.array([0.4, 0.7, 0.9])).all()
-        np.testing.assert_allclose(covered(run, data.validation, "radial2d", width), LEVELS, atol=0.03)
+        np.testing.assert_allclose(covered(run, data.validation, "radial2d", width), LEVELS, atol=0.05)
         # hands that had no say in it
         np.testing.assert_allclose(covered(run, data.test, "radial2d", width), LEVELS, atol=0.08)
 

@@ -80,19 +80,19 @@ def test_samples_of_a_posterior_have_its_moments_and_repeat():
     assert torch.equal(z, draw(q, 4000, torch.Generator().manual_seed(0)))
 
 
-def test_calibrated_draws_have_the_scale_and_the_tails_they_are_told():
-    q = Posterior(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 0.1]]).square().log())
+def test_widened_samples_have_the_scale_and_the_tails_they_are_told():
     generator = torch.Generator().manual_seed(0)
-    z = draw(q, 40000, generator, Width(3.0, 5.0))
-    far = ((z - q.mu) / (0.5 * q.logvar).exp())[:, 0].numpy()
+    centre = torch.tensor([[1.0, -2.0, 30.0]])
+    samples = centre + torch.tensor([0.5, 0.1, 2.0]) * torch.randn(40000, 1, 3, generator=generator)
+    wide = Width(3.0, 5.0).widen(samples, centre, generator)
+    far = ((wide - centre) / torch.tensor([0.5, 0.1, 2.0]))[:, 0].numpy()
     for level in (0.1, 0.5, 0.9, 0.99):
-        for k in (0, 1):
+        for k in range(3):
             near = 0.12 + 0.3 * (level > 0.9)
             assert np.quantile(far[:, k], level) == pytest.approx(3 * stats.t(5).ppf(level), abs=near)
-    # both dimensions of a draw share its scale
+    # a sample is one hand: all of it is as far out
     assert np.corrcoef(np.abs(far).T)[0, 1] > 0.1
-    once, again = (draw(q, 5, torch.Generator().manual_seed(1), Width(2.0, 3.0)) for _ in range(2))
-    assert torch.equal(once, again)
+    torch.testing.assert_close(Width(2.0).widen(samples, centre), 2 * samples - centre)
 
 
 def test_spread_is_the_root_mean_square_distance():

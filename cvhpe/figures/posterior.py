@@ -12,7 +12,7 @@ from cvhpe.figures.panels import axes_at, chosen, compare, say_below, show, tigh
 from cvhpe.figures.predictions import key, needs_3d
 from cvhpe.figures.style import blank, label
 from cvhpe.figures.walk import source_of
-from cvhpe.fusion import AS_TRAINED, Width, draw
+from cvhpe.fusion import draw
 from cvhpe.modality import Posterior
 
 if TYPE_CHECKING:
@@ -26,11 +26,9 @@ def sampled(held: Held, source: str, rows: np.ndarray, count: int, seed: int = 0
     return decoded(held, held.encode(source, rows), rows, count, seed)
 
 
-def decoded(
-    held: Held, posterior: Posterior, rows: np.ndarray, count: int, seed: int = 0, width: Width = AS_TRAINED
-) -> np.ndarray:
-    """What :func:`sampled` gives, of posteriors ``[n, D]`` that were encoded already, drawn with a width."""
-    z = draw(posterior, count, torch.Generator().manual_seed(seed), width)
+def decoded(held: Held, posterior: Posterior, rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """What :func:`sampled` gives, of posteriors ``[n, D]`` that were encoded already."""
+    z = draw(posterior, count, torch.Generator().manual_seed(seed))
     joints = held.decode("joints3d", z.flatten(0, 1)).reshape(count, len(rows), -1, 3)
     return joints * held.scale(rows)[:, None, None]
 

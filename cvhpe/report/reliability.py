@@ -58,8 +58,9 @@ def reliability(held: Held, source: str) -> dict[str, Any] | None:
     counted[:, held.palm.root] = False  # the root is zero by definition, and so sure
     error = np.linalg.norm(centre - truth, axis=-1)[counted].astype(np.float64)
     predicted, covered = [], []
-    for drawn in (AS_TRAINED, width):
-        samples = torch.from_numpy(decoded(held, posterior, rows, SAMPLES, width=drawn))
+    bare = torch.from_numpy(decoded(held, posterior, rows, SAMPLES))
+    for used in (AS_TRAINED, width):
+        samples = used.widen(bare, torch.from_numpy(centre))
         predicted.append(spread(samples, torch.from_numpy(centre)).numpy()[counted].astype(np.float64))
         covered.append(np.array(coverage(samples, torch.from_numpy(truth), torch.from_numpy(counted), LEVELS.tolist())))
     (raw, actual), (wide, wide_actual) = (binned(p, error) for p in predicted)
