@@ -10,7 +10,7 @@ from cvhpe.modality import Modality
 from cvhpe.registry import registry
 from cvhpe.testing import CheckFailed, check_modality, modality_checks
 
-BUILT_IN = ("rgb", "depth", "joints2d", "joints3d")
+BUILT_IN = ("rgb", "depth", "joints2d", "joints3d", "rays")
 CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(faulty))]
 
 
