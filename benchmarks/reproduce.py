@@ -4,10 +4,12 @@
     python benchmarks/reproduce.py run frames-best-v1 frames-paper-v1 --frames rhd_evaluation_a.npz --seeds 0,1,2
     python benchmarks/reproduce.py run table3-2d-v3 --rhd /data/RHD_published_v2
     python benchmarks/reproduce.py tables
+    python benchmarks/reproduce.py add elsewhere/reproduction.json
 
-A cell is one documented command: `cvhpe train`, then `cvhpe evaluate`, nothing else. Figures are kept in
-``benchmarks/reproduction.json``, a record for each cell and seed, with the CPU time and the machine's share of it;
-`tables` writes the tables of the page anew, between its markers. A cell whose data was not given is left alone.
+A cell is one documented command: `cvhpe train`, then `cvhpe evaluate`, and for some `benchmarks/robustness.py`. Figures
+are kept in ``benchmarks/reproduction.json``, a record for each cell and seed, with the CPU time and the machine's share
+of it; `tables` writes the tables of the page anew, between its markers; `add` takes in what another copy has measured.
+A cell whose data was not given is left alone.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,7 +45,8 @@ class Cell:
     """One number of a table: how it is trained and scored, and what the paper says.
 
     data: a key of :data:`PLACES`. options: of `cvhpe train`. source: what is lifted to 3D. paper: mm, None where the
-    paper has no such cell. figure: which of the scores the table is made of.
+    paper has no such cell. figure: which of the scores the table is made of. robust: whether noise and calibration are
+    measured, too.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Cell:
     source: str
     paper: float | None = None
     figure: str = "epe_median_mm"
+    robust: bool = False
 
     def train(self, place: str = "", out: str = "") -> list[str]:
         """The training command, for data at ``place``."""
@@ -77,6 +81,8 @@ PAPER_TABLES = {
         "stb": ("RGB->3D STB", "stb", "rgb", (7.16, 9.11, 8.33, 7.78)),
     },
 }
+Results = dict[str, dict[str, Any]]
+"""Cell -> seed -> what came out."""
 PROTOCOLS = ("TSH", "TS", "TH", "T")
 BEST_VARIANT = {"2d": 3, "rgb": 1, "stb": 3}
 """Which variant gave the paper's T+S+H number of a column, and so its table 4."""
@@ -102,12 +108,36 @@ def cells() -> Iterator[Cell]:
     for recipe in ("paper", "best"):
         for variant in (1, 2, 3, 4):
             options = of(recipe, "joints2d", variant)
-            name = f"frames-{recipe}-v{variant}"
-            yield Cell(name, "frames", f"Variant {variant}, T+S+H", recipe, "frames", options, "joints2d")
+            name, row = f"frames-{recipe}-v{variant}", f"Variant {variant}, T+S+H"
+            robust = name == "frames-best-v1"
+            yield Cell(name, "frames", row, recipe, "frames", options, "joints2d", robust=robust)
         for protocol in PROTOCOLS[1:]:
             options = (*of(recipe, "joints2d", 3), "--set", f"protocol={protocol}")
             name, row = f"frames-{recipe}-{protocol}", f"Variant 3, {'+'.join(protocol)}"
             yield Cell(name, "frames", row, recipe, "frames", options, "joints2d")
+    plain = (*of("best", "joints2d", 1), *settings("beta=0", "initial_logvar=-20", NO_FOLDS))
+    yield Cell("regressor", "regressor", "plain regressor", "", "frames", plain, "joints2d")
+    rays = (*of("best", "rays", 1), *RAYS)
+    yield Cell("rays", "rays", "camera known", "", "frames", rays, "rays", robust=True)
+    for share in SHARES:
+        for column, options in (("alone", of("best", "joints2d", 1)), ("both", (*of("best", "joints2d", 3), *CROSS))):
+            some = (*options, *settings(f"labelled={share / 100:g}", NO_FOLDS))
+            yield Cell(f"labels-{share}-{column}", "labels", f"{share} %", column, "frames", some, "joints2d")
+
+
+NO_FOLDS = "calibration_folds=0"
+"""Where nothing is asked of the uncertainty, its calibration need not be paid for."""
+SHARES = (5, 10, 25, 100)
+"""Per cent of the training frames that keep their 3D labels."""
+
+
+def settings(*sets: str) -> tuple[str, ...]:
+    """Options that set settings."""
+    return tuple(part for one in sets for part in ("--set", one))
+
+
+RAYS = settings()
+CROSS = settings("pair_weights.joints2d:joints2d=30")
 
 
 def of(recipe: str, source: str, variant: int) -> tuple[str, ...]:
@@ -118,8 +148,8 @@ def of(recipe: str, source: str, variant: int) -> tuple[str, ...]:
 CELLS = {cell.name: cell for cell in cells()}
 
 
-def load() -> dict[str, dict[str, Any]]:
-    """Cell -> seed -> what came out."""
+def load() -> Results:
+    """What is kept."""
     return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
 
 
@@ -129,19 +159,20 @@ def measure(cell: Cell, place: str, seed: int, work: Path, threads: int) -> dict
     command = [*cell.train(place, out), "--set", f"seed={seed}"]
     command += ["--set", f"threads={threads}"] if threads else []
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    call(command)
+    call([sys.executable, "-m", *command])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    took = {"cpu_seconds": round(cpu), "wall_seconds": round(time.monotonic() - begin)}
-    scores = json.loads(call(cell.evaluate(out)))
+    took: dict[str, Any] = {"cpu_seconds": round(cpu), "wall_seconds": round(time.monotonic() - begin)}
+    scores = json.loads(call([sys.executable, "-m", *cell.evaluate(out)]))
+    if cell.robust:
+        took["robust"] = json.loads(call([sys.executable, str(ROOT / "benchmarks" / "robustness.py"), out, "--json"]))
     kept = {name: round(scores[name], 3) for name in ("epe_median_mm", "epe_mean_mm", "auc_20_50")}
     return {**kept, "frames": scores["frames"], **took, "load": round(os.getloadavg()[0], 1), "threads": threads}
 
 
 def call(command: list[str]) -> str:
     """Standard output of one of our own commands; its words go to our standard error."""
-    full = [sys.executable, "-m", "cvhpe", *command[1:]]
-    done = subprocess.run(full, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         typer.echo(f"{shlex.join(command)}: exit code {done.returncode}", err=True)
         raise typer.Exit(done.returncode)
@@ -151,28 +182,46 @@ def call(command: list[str]) -> str:
 # -- tables ------------------------------------------------------------------------------------------
 
 
-def shown(cell: Cell, results: dict[str, dict[str, Any]]) -> str:
+def shown(cell: Cell, results: Results) -> str:
     """What is known of a cell: a figure, or a mean and its spread over seeds, or why there is none."""
-    values = [record[cell.figure] for record in results.get(cell.name, {}).values()]
+    values = list(by_seed(cell.name, results, cell.figure).values())
     if not values:
         return "not run" if cell.data == "frames" else f"not run: needs {PLACES[cell.data][1]}"
+    return over_seeds(values)
+
+
+def over_seeds(values: Sequence[float], form: str = ".2f") -> str:
+    """``10.23 (1 seed)``, or ``10.40 (10.23 to 10.61, 3 seeds)``."""
+    if not values:
+        return "not run"
     if len(values) == 1:
-        return f"{values[0]:.2f} (1 seed)"
-    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f}, {len(values)} seeds)"
+        return f"{values[0]:{form}} (1 seed)"
+    least, most = min(values), max(values)
+    return f"{sum(values) / len(values):{form}} ({least:{form}} to {most:{form}}, {len(values)} seeds)"
 
 
-def paper_table(name: str, results: dict[str, dict[str, Any]]) -> str:
+def by_seed(name: str, results: Results, figure: str = "epe_median_mm") -> dict[str, float]:
+    """A figure of a cell, for each seed that it was run with."""
+    return {seed: record[figure] for seed, record in sorted(results.get(name, {}).items())}
+
+
+def less(name: str, other: str, results: Results) -> list[float]:
+    """What a cell has more than another, for each seed that both were run with."""
+    a, b = by_seed(name, results), by_seed(other, results)
+    return [a[seed] - b[seed] for seed in a if seed in b]
+
+
+def paper_table(name: str, results: Results) -> str:
     """A table of the paper: for every cell its command, the paper's number and ours."""
     lines = ["| cell | column | command | paper, mm | ours, mm |", "|---|---|---|---|---|"]
     for cell in CELLS.values():
         if cell.table == name:
             ours = shown(cell, results)
-            both = f"`{shlex.join(cell.train())}`, `{shlex.join(cell.evaluate())}`"
-            lines.append(f"| {cell.row} | {cell.column} | {both} | {cell.paper:.2f} | {ours} |")
+            lines.append(f"| {cell.row} | {cell.column} | {commands_of(cell)} | {cell.paper:.2f} | {ours} |")
     return "\n".join(lines)
 
 
-def frames_table(results: dict[str, dict[str, Any]]) -> str:
+def frames_table(results: Results) -> str:
     """Both recipes side by side on the frames that are at hand, and their ratio."""
     rows = dict.fromkeys(c.row for c in CELLS.values() if c.table == "frames")
     lines = ["| | `--recipe paper`, mm | `--recipe best`, mm | best / paper |", "|---|---|---|---|"]
@@ -198,6 +247,69 @@ def frames_table(results: dict[str, dict[str, Any]]) -> str:
                     f"{r['epe_median_mm']:.2f} | {r['epe_mean_mm']:.2f} | {r['cpu_seconds']} | {r['wall_seconds']}"
                 )
                 lines.append(f"| {name}, {seed} | {command} | {figures} | {r['load']} |")
+    return "\n".join(lines)
+
+
+def commands_of(cell: Cell) -> str:
+    """How a cell is run, as the page says it."""
+    return f"`{shlex.join(cell.train())}`, `{shlex.join(cell.evaluate())}`"
+
+
+def regressor_table(results: Results) -> str:
+    """The VAE beside the same network that neither samples nor pays for its latents."""
+    vae, plain = CELLS["frames-best-v1"], CELLS["regressor"]
+    return "\n".join(
+        [
+            "| | command | median, mm |",
+            "|---|---|---|",
+            f"| VAE | {commands_of(vae)} | {shown(vae, results)} |",
+            f"| plain regressor | {commands_of(plain)} | {shown(plain, results)} |",
+            f"| the VAE costs, seed by seed | | {over_seeds(less(vae.name, plain.name, results), '+.2f')} |",
+        ]
+    )
+
+
+def robust_table(results: Results) -> str:
+    """Noise and coverage of a run each, on the validation frames."""
+    lines = [
+        "| run, seed | clean, mm | 1 px of noise | in the 50 % region | 80 % | 95 % | scale, tails, found on |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, seeds in results.items():
+        for seed, record in sorted(seeds.items()):
+            r = record.get("robust")
+            if r is None or name not in CELLS:
+                continue
+            inside = " | ".join(f"{100 * share:.1f} %" for share in r["covered"])
+            lost = f"{r['noisy_mm']:.2f} ({100 * (r['noisy_mm'] / r['clean_mm'] - 1):+.1f} %)"
+            how = f"{r['scale']:.1f}, {r['dof']:g}, {r['calibrated_on']} frames"
+            lines.append(f"| {name}, {seed} | {r['clean_mm']:.2f} | {lost} | {inside} | {how} |")
+    return "\n".join(lines)
+
+
+def rays_table(results: Results) -> str:
+    """What a known camera is worth, beside the paper's recipe without one."""
+    paper, ours = (by_seed(name, results) for name in ("frames-paper-v1", "rays"))
+    ratio = ""
+    if paper and ours:
+        ratio = f"{100 * (sum(ours.values()) / len(ours)) / (sum(paper.values()) / len(paper)):.1f} %"
+    cell = CELLS["rays"]
+    lines = ["| command | median, mm | of the paper recipe without a camera |", "|---|---|---|"]
+    return "\n".join([*lines, f"| {commands_of(cell)} | {shown(cell, results)} | {ratio} |"])
+
+
+def labels_table(results: Results) -> str:
+    """Cross-modal training beside training on the labelled frames alone, for each share of labels."""
+    lines = [
+        "| 3D labels | labelled frames alone, mm | and 2D of all frames, mm | gain, seed by seed |",
+        "|---|---|---|---|",
+    ]
+    for share in SHARES:
+        alone, both = CELLS[f"labels-{share}-alone"], CELLS[f"labels-{share}-both"]
+        gain = over_seeds(less(alone.name, both.name, results), "+.2f")
+        lines.append(f"| {share} % | {shown(alone, results)} | {shown(both, results)} | {gain} |")
+    both = CELLS["labels-10-both"]
+    lines += ["", f"For 10 %: {commands_of(CELLS['labels-10-alone'])}; {commands_of(both)}"]
     return "\n".join(lines)
 
 
@@ -258,7 +370,30 @@ def tables() -> None:
     results, page = load(), PAGE.read_text(encoding="utf-8")
     for name in ("table3", "table4", "depth"):
         page = rewritten(page, name, paper_table(name, results))
-    PAGE.write_text(rewritten(page, "frames", frames_table(results)), encoding="utf-8")
+    for name, table in OURS.items():
+        page = rewritten(page, name, table(results))
+    PAGE.write_text(page, encoding="utf-8")
+
+
+OURS: dict[str, Callable[[Results], str]] = {
+    "frames": frames_table,
+    "regressor": regressor_table,
+    "robust": robust_table,
+    "rays": rays_table,
+    "labels": labels_table,
+}
+"""Markers of the page -> what makes the table between them."""
+
+
+@app.command()
+def add(files: Annotated[list[Path], typer.Argument(help="reproduction.json of other copies.")]) -> None:
+    """Take in what other copies have measured, and write the tables anew; of two records the other one stays."""
+    results = load()
+    for file in files:
+        for name, seeds in json.loads(file.read_text(encoding="utf-8")).items():
+            results.setdefault(name, {}).update(seeds)
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    tables()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,15 @@ class Held:
     visible: Tensor
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Decoded samples less their prediction ``[N, B, J, 3]``; the truth less it ``[B, J, 3]``; which joints count."""
+
+    samples: Tensor
+    truth: Tensor
+    counted: Tensor
+
+
 Part = tuple[Run, Sequence[Pack]]
 """Held-out hands, and a run that has not seen them."""
 
@@ -54,13 +63,18 @@ def calibrate(run: Run, packs: Sequence[Pack]) -> Calibration | None:
     return calibrate_parts([(run, packs)], "validation")
 
 
-def calibrate_parts(parts: Sequence[Part], hands: str) -> Calibration | None:
-    """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are."""
+def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None) -> Calibration | None:
+    """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are.
+
+    of: another run, that the calibration is for, and hands that it was trained on. Runs trained for a shorter time are
+    about as wrong on new hands, but less sure of themselves. So what is carried over is how wide samples are in mm, by
+    their typical spread: that of ``parts`` on hands they have not seen, and of ``of`` on those it has.
+    """
     one = parts[0][0]
     names = inputs_beside_truth(one)
     if "joints3d" not in targets(one.model.pairs) or not names:
         return None
-    held = [(run, found) for run, packs in parts if (found := gather(run, packs, names)) is not None]
+    held = gathered(parts, names)
     if not held:
         return None
 
@@ -69,16 +83,26 @@ def calibrate_parts(parts: Sequence[Part], hands: str) -> Calibration | None:
         return float(np.median(e) + e.mean())
 
     weights = search(score, names) if len(names) > 1 else {}
+    own = gathered([of], names) if of else []
     widths = {}
     for chosen in combinations(names):
-        fused = [(run, part, fuse({n: part.posteriors[n] for n in chosen}, weights)) for run, part in held]
-        widths[",".join(chosen)] = width_of(fused)
+        found = [drawn_of(run, part, fuse({n: part.posteriors[n] for n in chosen}, weights)) for run, part in held]
+        known = [drawn_of(run, part, fuse({n: part.posteriors[n] for n in chosen}, weights)) for run, part in own]
+        width = width_of(found)
+        if known:
+            width = replace(width, scale=width.scale * typical(found) / typical(known))
+        widths[",".join(chosen)] = width
     return Calibration(weights, widths, sum(len(part.scale) for _, part in held), hands)
 
 
 def inputs_beside_truth(run: Run) -> list[str]:
     """The inputs of a run other than the 3D joints themselves."""
     return [name for name in sources(run.model.pairs) if name != "joints3d"]
+
+
+def gathered(parts: Sequence[Part], names: Sequence[str]) -> list[tuple[Run, Held]]:
+    """The parts that have such hands, encoded."""
+    return [(run, found) for run, packs in parts if (found := gather(run, packs, names)) is not None]
 
 
 def gather(run: Run, packs: Sequence[Pack], names: Sequence[str]) -> Held | None:
@@ -122,19 +146,15 @@ def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:
     return errors(predicted.numpy(), held.truth.nan_to_num().numpy())[held.visible.numpy()]
 
 
-def width_of(parts: Sequence[tuple[Run, Held, Posterior]]) -> Width:
+def width_of(drawn: Sequence[Drawn]) -> Width:
     """How wide samples must be for their regions (:mod:`cvhpe.regions`) to hold the truth as often as they say."""
-    drawn = [drawn_of(*part) for part in parts]
     return min((scaled(drawn, dof) for dof in DOFS), key=lambda found: found[0])[1]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Decoded samples less their prediction ``[N, B, J, 3]``; the truth less it ``[B, J, 3]``; which joints count."""
-
-    samples: Tensor
-    truth: Tensor
-    counted: Tensor
+def typical(drawn: Sequence[Drawn]) -> float:
+    """The typical spread of samples, mm: geometric mean over joints of the root mean square distance."""
+    spreads = [d.samples.square().sum(-1).mean(0).sqrt()[d.counted] for d in drawn]
+    return float(torch.cat(spreads).clamp_min(1e-9).log().mean().exp())
 
 
 def drawn_of(run: Run, held: Held, posterior: Posterior) -> Drawn:

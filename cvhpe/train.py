@@ -79,7 +79,8 @@ def calibrated(run: Run, config: Config, data: Data, steps: int, report: Reporte
         Trainer(config, data, out, Reporter()).run(resume=False)
 
     report.note(f"calibrating on training hands, held out in turn by {config.calibration_folds} short trainings")
-    return calibrate_run(run, calibrate_parts(list(in_turn(config, data, steps, fit)), "training"))
+    parts = list(in_turn(config, data, steps, fit))
+    return calibrate_run(run, calibrate_parts(parts, "training", (run, data.train)))
 
 
 class Trainer:

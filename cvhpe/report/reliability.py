@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from cvhpe.calibrate import Held as Encoded
-from cvhpe.calibrate import width_of
+from cvhpe.calibrate import drawn_of, width_of
 from cvhpe.figures.held import Held
 from cvhpe.figures.posterior import decoded
 from cvhpe.fusion import AS_TRAINED, Width, calibration_of, spread
@@ -85,4 +85,4 @@ def found_on(held: Held, source: str, rows: Array) -> Width:
     """The width that some hands ask for."""
     posterior = held.encode(source, rows)
     truth, scale, visible = map(torch.from_numpy, (held.truth(rows), held.scale(rows), held.visible(rows)))
-    return width_of([(held.run, Encoded({source: posterior}, truth, scale, visible), posterior)])
+    return width_of([drawn_of(held.run, Encoded({source: posterior}, truth, scale, visible), posterior)])
