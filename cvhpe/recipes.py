@@ -42,7 +42,10 @@ CPU_PICTURES: Mapping[str, Any] = {
     "image_size": 64,
     "variant": 1,
     "synthetic_count": 4000,
-    "epochs": 26,
+    "network": "lifter",
+    "width": 384,
+    "depth": 4,
+    "epochs": 24,
     "least_steps": 0,
     "lr": 3e-3,
     "schedule": "cosine",
@@ -55,8 +58,9 @@ CPU_PICTURES: Mapping[str, Any] = {
     "augmentation": {"rotation_deg": 180.0, "scale": 0.1},
 }
 """A picture run on two CPU cores in minutes: small pictures, the paper's cheapest variant, a fast learning
-rate that comes to rest, any turn of the picture, and posteriors that begin narrow (after 190 steps on the same 1,500
-frames: 59 mm held-out median EPE against 69 with torch's)."""
+rate that comes to rest, any turn of the picture, posteriors that begin narrow, and a joint decoder that learns from
+the first step. After 384 steps at this rate on 4,000 frames: 46.5 mm held-out median EPE with the residual decoder,
+51.9 with the paper's under He's initial weights, and with torch's it never left the mean pose (71.7)."""
 
 PICTURES = ("rgb", "depth")
 
