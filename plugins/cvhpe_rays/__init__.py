@@ -69,7 +69,8 @@ def refine(joints: Tensor, x: Tensor, *, root: int) -> Tensor:
     First the hand as a whole: the translation t that minimises the sum over joints of the squared distance from
     ``joints + t`` to the joint's ray, a linear system of three unknowns. Then each joint by :data:`PULL` of the way
     to the nearest point of its ray. The palm is where two other points' labels meet half-way, and so no projection
-    itself: it has no say, and stays where the network has it.
+    itself: it has no say. What the moved joints are relative to is the middle of the hand, which the network knows
+    better than any one joint.
     """
     ray = normalize(pad(x, (0, 1), value=1.0), dim=-1)
     counts = x.isfinite().all(-1)
@@ -80,7 +81,9 @@ def refine(joints: Tensor, x: Tensor, *, root: int) -> Tensor:
     shift = torch.linalg.solve(whole, -(across @ joints[..., None]).sum(1))[..., 0]
     placed = joints + shift[:, None]
     placed = placed - PULL * (across @ placed[..., None])[..., 0]
-    return placed - placed[:, root, None]
+    found = placed - placed.mean(1, keepdim=True) + joints.mean(1, keepdim=True)
+    found[:, root] = 0.0
+    return found
 
 
 def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
