@@ -20,14 +20,14 @@ import torch
 import typer
 from torch import Tensor
 
-from cvhpe.calibrate import gather, joints_mm
+from cvhpe.calibrate import covered
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.data.sources import open_held_out
 from cvhpe.evaluate import palm_of, predict
-from cvhpe.fusion import AS_TRAINED, Width, calibration_of, draw
+from cvhpe.fusion import AS_TRAINED, calibration_of
 from cvhpe.metrics import summary
-from cvhpe.regions import LEVELS, SAMPLES, coverage
+from cvhpe.regions import LEVELS
 from cvhpe.run import Run, load_run, model_fields
 
 
@@ -54,20 +54,6 @@ def median_mm(run: Run, packs: list[Pack], source: str, px: float, seed: int) ->
     return summary(got.predicted, got.truth, got.visible).epe_median
 
 
-def covered(run: Run, packs: list[Pack], source: str, width: Width) -> list[float]:
-    """Share of the labelled joints inside each region of :mod:`cvhpe.regions`, the root joint left out."""
-    held = gather(run, packs, [source])
-    if held is None:
-        raise SystemExit(f"no held-out frame has {source} and 3D joints")
-    with torch.inference_mode():
-        posterior = held.posteriors[source]
-        drawn = joints_mm(run, draw(posterior, SAMPLES, torch.Generator().manual_seed(0)), held.scale)
-        samples = width.widen(drawn, joints_mm(run, posterior.mu, held.scale))
-    counted = held.visible.clone()
-    counted[:, palm_of(run.facts.layout).root] = False
-    return coverage(samples, held.truth, counted, LEVELS)
-
-
 def main(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="A run that lifts 2D joints, or what is made of them.")],
     data: Annotated[list[str] | None, typer.Option(help="NAME:PATH; by default the run's own.")] = None,
@@ -84,9 +70,9 @@ def main(
     calibration = calibration_of(run.facts.training)
     width = calibration.width([source]) if calibration else None
     result = {"clean_mm": clean, "noisy_mm": float(found.mean()), "px": px, "levels": list(LEVELS)}
-    result["covered_as_trained"] = covered(run, packs, source, AS_TRAINED)
+    result["covered_as_trained"] = covered(run, packs, [source], AS_TRAINED)
     if calibration and width:
-        result["covered"] = covered(run, packs, source, width)
+        result["covered"] = covered(run, packs, [source], width)
         result |= {"scale": width.scale, "dof": width.dof, "calibrated_on": calibration.hands}
     if as_json:
         typer.echo(json.dumps(result))

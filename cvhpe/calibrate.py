@@ -15,12 +15,13 @@ from torch import Tensor
 
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
+from cvhpe.errors import UserError
 from cvhpe.evaluate import encode, labelled, palm_of, truth_mm
-from cvhpe.fusion import CALIBRATION, Calibration, Width, combinations, draw, fuse, search
+from cvhpe.fusion import CALIBRATION, Calibration, Width, calibration_of, combinations, draw, fuse, search
 from cvhpe.metrics import errors
 from cvhpe.modality import Posterior
 from cvhpe.pairs import sources, targets
-from cvhpe.regions import LEVELS, SAMPLES, reach
+from cvhpe.regions import LEVELS, SAMPLES, coverage, reach
 from cvhpe.run import Run, save_run
 
 MOST_FRAMES = 500
@@ -180,6 +181,20 @@ def scaled(drawn: Sequence[Drawn], dof: float) -> tuple[float, Width]:
         missed = (within / far.shape[1] - torch.tensor(LEVELS, dtype=torch.float64)[:, None]).square().sum(0)
         width = Width(width.scale * float(tried[missed.argmin()]), dof)
     return float(missed.min()), width
+
+
+def covered(run: Run, packs: Sequence[Pack], names: Sequence[str], width: Width) -> list[float]:
+    """Share of the labelled joints inside each region of :mod:`cvhpe.regions`, for predictions from inputs.
+
+    Inputs are fused as the run's calibration says; the root joint does not count. UserError where no hand has all.
+    """
+    held = gather(run, packs, names)
+    if held is None:
+        raise UserError(f"no held-out hand has {' and '.join(names)} and 3D joints")
+    known = calibration_of(run.facts.training)
+    posterior = fuse({name: held.posteriors[name] for name in names}, known.weights if known else {})
+    drawn = drawn_of(run, held, posterior)
+    return coverage(width.widen(drawn.samples, torch.zeros_like(drawn.truth)), drawn.truth, drawn.counted)
 
 
 def calibrate_run(run: Run, found: Calibration | None) -> Run:

@@ -172,4 +172,20 @@ def evaluate(
         record["alone"] = {
             n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median} for n, s in scores.alone.items()
         }
+    if target == "joints3d" and scores.protocol == opened.config.protocol:
+        record |= uncertainty(opened, packs, scores.source.split(","))
     typer.echo(json.dumps(record))
+
+
+def uncertainty(run: Run, packs: list[Pack], names: list[str]) -> dict[str, Any]:
+    """How often the run's calibrated regions hold the truth; nothing for inputs that were never calibrated."""
+    from cvhpe.calibrate import covered
+    from cvhpe.fusion import calibration_of
+    from cvhpe.regions import LEVELS
+
+    calibration = calibration_of(run.facts.training)
+    width = calibration.width(names) if calibration else None
+    if calibration is None or width is None:
+        return {}
+    found = dict(zip((f"{100 * level:g}" for level in LEVELS), covered(run, packs, names, width), strict=True))
+    return {"coverage": found, "width": {"scale": width.scale, "dof": width.dof, "found_on": calibration.hands}}

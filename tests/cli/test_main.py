@@ -65,6 +65,9 @@ def test_evaluate_prints_one_object_that_agrees_with_training(run):
     assert (record["from"], record["to"], record["protocol"]) == ("joints2d", "joints3d", "TSH")
     assert set(record["baselines"]) == {"mean_pose", "regression"}
     assert len(record["pck"]["values"]) == len(record["pck"]["thresholds_mm"]) == 20
+    assert set(record["coverage"]) == {"50", "80", "95"}
+    assert all(0 <= share <= 1 for share in record["coverage"].values())
+    assert set(record["width"]) == {"scale", "dof", "found_on"}
 
 
 def test_a_finished_run_is_kept_and_can_be_resumed(run):
