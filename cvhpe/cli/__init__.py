@@ -12,6 +12,7 @@ from cvhpe.cli.doctor import doctor
 from cvhpe.cli.evaluate import evaluate
 from cvhpe.cli.export import export
 from cvhpe.cli.figures import figures
+from cvhpe.cli.help import readable
 from cvhpe.cli.model import model
 from cvhpe.cli.predict import predict
 from cvhpe.cli.report import report
@@ -20,7 +21,9 @@ from cvhpe.errors import UserError
 
 app = typer.Typer(
     name="cvhpe",
-    help="Cross-modal hand pose estimation: one latent space for RGB, depth, 2D and 3D hands.",
+    help="Cross-modal hand pose estimation: one latent space for RGB, depth, 2D and 3D hands.\n\n"
+    "Example: cvhpe train --modalities rgb,joints3d\n\n"
+    "Example: cvhpe train --help",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,6 +40,7 @@ app.command()(model)
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")
 app.command()(doctor)
+readable(app)
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from cvhpe.data.sample import DatasetSpec
     from cvhpe.data.verify import Progress
 
-app = typer.Typer(help="Data sets: list them, make, pack, check and look at one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Data sets: list them, make, pack, check and look at one.\n\nExample: cvhpe data list", no_args_is_help=True
+)
 
 Source = Annotated[str, typer.Argument(metavar="NAME[:PATH]", help="A data set and where it is.")]
 Splits = Annotated[list[str] | None, typer.Option("--split", help="A split; give it again for another.")]
@@ -35,7 +37,10 @@ def parse_source(source: str) -> tuple[DatasetSpec, Path | None]:
 
 @app.command("list")
 def list_() -> None:
-    """The data sets that can be read, built in and of plugins."""
+    """List the data sets that can be read, built in and of plugins, with what each gives.
+
+    Example: cvhpe data list
+    """
     from rich.console import Console as Rich
 
     from cvhpe.cli.console import plain_table

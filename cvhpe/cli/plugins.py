@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Modalities and data sets that come from plugins.", no_args_is_help=True)
+app = typer.Typer(
+    help="Modalities and data sets that come from plugins.\n\nExample: cvhpe plugins list", no_args_is_help=True
+)
 
 
 @app.command("list")

@@ -35,7 +35,7 @@ def predict(
     detector_model: Annotated[
         Path | None, typer.Option(help="A hand_landmarker.task, for a MediaPipe without models of its own.")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Take every so-manieth frame of a video.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Take every Nth frame of a video.")] = 1,
     overlay: Annotated[bool, typer.Option(help="Also write pictures to look at.")] = True,
 ) -> None:
     """Predict the 3D joints of the hands in photographs and videos.

@@ -89,8 +89,3 @@ def test_export_writes_what_it_checked(place):
     assert program(torch.rand(3, 21, 2) * 100, torch.tensor([0, 1, 1])).shape == (3, 21, 3)
     assert "did you mean" in fails("export", "default", "--from=joint2d", "--out=x.pt2", cwd=place)
     assert "wrist or palm" in fails("export", "default", "--from=joints2d", "--root=elbow", "--out=x.pt2", cwd=place)
-
-
-def test_help_shows_an_example():
-    for command in ("predict", "export"):
-        assert f"Example: cvhpe {command}" in cvhpe(command, "--help").stdout
