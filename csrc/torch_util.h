@@ -5,6 +5,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <optional>
+#include <ostream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -17,22 +18,31 @@ namespace cvhpe {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// The message is "op: argument: what it is, what is expected"; it becomes a RuntimeError in Python.
+// The shape of a tensor, written out only where a message is made of it: a string stream costs microseconds.
+struct Shape {
+  const Tensor& tensor;
+};
+
+inline Shape shape_of(const Tensor& t) { return {t}; }
+
+inline std::ostream& operator<<(std::ostream& out, Shape shape) {
+  out << '[';
+  for (int64_t d = 0; d < shape.tensor.dim(); ++d) out << (d ? ", " : "") << shape.tensor.size(d);
+  return out << ']';
+}
+
 template <class... Parts>
-inline void check(bool ok, const Parts&... parts) {
-  if (ok) [[likely]]
-    return;
+[[noreturn, gnu::noinline, gnu::cold]] void fail(const Parts&... parts) {
   std::ostringstream message;
   (message << ... << parts);
   throw std::runtime_error(message.str());
 }
 
-inline std::string shape_of(const Tensor& t) {
-  std::ostringstream out;
-  out << '[';
-  for (int64_t d = 0; d < t.dim(); ++d) out << (d ? ", " : "") << t.size(d);
-  out << ']';
-  return out.str();
+// The message is "op: argument: what it is, what is expected"; it becomes a RuntimeError in Python.
+template <class... Parts>
+inline void check(bool ok, const Parts&... parts) {
+  if (!ok) [[unlikely]]
+    fail(parts...);
 }
 
 inline bool same_device(const Tensor& a, const Tensor& b) {
