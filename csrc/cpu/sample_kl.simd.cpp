@@ -24,12 +24,20 @@ const float* noise(const SampleKlLoop& loop, int64_t first, int64_t count, float
   return buffer + (first - group * math::kNoiseGroup);
 }
 
+// How many rows make a piece: as many as fit, in whole groups of noise where that can be, as what a group has beyond
+// the end of a piece is made again for the next one.
+inline int64_t rows_of_piece(int64_t columns) {
+  const int64_t fit = kPiece / columns, odd = columns & -columns;  // the power of two in `columns`
+  const int64_t whole = odd >= math::kNoiseGroup ? 1 : math::kNoiseGroup / odd;
+  return fit >= whole ? fit - fit % whole : fit;
+}
+
 // Calls f(first element, count, first row, rows, first column) over pieces that are contiguous in memory: several
 // whole rows, or a part of one.
 template <class F>
 inline void pieces(int64_t columns, int64_t begin, int64_t end, const F& f) {
   if (columns <= kPiece) {
-    const int64_t rows = columns > 0 ? kPiece / columns : end - begin;
+    const int64_t rows = columns > 0 ? rows_of_piece(columns) : end - begin;
     for (int64_t r = begin; r < end; r += rows) {
       const int64_t n = end - r < rows ? end - r : rows;
       f(r * columns, n * columns, r, n, int64_t(0));
@@ -67,7 +75,7 @@ void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
   const T* mu = static_cast<const T*>(loop.mu);
   const T* logvar = static_cast<const T*>(loop.logvar);
   W* kl = static_cast<W*>(loop.kl);
-  alignas(64) W mean[kPiece], sigma[kPiece], terms[kPiece + kLanes];
+  alignas(64) W sigma[kPiece], terms[kPiece + kLanes];
   alignas(64) float buffer[kPiece + 2 * math::kNoiseGroup];
   alignas(64) W lanes[kLanes] = {};
   for (int j = 0; j < kLanes; ++j) terms[kPiece + j] = W(0);
@@ -76,7 +84,6 @@ void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
     const T* l = logvar + first;
     for (int64_t i = 0; i < count; ++i) {
       const W a = math::widen(m[i]), b = math::widen(l[i]);
-      mean[i] = a;
       sigma[i] = math::gauss_sigma(b);
       terms[i] = math::gauss_kl_twice(a, b, sigma[i]);
     }
@@ -90,21 +97,52 @@ void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
       const int64_t offset = s * loop.rows * loop.columns + first;
       const float* e = noise(loop, offset, count, buffer);
       T* z = static_cast<T*>(loop.z) + offset;
-      for (int64_t i = 0; i < count; ++i) z[i] = math::narrow<T>(math::gauss_sample(mean[i], sigma[i], W(e[i])));
+      for (int64_t i = 0; i < count; ++i)
+        z[i] = math::narrow<T>(math::gauss_sample(W(math::widen(m[i])), sigma[i], W(e[i])));
     }
   });
+}
+
+// What reaches mu and logvar of elements [first, first + count). of_z(i) and of_z_noise(i) give the sums over the
+// samples of grad_z and of grad_z * noise; of_kl has the row's grad_kl at every element.
+template <class T, class Z, class N>
+inline void gradients(const SampleKlLoop& loop, int64_t first, int64_t count, const Z& of_z, const N& of_z_noise,
+                      const Wide<T>* of_kl) {
+  using W = Wide<T>;
+  const T* mu = static_cast<const T*>(loop.mu) + first;
+  const T* logvar = static_cast<const T*>(loop.logvar) + first;
+  T* grad_mu = static_cast<T*>(loop.grad_mu) + first;
+  T* grad_logvar = static_cast<T*>(loop.grad_logvar) + first;
+  for (int64_t i = 0; i < count; ++i) {
+    const W m = math::widen(mu[i]), sigma = math::gauss_sigma(math::widen(logvar[i]));
+    W of_mu, of_logvar;
+    math::gauss_backward(m, sigma, of_z(i), of_z_noise(i), of_kl[i], of_mu, of_logvar);
+    grad_mu[i] = math::narrow<T>(of_mu);
+    grad_logvar[i] = math::narrow<T>(of_logvar);
+  }
 }
 
 template <class T>
 void backward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
   using W = Wide<T>;
-  const T* mu = static_cast<const T*>(loop.mu);
-  const T* logvar = static_cast<const T*>(loop.logvar);
   const T* grad_z = static_cast<const T*>(loop.grad_z);
   const W* grad_kl = static_cast<const W*>(loop.grad_kl);
-  alignas(64) W of_z[kPiece], of_z_noise[kPiece], of_kl[kPiece];
+  alignas(64) W of_z[kPiece], of_z_noise[kPiece], of_kl[kPiece + kLanes];
   alignas(64) float buffer[kPiece + 2 * math::kNoiseGroup];
   pieces(loop.columns, begin, end, [&](int64_t first, int64_t count, int64_t row, int64_t rows, int64_t) {
+    const int64_t width = count / rows;
+    for (int64_t r = 0; r < rows; ++r) {  // whole vectors: what goes beyond a row is written again by the next one
+      const W g = grad_kl == nullptr ? W(0) : grad_kl[row + r];
+      for (int64_t d = 0; d < width; d += kLanes)
+        for (int j = 0; j < kLanes; ++j) of_kl[r * width + d + j] = g;
+    }
+    if (grad_z != nullptr && loop.samples == 1) {  // the usual case goes without the sums
+      const float* e = noise(loop, first, count, buffer);
+      const T* g = grad_z + first;
+      return gradients<T>(
+          loop, first, count, [&](int64_t i) { return W(0) + math::widen(g[i]); },
+          [&](int64_t i) { return W(0) + math::widen(g[i]) * W(e[i]); }, of_kl);
+    }
     for (int64_t i = 0; i < count; ++i) of_z[i] = of_z_noise[i] = W(0);
     for (int64_t s = 0; grad_z != nullptr && s < loop.samples; ++s) {
       const int64_t offset = s * loop.rows * loop.columns + first;
@@ -116,20 +154,8 @@ void backward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
         of_z_noise[i] += wide * W(e[i]);
       }
     }
-    const int64_t width = count / rows;
-    for (int64_t r = 0; r < rows; ++r) {
-      const W g = grad_kl == nullptr ? W(0) : grad_kl[row + r];
-      for (int64_t d = 0; d < width; ++d) of_kl[r * width + d] = g;
-    }
-    T* grad_mu = static_cast<T*>(loop.grad_mu) + first;
-    T* grad_logvar = static_cast<T*>(loop.grad_logvar) + first;
-    for (int64_t i = 0; i < count; ++i) {
-      const W m = math::widen(mu[first + i]), sigma = math::gauss_sigma(math::widen(logvar[first + i]));
-      W of_mu, of_logvar;
-      math::gauss_backward(m, sigma, of_z[i], of_z_noise[i], of_kl[i], of_mu, of_logvar);
-      grad_mu[i] = math::narrow<T>(of_mu);
-      grad_logvar[i] = math::narrow<T>(of_logvar);
-    }
+    gradients<T>(
+        loop, first, count, [&](int64_t i) { return of_z[i]; }, [&](int64_t i) { return of_z_noise[i]; }, of_kl);
   });
 }
 
