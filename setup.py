@@ -18,7 +18,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-CUDA_LIBRARY = "_C_cuda.so"
+CUDA_LIBRARY, NODES_LIBRARY = "_C_cuda.so", "_C_autograd.so"
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
 
@@ -124,13 +124,17 @@ class CMakeBuild(build_ext):
         self.run_or_say([cmake, "--build", str(build)])
         if not cuda:
             (out / CUDA_LIBRARY).unlink(missing_ok=True)
+        (out / NODES_LIBRARY).unlink(missing_ok=True)
+        if subprocess.run([cmake, "--build", str(build), "--target", "nodes"]).returncode:
+            print("cvhpe: the C++ nodes do not compile with this torch; Python's serve, some microseconds slower")
 
     def copy_extensions_to_source(self) -> None:
         super().copy_extensions_to_source()
-        built, source = Path(self.build_lib) / "cvhpe" / CUDA_LIBRARY, ROOT / "cvhpe" / CUDA_LIBRARY
-        source.unlink(missing_ok=True)
-        if built.exists():
-            shutil.copy2(built, source)
+        for library in (CUDA_LIBRARY, NODES_LIBRARY):
+            built, source = Path(self.build_lib) / "cvhpe" / library, ROOT / "cvhpe" / library
+            source.unlink(missing_ok=True)
+            if built.exists():
+                shutil.copy2(built, source)
 
     @staticmethod
     def run_or_say(command: list[str]) -> None:

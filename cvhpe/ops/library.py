@@ -2,7 +2,8 @@
 
 ``_C`` (operators, CPU kernels) and ``_C_cuda`` (CUDA kernels, only in a build with nvcc) lie beside this package,
 or in the folder ``CVHPE_LIBRARY_DIR`` names. ``CVHPE_OPS=twin`` makes the pure-torch twins serve although there are
-kernels; ``CVHPE_OPS=kernels`` makes it an error that there are none.
+kernels; ``CVHPE_OPS=kernels`` makes it an error that there are none. ``_C_autograd`` (autograd nodes in C++) is for the
+one torch release it was built against; Python nodes do the same otherwise, or where ``CVHPE_NODES=python`` asks.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class State:
     reason: one line for people: what serves, and where kernels do not, why not.
     devices: the device types whose tensors the kernels take; all others go to the twins.
     build: how ``_C`` was built (``torch.ops.cvhpe`` aside, all it exports): compiler, torch, architectures.
+    nodes: the operators have their autograd nodes in C++.
     """
 
     built: bool
@@ -41,6 +43,7 @@ class State:
     reason: str
     devices: frozenset[str] = frozenset()
     build: Mapping[str, str] = field(default_factory=dict)
+    nodes: bool = False
 
 
 def folder() -> Path:
@@ -107,7 +110,31 @@ def _load(wish: str) -> State:
             about = f"CPU and CUDA kernels ({build['cuda_architectures']})"
         except (OSError, RuntimeError) as error:
             about = f"CPU kernels; _C_cuda does not load: {_first_line(error)}"
-    return State(True, True, about, frozenset(devices), build)
+    why_not = _load_nodes(build["torch"])
+    if why_not:
+        about = f"{about}; Python nodes: {why_not}"
+    return State(True, True, about, frozenset(devices), build, not why_not)
+
+
+def _load_nodes(built_against: str) -> str:
+    """Load the C++ nodes; why not, where they are not. Their interface to torch is another in every release."""
+    import torch
+
+    wish, path = os.environ.get("CVHPE_NODES", ""), folder() / "_C_autograd.so"
+    if wish not in ("", "python"):
+        raise UserError(f"CVHPE_NODES={wish!r}: use 'python' or leave it unset")
+    if wish:
+        return "CVHPE_NODES=python asks for them"
+    if not path.exists():
+        return "no _C_autograd was built (torch before 2.14, or its headers did not compile)"
+    here = torch.__version__.split("+")[0]
+    if here != built_against.split("+")[0]:
+        return f"_C_autograd was built against torch {built_against}, this is {here}"
+    try:
+        torch.ops.load_library(str(path))
+    except (OSError, RuntimeError) as error:
+        return f"_C_autograd does not load: {_first_line(error)}"
+    return ""
 
 
 def _import(path: Path):

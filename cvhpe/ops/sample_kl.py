@@ -49,6 +49,8 @@ def sample_kl(
     samples = -1 if n is None else n
     if torch.compiler.is_compiling():
         return torch.ops.cvhpe.sample_kl(mu, logvar, seed, samples, stream)
+    if library.load().nodes:
+        return torch.ops.cvhpe.sample_kl.default(mu, logvar, seed, samples, stream)
     return _SampleKl.apply(mu, logvar, seed, samples, stream)
 
 
@@ -93,7 +95,8 @@ def _backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[
 
 
 class _SampleKl(torch.autograd.Function):
-    """The eager way: half the overhead of what torch.library.register_autograd makes of the same two functions."""
+    """The eager way where csrc/autograd is not loaded; torch.library.register_autograd makes a slower one of the same
+    two functions."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:

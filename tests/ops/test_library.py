@@ -29,7 +29,7 @@ import logging, torch
 logging.basicConfig(format="LOG %(message)s")
 from cvhpe.ops import sample_kl, state
 s = state()
-print(s.built, s.loaded, s.reason)
+print(s.built, s.loaded, s.reason, s.nodes)
 print(sample_kl(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([1]))[0].shape)
 """
 
@@ -53,6 +53,26 @@ def test_cpu_kernels_fakes_and_gradients_are_registered(name: str) -> None:
 @pytest.mark.parametrize("name", OPERATORS)
 def test_cuda_kernels_are_registered(name: str) -> None:
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"cvhpe::{name}", "CUDA")
+
+
+@pytest.mark.skipif(not STATE.nodes, reason=f"no C++ nodes: {STATE.reason}")
+@pytest.mark.parametrize("key", ["AutogradCPU", "AutogradCUDA"])
+def test_cpp_nodes_are_registered(key: str) -> None:
+    assert torch._C._dispatch_has_kernel_for_dispatch_key("cvhpe::sample_kl", key)
+
+
+@needs_kernels
+def test_python_nodes_serve_on_request_and_say_so() -> None:
+    done = ask(CVHPE_NODES="python")
+    assert done.returncode == 0, done.stderr
+    assert "Python nodes: CVHPE_NODES=python asks for them False" in done.stdout
+
+
+@pytest.mark.skipif(not STATE.nodes, reason=f"no C++ nodes: {STATE.reason}")
+def test_nodes_of_another_torch_release_are_not_loaded() -> None:
+    assert library._load_nodes("2.9.0") == (
+        f"_C_autograd was built against torch 2.9.0, this is {torch.__version__.split('+')[0]}"
+    )
 
 
 @needs_kernels
@@ -103,9 +123,9 @@ def test_a_broken_cuda_library_leaves_the_cpu_kernels(tmp_path: Path) -> None:
     assert "True True CPU kernels; _C_cuda does not load" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("variable", ["CVHPE_OPS", "CVHPE_CPU"])
+@pytest.mark.parametrize("variable", ["CVHPE_OPS", "CVHPE_CPU", "CVHPE_NODES"])
 def test_unknown_wishes_are_refused(variable: str) -> None:
-    if variable == "CVHPE_CPU" and not STATE.loaded:
+    if variable != "CVHPE_OPS" and not STATE.loaded:
         pytest.skip(f"no kernels: {STATE.reason}")
     done = ask(**{"CVHPE_OPS": "kernels", variable: "fast"})
     assert done.returncode != 0

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cvhpe.ops import draw_seed, sample_kl
+from cvhpe.ops import draw_seed, library, sample_kl
 from cvhpe.ops.noise import normal, philox
-from cvhpe.ops.sample_kl import sample_kl_twin
+from cvhpe.ops.sample_kl import _SampleKl, sample_kl_twin
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 2e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
@@ -137,6 +137,67 @@ def test_gradcheck_and_opcheck(device: str) -> None:
     for n in (None, 2):
         assert torch.autograd.gradcheck(lambda a, b, n=n: sample_kl(a, b, seed, n), (mu, logvar))
         torch.library.opcheck(torch.ops.cvhpe.sample_kl, (mu, logvar, seed, -1 if n is None else n, 0))
+
+
+def python_node(mu: Tensor, logvar: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    return _SampleKl.apply(mu, logvar, seed, -1, 0)
+
+
+def cpp_node(mu: Tensor, logvar: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    if not library.load().nodes:
+        pytest.skip(f"no C++ nodes: {library.load().reason}")
+    out: tuple[Tensor, Tensor] = torch.ops.cvhpe.sample_kl(mu, logvar, seed)
+    assert out[0].grad_fn is not None
+    assert out[0].grad_fn.name() == "SampleKlBackward"
+    return out
+
+
+def test_nodes_in_python_and_cpp_are_the_same(device: str) -> None:
+    mu, logvar, seed = posterior(6, 30, torch.float32, device)
+    (z, kl), (z2, kl2) = (node(mu, logvar, seed) for node in (python_node, cpp_node))
+    assert torch.equal(z, z2)
+    assert torch.equal(kl, kl2)
+    up = torch.randn(6, 30).to(device), torch.randn(6).to(device)
+    for which in ([0], [1], [0, 1]):  # an output that nobody used sends no gradient
+        a, b = (
+            torch.autograd.grad([t[i] for i in which], (mu, logvar), [up[i] for i in which], retain_graph=True)
+            for t in ((z, kl), (z2, kl2))
+        )
+        assert torch.equal(a[0], b[0])
+        assert torch.equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("node", [python_node, cpp_node])
+def test_a_node_obeys_autograd(node, device: str) -> None:  # type: ignore[no-untyped-def]
+    mu, logvar, seed = posterior(4, 30, torch.float32, device)
+    with torch.no_grad():
+        assert torch.ops.cvhpe.sample_kl(mu, logvar, seed)[0].grad_fn is None
+    kl = node(mu.detach(), logvar, seed)[1].sum()  # one of the two is enough
+    assert torch.autograd.grad(kl, logvar)[0].isfinite().all()
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(kl, logvar)
+    of_mu, of_logvar = torch.autograd.grad(node(mu, logvar, seed)[1].sum(), (mu, logvar), create_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        (of_mu.sum() + of_logvar.sum()).backward()
+    moved = mu * 1
+    z = node(moved, logvar, seed)[0].sum()
+    moved.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.backward()
+    with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError)):
+        node(torch.autograd.forward_ad.make_dual(mu.detach(), torch.ones_like(mu)), logvar, seed)
+
+
+def test_compiled_autograd_is_told_which_nodes_it_needs() -> None:
+    from torch._dynamo import compiled_autograd
+
+    mu, logvar, seed = posterior(2, 3, torch.float32, "cpu")
+    loss = cpp_node(mu, logvar, seed)[1].sum()
+    with (
+        compiled_autograd._enable(torch.compile(backend="eager")),
+        pytest.raises(NotImplementedError, match="CVHPE_NODES=python"),
+    ):
+        loss.backward()
 
 
 def test_compiles_without_a_break_and_agrees(device: str) -> None:
