@@ -2,13 +2,14 @@
 
     pytest benchmarks/bench_kernels.py --benchmark-enable --benchmark-group-by=group
 
-On a machine that does other work too, add ``--benchmark-timer=time.process_time``: CPU seconds. Compare within a
-group of one run; ``RESULTS.md`` keeps the medians.
+On a machine that does other work too, add ``--benchmark-timer=time.process_time``: CPU seconds. One thread each;
+``BENCH_THREADS=2`` gives everybody two. Compare within a group of one run; ``RESULTS.md`` keeps the medians.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,12 +24,13 @@ from cvhpe.ops import JointsTerm, Palm, Term, draw_seed, elbo, sample_kl, state,
 pytestmark = pytest.mark.skipif(not state().loaded, reason=f"no kernels to measure: {state().reason}")
 SIZES = [(64, 30), (64, 64), (512, 30), (2048, 64), (8192, 30), (8192, 64)]
 PEERS = ["ours", "eager", "compiled"]
+THREADS = int(os.environ.get("BENCH_THREADS", "1"))
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Any:
+def _threads() -> Any:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     yield
     torch.set_num_threads(before)
 
