@@ -47,10 +47,8 @@ def sample_kl(
     if library.transformed() or not library.serves(mu.device.type):
         return sample_kl_twin(mu, logvar, seed, n, stream=stream)
     samples = -1 if n is None else n
-    if torch.compiler.is_compiling():
-        return torch.ops.cvhpe.sample_kl(mu, logvar, seed, samples, stream)
-    if library.load().nodes:
-        return torch.ops.cvhpe.sample_kl.default(mu, logvar, seed, samples, stream)
+    if library.load().nodes or torch.compiler.is_compiling():
+        return _op(mu, logvar, seed, samples, stream)
     return _SampleKl.apply(mu, logvar, seed, samples, stream)
 
 
@@ -102,7 +100,7 @@ class _SampleKl(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         _save(ctx, inputs, ())  # type: ignore[arg-type]
         with library.below_autograd():
-            return torch.ops.cvhpe.sample_kl.default(*inputs)
+            return _op(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -129,6 +127,7 @@ def _fake_backward(
 
 
 if library.load().loaded:
+    _op = torch.ops.cvhpe.sample_kl.default
     torch.library.register_fake("cvhpe::sample_kl", _fake)
     torch.library.register_fake("cvhpe::sample_kl_backward", _fake_backward)
     torch.library.register_autograd("cvhpe::sample_kl", _backward, setup_context=_save)
