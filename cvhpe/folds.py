@@ -18,7 +18,6 @@ from cvhpe.config import Config
 from cvhpe.data.joints import units_of
 from cvhpe.data.pack import Pack
 from cvhpe.data.sources import Data
-from cvhpe.errors import UserError
 from cvhpe.run import Run, load_run
 
 Array = np.ndarray
@@ -38,6 +37,13 @@ def folds_of(units: Array, k: int) -> Array:
     return fold[which]
 
 
+def enough(config: Config, data: Data) -> bool:
+    """Whether the training samples are as many groups as a configuration wants folds, and those at least two."""
+    return config.calibration_folds > 1 and any(
+        len(np.unique(units_of(pack["group"]))) >= config.calibration_folds for pack in data.train
+    )
+
+
 def in_turn(
     config: Config, data: Data, steps: int, fit: Callable[[Config, Data, Path], object]
 ) -> Iterator[tuple[Run, list[Pack]]]:
@@ -47,11 +53,6 @@ def in_turn(
     """
     k = config.calibration_folds
     folds = [folds_of(units_of(pack["group"]), k) for pack in data.train]
-    if k < 2 or len(np.unique(np.concatenate(folds))) < k:
-        raise UserError(
-            f"calibration_folds {k}: the training samples give no so many folds of whole groups, or it is 1; "
-            "--set calibration_folds=0 calibrates on the validation samples"
-        )
     short = {"epochs": 1, "least_steps": -(-steps // k), "validations": 1, "keep": 1, "checkpoint_seconds": 1e9}
     short["ema"] = config.ema**k  # weights are averaged over the same share of a training
     for fold in range(k):

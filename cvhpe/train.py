@@ -30,9 +30,9 @@ from cvhpe.errors import UserError
 from cvhpe.evaluate import fit_baselines, palm_of
 from cvhpe.faults import explain, stopping_on_signals
 from cvhpe.feed import Feed
-from cvhpe.folds import in_turn
+from cvhpe.folds import enough, in_turn
 from cvhpe.held_out import score
-from cvhpe.ledger import Ledger
+from cvhpe.ledger import Broken, Ledger
 from cvhpe.model import CrossModalVAE
 from cvhpe.profiling import Profile
 from cvhpe.progress import Metrics, Progress, Reporter, Stopped
@@ -72,7 +72,9 @@ def train(
 
 def calibrated(run: Run, config: Config, data: Data, steps: int, report: Reporter) -> Run:
     """The run with a calibration, written beside its weights: of validation hands, or of ``calibration_folds``."""
-    if not config.calibration_folds:
+    if not enough(config, data):
+        if config.calibration_folds:
+            report.note("too few groups of training hands for folds: calibrating on validation hands")
         return calibrate_run(run, calibrate(run, data.validation))
 
     def fit(config: Config, data: Data, out: Path) -> None:
@@ -219,12 +221,12 @@ class Trainer:
     # -- what surrounds it ---------------------------------------------------------------------------
 
     def _log(self) -> None:
-        """Read the losses since the last time; one that is not finite ends the run before it is saved."""
+        """Read the losses since the last time; one that is not finite or absurd ends the run before it is saved."""
         if not len(self.ledger):
             return
         reading, progress = self.ledger.read(), self.progress
         if reading.broken is not None:
-            self._break_off(*reading.broken)
+            self._break_off(reading.broken)
         if not self.world.main:
             return
         record = {"step": progress.step, "epoch": progress.step / len(self.batches), **reading.means}
@@ -233,7 +235,9 @@ class Trainer:
         self.metrics.append({"kind": "train", **record})
         self.report.step(record)
 
-    def _break_off(self, step: int, what: list[str]) -> None:
+    def _break_off(self, broken: Broken) -> None:
+        step = broken.step
+
         def tell() -> None:
             states = self.states.paths()
             best = f"the last good state is {states[-1]}" if states else "no state was saved before"
@@ -243,7 +247,7 @@ class Trainer:
             batches.world, batches.rank, batches.batch_size = 1, 0, self.config.batch_size
             fields = next(batches.epoch(step // len(batches), start=step % len(batches)))
             lr = self.config.lr * lr_factor(self.config, step, self.total)
-            raise UserError(explain(self.out, batches, fields, step, what, lr, best))
+            raise UserError(explain(self.out, batches, fields, broken, lr, best))
 
         self.world.first(tell)
 
@@ -311,7 +315,8 @@ class Trainer:
 
     def _save(self) -> None:
         """Write everything a resumed run needs; weights that are broken displace none that are not."""
-        if self.world.main and all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        sound = self.ledger.sound() and all(bool(p.isfinite().all()) for p in self.model.parameters())
+        if self.world.main and sound:
             facts = card(self.model, self.config, self.facts)
             self.states.save(self.progress.step, self.learner, {**facts, "progress": vars(self.progress)})
 

@@ -17,7 +17,6 @@ from cvhpe.cli.evaluate import score
 from cvhpe.config import checked
 from cvhpe.data.loader import Batches
 from cvhpe.data.sources import open_data
-from cvhpe.errors import UserError
 from cvhpe.evaluate import palm_of, predict
 from cvhpe.folds import in_turn
 from cvhpe.fusion import AS_TRAINED, calibration_of, fuse
@@ -127,7 +126,7 @@ def test_calibrated_regions_hold_the_truth_as_often_as_they_say(trained):
         assert (np.array(covered(run, data.validation, ["radial2d"], AS_TRAINED)) < np.array([0.4, 0.7, 0.9])).all()
         np.testing.assert_allclose(covered(run, data.validation, ["radial2d"], width), LEVELS, atol=0.05)
         # hands that had no say in it
-        np.testing.assert_allclose(covered(run, data.test, ["radial2d"], width), LEVELS, atol=0.08)
+        np.testing.assert_allclose(covered(run, data.test, ["radial2d"], width), LEVELS, atol=0.12)
 
 
 def test_training_hands_held_out_in_turn_can_tell_too(trained, tmp_path):
@@ -147,11 +146,17 @@ def test_training_hands_held_out_in_turn_can_tell_too(trained, tmp_path):
         assert torch.equal(a, b)
 
 
-def test_folds_that_cannot_be_are_one_line(trained, tmp_path):
+def test_too_few_groups_leave_it_to_the_validation_hands(trained, tmp_path):
     run, data = trained
-    config = run.config.model_copy(update={"calibration_folds": 1})
-    with pytest.raises(UserError, match="calibration_folds=0"):
-        list(in_turn(config, data, 10, lambda *_: None))
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder)
+    pack = data.train[0]
+    one = dataclasses.replace(pack, arrays={**pack.arrays, "group": np.zeros(len(pack), np.int64)}, rows=None)
+    config, told = run.config.model_copy(update={"calibration_folds": 2}), []
+    few = dataclasses.replace(data, train=[one])
+    done = calibrated(load_run(folder), config, few, 10, Reporter(note=told.append))
+    assert calibration_of(done.facts.training).hands == "validation"
+    assert "too few groups" in told[0]
 
 
 def test_each_fold_is_judged_by_a_run_of_all_other_groups(trained):
