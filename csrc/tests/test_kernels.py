@@ -76,3 +76,14 @@ def test_no_kernel_spills_or_uses_a_stack(source: Path, tmp_path: Path) -> None:
     assert len(verdicts) >= len(targets), out[-2000:]
     bad = [f"{name} on {target}: stack {s}, spilled {p}" for name, target, s, p in verdicts if (s, p) != ("0", "0")]
     assert not bad, "\n".join(bad)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(os.environ.get("CVHPE_SANITIZE") != "1", reason="takes minutes; CVHPE_SANITIZE=1 runs it")
+def test_nothing_is_found_by_the_sanitizers(tmp_path: Path) -> None:
+    """Two builds of everything under AddressSanitizer and UndefinedBehaviorSanitizer, and their tests."""
+    runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    if not Path(runtime).is_absolute():
+        pytest.skip("g++ has no libasan")
+    out = run("sh", HERE / "sanitize.sh", tmp_path, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
+    assert "ERROR: AddressSanitizer" not in out
