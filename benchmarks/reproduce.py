@@ -6,8 +6,8 @@
     python benchmarks/reproduce.py tables
     python benchmarks/reproduce.py add elsewhere/reproduction.json
 
-A cell is one documented command: `cvhpe train`, then `cvhpe evaluate`, and for some `benchmarks/robustness.py`. Figures
-are kept in ``benchmarks/reproduction.json``, a record for each cell and seed, with the CPU time and the machine's share
+A cell is one documented command: `cvhpe train`, then `cvhpe evaluate`, and for some `cvhpe calibrate` and
+``benchmarks/robustness.py``. Figures are kept in ``benchmarks/reproduction.json``, a record for each cell and seed, with the CPU time and the machine's share
 of it; `tables` writes the tables of the page anew, between its markers; `add` takes in what another copy has measured.
 A cell whose data was not given is left alone.
 """
@@ -45,8 +45,8 @@ class Cell:
     """One number of a table: how it is trained and scored, and what the paper says.
 
     data: a key of :data:`PLACES`. options: of `cvhpe train`. source: what is lifted to 3D. paper: mm, None where the
-    paper has no such cell. figure: which of the scores the table is made of. robust: whether noise and calibration are
-    measured, too.
+    paper has no such cell. figure: which of the scores the table is made of. robust: whether noise and coverage are
+    measured, too; calibrated: after `cvhpe calibrate`.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Cell:
     paper: float | None = None
     figure: str = "epe_median_mm"
     robust: bool = False
+    calibrated: bool = False
 
     def train(self, place: str = "", out: str = "") -> list[str]:
         """The training command, for data at ``place``."""
@@ -109,23 +110,21 @@ def cells() -> Iterator[Cell]:
         for variant in (1, 2, 3, 4):
             options = of(recipe, "joints2d", variant)
             name, row = f"frames-{recipe}-v{variant}", f"Variant {variant}, T+S+H"
-            robust = name == "frames-best-v1"
-            yield Cell(name, "frames", row, recipe, "frames", options, "joints2d", robust=robust)
+            both = name == "frames-best-v1"
+            yield Cell(name, "frames", row, recipe, "frames", options, "joints2d", robust=both, calibrated=both)
         for protocol in PROTOCOLS[1:]:
             options = (*of(recipe, "joints2d", 3), "--set", f"protocol={protocol}")
             name, row = f"frames-{recipe}-{protocol}", f"Variant 3, {'+'.join(protocol)}"
             yield Cell(name, "frames", row, recipe, "frames", options, "joints2d")
-    plain = (*of("best", "joints2d", 1), *settings("beta=0", "initial_logvar=-20", NO_FOLDS))
+    plain = (*of("best", "joints2d", 1), *settings("beta=0", "initial_logvar=-20"))
     yield Cell("regressor", "regressor", "plain regressor", "", "frames", plain, "joints2d")
-    rays = (*of("best", "rays", 1), *settings(NO_FOLDS))
-    yield Cell("rays", "rays", "camera known", "", "frames", rays, "rays", robust=True)
+    yield Cell("rays", "rays", "camera known", "", "frames", of("best", "rays", 1), "rays", robust=True)
     for share in SHARES:
         for column, options in (("alone", of("best", "joints2d", 1)), ("both", (*of("best", "joints2d", 3), *CROSS))):
             some = (*options, *settings(f"labelled={share / 100:g}"), *FEW)
             yield Cell(f"labels-{share}-{column}", "labels", f"{share} %", column, "frames", some, "joints2d")
 
 
-NO_FOLDS = "calibration_folds=0"  # where nothing is asked of the uncertainty
 SHARES = (5, 10, 25, 100)  # per cent of the training frames that keep their 3D labels
 
 
@@ -135,7 +134,7 @@ def settings(*sets: str) -> tuple[str, ...]:
 
 
 CROSS = settings("pair_weights.joints2d:joints2d=30")
-FEW = settings("least_steps=1500", "ema=0.996", NO_FOLDS)
+FEW = settings("least_steps=1500", "ema=0.996")
 
 
 def of(recipe: str, source: str, variant: int) -> tuple[str, ...]:
@@ -163,6 +162,8 @@ def measure(cell: Cell, place: str, seed: int, work: Path, threads: int) -> dict
     took: dict[str, Any] = {"cpu_seconds": round(cpu), "wall_seconds": round(time.monotonic() - begin)}
     scores = json.loads(call([sys.executable, "-m", *cell.evaluate(out)]))
     if cell.robust:
+        if cell.calibrated:
+            call([sys.executable, "-m", "cvhpe", "calibrate", out])
         took["robust"] = json.loads(call([sys.executable, str(ROOT / "benchmarks" / "robustness.py"), out, "--json"]))
     kept = {name: round(scores[name], 3) for name in ("epe_median_mm", "epe_mean_mm", "auc_20_50")}
     return {**kept, "frames": scores["frames"], **took, "load": round(os.getloadavg()[0], 1), "threads": threads}

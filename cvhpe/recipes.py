@@ -25,7 +25,6 @@ BEST: Mapping[str, Any] = {
     "beta": 1e-4,
     "least_steps": 3000,
     "augmentation": {"swap": 0.7},
-    "calibration_folds": 4,
 }
 """Ours for joints alone: a residual network that rises fast and comes to rest, averaged weights, and poses seen
 from where other hands were seen (:mod:`cvhpe.swap`). ``docs/reproduction.md`` says what each part is worth."""
