@@ -1,21 +1,25 @@
-"""What may go wrong in the middle of a run, and what is made of it: signals, and losses that are not finite."""
+"""What may go wrong in the middle of a run, and what is made of it: signals, and losses that are broken."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cvhpe import checkpoint
 from cvhpe.data.loader import Batches
+from cvhpe.ledger import Broken
 
 FAR = 1e6
 """Beyond what any field of a batch may hold: bones, fractions, pixels, mm."""
+ODD = 1e3
+"""How many times as large as in the other samples of a batch a field may be in one of them."""
 
 
 @contextmanager
@@ -54,32 +58,38 @@ def sample_names(batches: Batches, index: Tensor) -> list[str]:
 
 
 def faulty_samples(fields: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    """Field -> the samples of a batch in which it is beyond all reason. NaN is no fault: it marks unlabelled joints."""
+    """Field -> the samples of a batch in which it is beyond all reason. NaN is no fault: it marks unlabelled joints.
+
+    >>> faulty_samples({"scale_mm": torch.tensor([30.0, 28.0, 4e4]), "depth_z": torch.tensor([1e9, 1e9, 1e9])})
+    {'scale_mm': [2], 'depth_z': [0, 1, 2]}
+    """
     found = {}
     for name, values in fields.items():
         if values.is_floating_point():
-            bad = (values.reshape(len(values), -1).abs() > FAR).any(1)
+            largest = values.reshape(len(values), -1).abs().nan_to_num(0.0, posinf=torch.inf).amax(1)
+            some = largest[largest > 0]
+            odd = ODD * float(some.median()) if len(some) else FAR
+            bad = largest > min(odd, FAR)
             if bool(bad.any()):
                 found[name] = bad.nonzero()[:, 0].tolist()
     return found
 
 
-def explain(
-    out: Path, batches: Batches, fields: Mapping[str, Tensor], step: int, what: Sequence[str], lr: float, best: str
-) -> str:
-    """One line on a loss that is not finite; the batch goes to ``not_finite/`` in the run folder for a closer look.
+def explain(out: Path, batches: Batches, fields: Mapping[str, Tensor], broken: Broken, lr: float, best: str) -> str:
+    """One line on a broken step; its batch goes to ``broken_steps/`` in the run folder for a closer look.
 
-    fields: of the batch. what: the pairs, or the ``kl:`` of inputs. best: what is left of the run.
+    fields: of the batch. best: what is left of the run.
     """
     names = sample_names(batches, fields["index"])
-    dump = out / "not_finite" / f"step_{step:08d}.safetensors"
-    card = {"step": step, "losses": list(what), "samples": names}
+    dump = out / "broken_steps" / f"step_{broken.step:08d}.safetensors"
+    card = {"step": broken.step, "fault": str(broken), "samples": names}
     checkpoint.save(dump, {n: t for n, t in fields.items() if t.dim()}, card)
     faulty = faulty_samples(fields)
     if faulty:
         field, rows = next(iter(faulty.items()))
-        cause = f"{field} is beyond {FAR:.0e} in {', '.join(names[r] for r in rows[:3])}: mend or leave out that data"
+        size = float(fields[field][rows[0]].abs().nan_to_num(0.0, posinf=torch.inf).max())
+        cause = f"{field} is up to {size:.0e} in {', '.join(names[r] for r in rows[:3])}: mend or leave out that data"
     else:
         few = ", ".join(names[:3])
         cause = f"its batch ({len(names)} samples, {few}, ...) looks sound: start anew with --set lr={lr / 3:.1e}"
-    return f"step {step}: the loss of {', '.join(what)} is not finite; {cause}. The batch is in {dump}; {best}"
+    return f"{broken}; {cause}. The batch is in {dump}; {best}"

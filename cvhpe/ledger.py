@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,16 +15,43 @@ from cvhpe.feed import Part
 from cvhpe.model import Losses
 from cvhpe.pairs import Pair
 
+BEYOND = 1e6
+"""How many times its usual value a loss may be, or a million where that is below 1. After one such gradient Adam's
+moments keep the weights where they are for thousands of steps, so that a run which goes on does not recover."""
+REMEMBERED = 1000
+"""How many readings the usual value is the median of."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A step that no run goes on from: the largest ``value`` of its losses, not finite or far beyond the ``usual`` one.
+
+    what: whose, as in ``loss of rgb:joints3d, rgb:rgb`` or ``KL of rgb:rgb``.
+    """
+
+    step: int
+    what: str
+    value: float
+    usual: float
+
+    def __str__(self) -> str:
+        """
+        >>> print(Broken(7, "KL of rgb:rgb", 8e14, 20.0))
+        step 7: the KL of rgb:rgb is 8.0e+14, where 2.0e+01 is usual
+        """
+        size = f"{self.value:.1e}, where {self.usual:.1e} is usual" if math.isfinite(self.value) else "not finite"
+        return f"step {self.step}: the {self.what} is {size}"
+
 
 @dataclass(frozen=True)
 class Reading:
     """means: ``loss``, each pair, and ``kl:`` of each input, over the steps that had them.
 
-    broken: the first step with a loss that is not finite, and which losses; None where all are.
+    broken: the first step with a loss that is not finite or absurd; None where there is none.
     """
 
     means: Mapping[str, float]
-    broken: tuple[int, list[str]] | None
+    broken: Broken | None
 
 
 class Ledger:
@@ -36,6 +64,7 @@ class Ledger:
         self.steps: list[int] = []
         self.rows: list[Tensor] = []
         self.served: list[frozenset[Pair]] = []
+        self.medians: deque[Tensor] = deque(maxlen=REMEMBERED)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -62,18 +91,48 @@ class Ledger:
     def read(self) -> Reading:
         """Means over the steps noted since the last time; every process of a run reads at the same step."""
         table = self.world.add(torch.stack(self.rows)).double().cpu()
-        has = torch.tensor([[True] + 2 * [p in served for p in self.pairs] for served in self.served])
+        has = self._has()
         means = (table.where(has, 0.0).sum(0) / has.sum(0).clamp(min=1)).tolist()
         known = {name: value for name, value, some in zip(self.names, means, has.any(0).tolist(), strict=True) if some}
-        broken = None
-        bad = (~table.isfinite()).any(1).nonzero()
-        if len(bad):
-            at = int(bad[0])
-            what = [n for n, value in zip(self.names, table[at].tolist(), strict=True) if not math.isfinite(value)]
-            pairs = [n for n in what if n != "loss" and not n.startswith("kl:")]
-            broken = self.steps[at], pairs or by_input(dict.fromkeys(what, 0.0)) or what
+        broken = self._broken(table, has)
+        self.medians.append(table.abs().where(has, torch.nan).nanmedian(0).values)
         self.steps, self.rows, self.served = [], [], []
-        return Reading(by_input(known), broken and (broken[0], list(broken[1])))
+        return Reading(by_input(known), broken)
+
+    def sound(self) -> bool:
+        """Whether no loss noted since the last reading is broken, as far as this process knows; the host waits."""
+        return not self.rows or self._broken(torch.stack(self.rows).double().cpu(), self._has()) is None
+
+    def _has(self) -> Tensor:
+        return torch.tensor([[True] + 2 * [p in served for p in self.pairs] for served in self.served])
+
+    def _broken(self, table: Tensor, has: Tensor) -> Broken | None:
+        sizes = table.abs().where(has, torch.nan)
+        # Until there was a reading, the first loss of all is usual: that of networks that know nothing yet.
+        first = sizes.gather(0, has.to(torch.int8).argmax(0, keepdim=True))[0]
+        usual = torch.stack([*self.medians]).nanmedian(0).values if self.medians else first
+        usual = usual.where(usual.isfinite(), first).nan_to_num(1.0, posinf=1.0)
+        bad = has & (~table.isfinite() | (sizes > BEYOND * usual.clamp(min=1.0)))
+        if not bool(bad.any()):
+            return None
+        at = int(bad.any(1).nonzero()[0])
+        columns, many = bad[at].nonzero()[:, 0].tolist(), len(self.pairs)
+        which = [i for i in columns if 0 < i <= many] or [i for i in columns if i > many] or columns
+        worst = max(which, key=lambda i: float(sizes[at, i].nan_to_num(torch.inf)))
+        what = in_words([self.names[i] for i in which])
+        return Broken(self.steps[at], what, float(table[at, worst]), float(usual[worst]))
+
+
+def in_words(names: Sequence[str]) -> str:
+    """What columns of the table are called: all of them pairs, all of them KLs, or the sum of everything.
+
+    >>> in_words(["a:b", "c:b"]), in_words(["kl:a:b"]), in_words(["loss"])
+    ('loss of a:b, c:b', 'KL of a:b', 'loss of all pairs')
+    """
+    if names[0] == "loss":
+        return "loss of all pairs"
+    kind = "KL" if names[0].startswith("kl:") else "loss"
+    return f"{kind} of {', '.join(n.removeprefix('kl:') for n in names)}"
 
 
 def by_input(means: Mapping[str, float]) -> dict[str, float]:
