@@ -230,8 +230,8 @@ def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
     number = next(n for n, rows in enumerate(trainer.batches.order(0).reshape(-1, 64)) if 17 in rows)
     name = f"joints {trainer.batches.packs[0]['id'][17]}"
     assert text.startswith(f"step {number}: the loss of joints2d:joints3d, joints3d:joints3d is not finite")
-    assert f"joints3d is beyond 1e+06 in {name}" in text
-    dump = next((tmp_path / "not_finite").iterdir())
+    assert f"joints3d is up to 1e+30 in {name}: mend or leave out that data" in text
+    dump = next((tmp_path / "broken_steps").iterdir())
     assert str(dump) in text
     card, kept = checkpoint.read_card(dump), checkpoint.load(dump)
     assert card["step"] == number
@@ -267,3 +267,30 @@ def test_a_run_that_breaks_late_keeps_what_was_good(hands, tmp_path):
     assert [p.name for p in states(tmp_path)] == ["step_00000008.safetensors", "step_00000009.safetensors"]
     assert load_run(tmp_path).model is not None
     assert all(t.isfinite().all() for p in states(tmp_path) for t in checkpoint.load(p).values())
+
+
+def test_a_kl_that_blows_up_but_stays_finite_ends_the_run_before_it_is_saved(hands, tmp_path):
+    """Without clipping a posterior may widen for ever: this one's KL is 1e13, and every loss a number."""
+    run_until(hands, tmp_path, 8, log_steps=5)
+    c = config(hands, log_steps=5)
+    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
+    step = trainer._step
+
+    def widening(fields, number):
+        if number == 11:
+            with torch.no_grad():
+                trainer.model.encoders["joints2d"].head.logvar.bias.fill_(30.0)
+        step(fields, number)
+
+    trainer._step = widening
+    with pytest.raises(
+        UserError, match=r"step 11: the loss of joints2d:joints3d, joints2d:joints2d is \d\.\de\+\d\d, where"
+    ) as error:
+        trainer.run(resume=True)
+    text = one_line(error)
+    assert "looks sound: start anew with --set lr=" in text
+    card = checkpoint.read_card(next((tmp_path / "broken_steps").iterdir()))
+    assert card["step"] == 11
+    assert len(card["samples"]) == 64
+    assert [p.name for p in states(tmp_path)] == ["step_00000010.safetensors", "step_00000011.safetensors"]
+    assert load_run(tmp_path).model is not None
