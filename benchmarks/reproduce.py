@@ -7,8 +7,9 @@
     python benchmarks/reproduce.py add elsewhere/reproduction.json
 
 A cell is one documented command: `cvhpe train`, then `cvhpe evaluate`, and for some `cvhpe calibrate` and
-``benchmarks/robustness.py``. Figures are kept in ``benchmarks/reproduction.json``, a record for each cell and seed, with the CPU time and the machine's share
-of it; `tables` writes the tables of the page anew, between its markers; `add` takes in what another copy has measured.
+``benchmarks/robustness.py``. Figures are kept in ``benchmarks/reproduction.json``, a record for each cell and seed,
+with the CPU time and the machine's share of it; `tables` writes the tables of the page anew, between its markers;
+`add` takes in what another copy has measured.
 A cell whose data was not given is left alone.
 """
 
