@@ -16,7 +16,7 @@ from cvhpe.data.sample import DatasetSpec
 from cvhpe.errors import UserError
 from cvhpe.pairs import parse_pairs
 from cvhpe.registry import registry
-from cvhpe.run import model_fields
+from cvhpe.run import load_run, model_fields
 
 Progress = Callable[[str, int, int], None]
 VALIDATION_SHARE = 0.05
@@ -87,7 +87,10 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
             train, validation = train.split(VALIDATION_SHARE)
         if config.labelled < 1:
             pairs = parse_pairs(",".join(config.pairs), config.modalities)
-            train = few_labels(train, config.labelled, config.seed, pairs)
+            if config.teacher and not config.augmentation.swap:
+                raise UserError("teacher: its poses are shown in other places alone; --set augmentation.swap=0.7")
+            teacher = load_run(config.teacher) if config.teacher else None
+            train = few_labels(train, config.labelled, config.seed, pairs, teacher)
         data.train.append(train)
         data.validation.append(validation.limit(MOST_VALIDATION))
         if "test" in spec.splits:
