@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ class Cell:
 
     data: a key of :data:`PLACES`. options: of `cvhpe train`. source: what is lifted to 3D. paper: mm, None where the
     paper has no such cell. figure: which of the scores the table is made of. robust: whether noise and coverage are
-    measured, too; calibrated: after `cvhpe calibrate`.
+    measured, too; calibrated: after `cvhpe calibrate`. teacher: the cell whose run of the same seed teaches it.
     """
 
     name: str
@@ -61,11 +62,14 @@ class Cell:
     figure: str = "epe_median_mm"
     robust: bool = False
     calibrated: bool = False
+    teacher: str = ""
 
     def train(self, place: str = "", out: str = "") -> list[str]:
         """The training command, for data at ``place``."""
         data = place or PLACES[self.data][0]
-        return ["cvhpe", "train", *self.options, "--data", data, "--out", out or f"runs/{self.name}"]
+        out = out or f"runs/{self.name}"
+        taught = settings(f"teacher={out.replace(self.name, self.teacher)}") if self.teacher else ()
+        return ["cvhpe", "train", *self.options, *taught, "--data", data, "--out", out]
 
     def evaluate(self, out: str = "") -> list[str]:
         return ["cvhpe", "evaluate", out or f"runs/{self.name}", "--from", self.source, "--json"]
@@ -120,13 +124,16 @@ def cells() -> Iterator[Cell]:
     plain = (*of("best", "joints2d", 1), *settings("beta=0", "initial_logvar=-20"))
     yield Cell("regressor", "regressor", "plain regressor", "", "frames", plain, "joints2d")
     yield Cell("rays", "rays", "camera known", "", "frames", of("best", "rays", 1), "rays", robust=True)
-    for share in SHARES:
-        for column, options in (("alone", of("best", "joints2d", 1)), ("both", (*of("best", "joints2d", 3), *CROSS))):
-            some = (*options, *settings(f"labelled={share / 100:g}"), *FEW)
-            yield Cell(f"labels-{share}-{column}", "labels", f"{share} %", column, "frames", some, "joints2d")
+    for share, (column, options) in product(SHARES, LABELS.items()):
+        taught = f"labels-{share}-alone" if column == "taught" else ""
+        some = (*options, *settings(f"labelled={share / 100:g}"), *FEW)
+        name = f"labels-{share}-{column}"
+        yield Cell(name, "labels", f"{share} %", column, "frames", some, "joints2d", teacher=taught)
+    for column in ("alone", "both"):
+        yield Cell(f"labels-100-{column}", "labels", "100 %", column, "frames", (*LABELS[column], *FEW), "joints2d")
 
 
-SHARES = (5, 10, 25, 100)  # per cent of the training frames that keep their 3D labels
+SHARES = (5, 10, 25)  # per cent of the training frames that keep their 3D labels
 
 
 def settings(*sets: str) -> tuple[str, ...]:
@@ -134,15 +141,17 @@ def settings(*sets: str) -> tuple[str, ...]:
     return tuple(part for one in sets for part in ("--set", one))
 
 
-CROSS = settings("pair_weights.joints2d:joints2d=30")
-FEW = settings("least_steps=1500", "ema=0.996")
-
-
 def of(recipe: str, source: str, variant: int) -> tuple[str, ...]:
     """The options that train ``source`` -> 3D with a recipe."""
     return ("--recipe", recipe, "--modalities", f"{source},joints3d", "--variant", str(variant))
 
 
+FEW = settings("least_steps=1500", "ema=0.996")
+LABELS = {
+    "alone": of("best", "joints2d", 1),
+    "both": (*of("best", "joints2d", 3), *settings("pair_weights.joints2d:joints2d=3")),
+    "taught": of("best", "joints2d", 1),
+}
 CELLS = {cell.name: cell for cell in cells()}
 
 
@@ -179,9 +188,6 @@ def call(command: list[str]) -> str:
     return done.stdout
 
 
-# -- tables ------------------------------------------------------------------------------------------
-
-
 def shown(cell: Cell, results: Results) -> str:
     """What is known of a cell: a figure, or a mean and its spread over seeds, or why there is none."""
     values = list(by_seed(cell.name, results, cell.figure).values())
@@ -196,8 +202,7 @@ def over_seeds(values: Sequence[float], form: str = ".2f") -> str:
         return "not run"
     if len(values) == 1:
         return f"{values[0]:{form}} (1 seed)"
-    least, most = min(values), max(values)
-    return f"{sum(values) / len(values):{form}} ({least:{form}} to {most:{form}}, {len(values)} seeds)"
+    return f"{sum(values) / len(values):{form}} ({min(values):{form}} to {max(values):{form}}, {len(values)} seeds)"
 
 
 def by_seed(name: str, results: Results, figure: str = "epe_median_mm") -> dict[str, float]:
@@ -257,15 +262,10 @@ def commands_of(cell: Cell) -> str:
 def regressor_table(results: Results) -> str:
     """The VAE beside the same network that neither samples nor pays for its latents."""
     vae, plain = CELLS["frames-best-v1"], CELLS["regressor"]
-    return "\n".join(
-        [
-            "| | command | median, mm |",
-            "|---|---|---|",
-            f"| VAE | {commands_of(vae)} | {shown(vae, results)} |",
-            f"| plain regressor | {commands_of(plain)} | {shown(plain, results)} |",
-            f"| the VAE costs, seed by seed | | {over_seeds(less(vae.name, plain.name, results), '+.2f')} |",
-        ]
-    )
+    lines = ["| | command | median, mm |", "|---|---|---|"]
+    lines += [f"| {name} | {commands_of(c)} | {shown(c, results)} |" for name, c in (("VAE", vae), ("plain", plain))]
+    costs = over_seeds(less(vae.name, plain.name, results), "+.2f")
+    return "\n".join([*lines, f"| the VAE costs, seed by seed | | {costs} |"])
 
 
 def robust_table(results: Results) -> str:
@@ -290,23 +290,24 @@ def robust_table(results: Results) -> str:
 
 def rays_table(results: Results) -> str:
     """What a known camera is worth, beside the paper's recipe without one."""
-    paper, ours = (by_seed(name, results) for name in ("frames-paper-v1", "rays"))
-    ratio = ""
-    if paper and ours:
-        ratio = f"{100 * (sum(ours.values()) / len(ours)) / (sum(paper.values()) / len(paper)):.1f} %"
-    cell = CELLS["rays"]
-    lines = ["| command | median, mm | of the paper recipe without a camera |", "|---|---|---|"]
-    return "\n".join([*lines, f"| {commands_of(cell)} | {shown(cell, results)} | {ratio} |"])
+    paper, ours = (list(by_seed(name, results).values()) for name in ("frames-paper-v1", "rays"))
+    ratio = f"{100 * (sum(ours) / len(ours)) / (sum(paper) / len(paper)):.1f} %" if paper and ours else ""
+    row = f"| {commands_of(CELLS['rays'])} | {shown(CELLS['rays'], results)} | {ratio} |"
+    return f"| command | median, mm | of the paper recipe without a camera |\n|---|---|---|\n{row}"
 
 
 def labels_table(results: Results) -> str:
-    """Cross-modal training beside training on the labelled frames alone, for each share of labels."""
-    lines = ["| 3D labels | labelled frames alone, mm | and 2D of all, mm | gain, seed by seed |", "|---|---|---|---|"]
-    for share in SHARES:
-        alone, both = (CELLS[f"labels-{share}-{column}"] for column in ("alone", "both"))
-        gain = over_seeds(less(alone.name, both.name, results), "+.2f")
-        lines.append(f"| {share} % | {shown(alone, results)} | {shown(both, results)} | {gain} |")
-    at_10 = "; ".join(commands_of(CELLS[f"labels-10-{column}"]) for column in ("alone", "both"))
+    """What unlabelled frames are worth, for each share of labels."""
+    lines = [
+        "| 3D labels | alone, mm | with 2D->2D, mm | with a teacher, mm | gain of 2D->2D; of a teacher |",
+        "|---|---|---|---|---|",
+    ]
+    for share in (*SHARES, 100):
+        cells = [CELLS[name] for column in LABELS if (name := f"labels-{share}-{column}") in CELLS]
+        gains = [over_seeds(less(cells[0].name, other.name, results), "+.2f") for other in cells[1:]]
+        row = [shown(cell, results) for cell in cells] + [""] * (len(LABELS) - len(cells))
+        lines.append(f"| {share} % | {' | '.join(row)} | {'; '.join(gains)} |")
+    at_10 = "; ".join(commands_of(CELLS[f"labels-10-{column}"]) for column in LABELS)
     return "\n".join([*lines, "", f"For 10 %: {at_10}"])
 
 
