@@ -14,7 +14,8 @@ import cvhpe.export as module
 from cvhpe.camera import crop_around
 from cvhpe.data.synthetic import poses
 from cvhpe.errors import UserError
-from cvhpe.export import Pixels, export, pixel_table
+from cvhpe.export import export
+from cvhpe.exported import Pixels, Points, pixel_table
 from cvhpe.modality import ModelShape, View
 from cvhpe.predict import found_by_hand, predict_hand
 from cvhpe.registry import registry
@@ -28,6 +29,7 @@ def runs(tmp_path_factory):
         "rgb": untrained_run(folder / "rgb", "rgb:joints3d", "joints2d:joints3d"),
         "depth": untrained_run(folder / "depth", "depth:joints3d", protocol="T"),
         "joints3d": untrained_run(folder / "self", "joints3d:joints3d"),
+        "rays": untrained_run(folder / "rays", "rays:joints3d"),
     }
 
 
@@ -109,6 +111,30 @@ def test_other_inputs_and_targets_are_network_ready(runs, tmp_path):
     assert card["units"] == "fraction of the crop, centre 0"
 
 
+def test_joints_are_refined_as_in_evaluation(runs, tmp_path):
+    out = tmp_path / "m.pt2"
+    assert export(runs["rays"], ["rays"], "joints3d", out) <= module.TOLERANCE_MM
+    call, _ = opened(out)
+    rays = 0.1 * torch.randn(2, 21, 2, generator=torch.Generator().manual_seed(0)).numpy()
+    got = call(rays, np.array([0, 1]))
+    modality, model = runs["rays"].model.modalities["rays"], runs["rays"].model
+    with torch.inference_mode():
+        z = model.encode("rays", torch.from_numpy(rays), torch.eye(2)).mu
+        bare = model.decode("joints3d", z) * runs["rays"].facts.mean_scale_mm
+        bare[:, 0] = 0
+        wanted = modality.refine(bare, torch.from_numpy(rays)).numpy()
+    assert np.abs(bare.numpy() - wanted).max() > 1
+    np.testing.assert_allclose(got, wanted, atol=1e-3)
+
+
+def test_what_onnx_cannot_say_is_one_line(runs, tmp_path):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason="ONNX is not installed (extra 'export')")
+    with pytest.raises(UserError, match=r"^--from rays: ONNX lacks .*m\.pt2"):
+        export(runs["rays"], ["rays"], "joints3d", tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["rgb", "depth"])
 def test_the_map_of_pixels_is_the_modalitys_own(name):
     modality = registry().modality(name).sized(ModelShape(image_size=64))
@@ -134,7 +160,7 @@ def test_a_modality_that_mixes_pixels_is_refused():
 
 def test_the_crop_inside_is_the_crop_of_training():
     uv = torch.from_numpy(poses(6, 8)["joints2d_px"])
-    points = module.Points(1.25, 0, 9, 0.5)(uv)
+    points = Points(1.25, 0, 9, 0.5)(uv)
     for one, got in zip(uv.numpy(), points.numpy(), strict=True):
         at = crop_around(one, 1.25).fraction(one)
         at[0] = (at[0] + at[9]) / 2

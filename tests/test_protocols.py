@@ -12,7 +12,7 @@ from cvhpe.calibrate import gather
 from cvhpe.config import PROTOCOLS, checked
 from cvhpe.data.synthetic import poses
 from cvhpe.evaluate import encode
-from cvhpe.export import ports
+from cvhpe.exported import ports
 from cvhpe.figures.held import Held
 from cvhpe.run import load_run, save_run
 from cvhpe.train import Reporter, Trainer
