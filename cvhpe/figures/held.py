@@ -11,7 +11,7 @@ from torch import Tensor
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.errors import UserError
-from cvhpe.evaluate import palm_of, ready, still, truth_mm
+from cvhpe.evaluate import palm_of, ready, refined, still, truth_mm
 from cvhpe.modality import Posterior, hand_side
 from cvhpe.pairs import sources, targets
 from cvhpe.run import Run, model_fields
@@ -108,8 +108,12 @@ class Held:
         return (fields["visible"].bool() & fields["joints3d"].isfinite().all(-1)).numpy()
 
     def predict(self, modality: str, rows: Array) -> Array:
-        """Joints ``(n, J, 3)`` mm that the posterior's mean of a modality decodes to."""
-        return self.decode("joints3d", self.encode(modality, rows).mu) * self.scale(rows)[:, None, None]
+        """Joints ``(n, J, 3)`` mm that the posterior's mean of a modality decodes to, refined as in evaluation."""
+        joints = self.decode("joints3d", self.encode(modality, rows).mu) * self.scale(rows)[:, None, None]
+        if self.run.model.modalities[modality].refine is None:
+            return joints
+        fields = self.fields(rows)
+        return refined(self.run.model, torch.from_numpy(joints), fields, [modality], self.batches.margin).numpy()
 
 
 def parts(rows: Array) -> Iterator[Array]:

@@ -77,10 +77,11 @@ def mean_errors(truth: np.ndarray, predicted: np.ndarray, visible: np.ndarray) -
     return distance.sum(-1) / visible.sum(-1).clip(1)
 
 
-def tighten(drawn: Figure, *, above: float = 0.0) -> None:
-    """Close the gaps between pictures; ``above``: inches left free for a key."""
+def tighten(drawn: Figure, *, above: float = 0.0, below: float = 0.16) -> None:
+    """Close the gaps between pictures; ``above``, ``below``: inches left free for a key and a last line of words."""
     height = drawn.get_figheight()
-    drawn.subplots_adjust(left=0.01, right=0.99, bottom=0.16 / height, top=1 - above / height, wspace=0.04, hspace=0.1)
+    bottom, top = below / height, 1 - above / height
+    drawn.subplots_adjust(left=0.01, right=0.99, bottom=bottom, top=top, wspace=0.04, hspace=0.1)
 
 
 def say_below(axes: Any, text: str) -> None:

@@ -98,12 +98,18 @@ def figure(held: Held, steps: int = STEPS, between: tuple[int, int] | None = Non
                 frame3d(axes, decoded[name][k], reach=reach)
             if i == 0:
                 axes.set_title(f"{k / max(steps - 1, 1):.2f}", color="#6b7280", pad=3)
+        if i > 0:
+            # Under the first input nothing is drawn: there is room to say what a row is.
+            axes = drawn.add_subplot(len(rows), steps + 2, i * (steps + 2) + 1)
+            axes.set_axis_off()
+            said = "RGB and\n2D joints" if overlaid and name == "joints2d" else label(name)
+            axes.text(0.97, 0.5, said, ha="right", va="center", color="#4b5563")
         if i == 0 and drawable:
             for end, column, title in ((0, 1, "input A"), (1, steps + 2, "input B")):
                 axes = axes_at(drawn, held, path.source, len(rows), steps + 2, column)
                 show(axes, held, path.source, inputs[end])
                 axes.set_title(title, pad=3)
-    tighten(drawn, above=0.2)
+    tighten(drawn, above=0.2, below=0.0)
     caption = (
         f"Latent walk: two held-out hands seen as {label(path.source)} (outermost) are encoded, and {steps} points on "
         f"the straight line between them decoded to {', '.join(label(n) for n in names)}. All of a column comes from "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hands import joints_file
+from untrained import untrained_run
 
 from cvhpe.data.sources import open_held_out
 from cvhpe.errors import UserError
@@ -29,6 +31,22 @@ def test_predictions_and_truth_are_those_of_evaluation(held_lift):
     np.testing.assert_allclose(held_lift.predict("joints2d", rows), got.predicted, atol=1e-3)
     np.testing.assert_array_equal(held_lift.truth(rows), got.truth)
     np.testing.assert_array_equal(held_lift.visible(rows), got.visible)
+
+
+def test_what_an_input_says_beside_its_posterior_is_heard(tmp_path):
+    data = [f"joints:{joints_file(tmp_path / 'hands.npz', 24, 12)}"]
+    run = untrained_run(tmp_path / "rays", "rays:joints3d", data=data)
+    held = Held(run, open_held_out(run.config, data, ""))
+    got = predict(
+        run.model,
+        held.batches.epoch(0),
+        "rays",
+        protocol=run.config.protocol,
+        mean_scale_mm=run.facts.mean_scale_mm,
+        margin=held.batches.margin,
+        palm=held.palm,
+    )
+    np.testing.assert_allclose(held.predict("rays", held.having("rays", "joints3d")), got.predicted, atol=1e-3)
 
 
 def test_a_smaller_draw_begins_a_larger_one(held_lift):
