@@ -73,12 +73,19 @@ def reliability(held: Held, source: str) -> dict[str, Any] | None:
         "scale": width.scale,
         "dof": width.dof,
         "carried": carried,
+        "told_by": calibration.hands if calibration and carried else "",
+        "same": bool(calibration and calibration.hands == "validation" and shows_validation(held)),
         "hands": int(counted.any(1).sum()),
         "rank": float(stats.spearmanr(predicted[0], error).statistic) if np.ptp(predicted[0]) > 0 else 0.0,
         "levels": LEVELS,
         "covered_raw": covered[0],
         "covered": covered[1],
     }
+
+
+def shows_validation(held: Held) -> bool:
+    """Whether hands that the run was validated on, and so may have been calibrated on, are among those shown."""
+    return any(pack.meta.split == "val" for pack in held.batches.packs)
 
 
 def found_on(held: Held, source: str, rows: Array) -> Width:

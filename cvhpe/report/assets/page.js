@@ -83,6 +83,14 @@ function examplesSection(body, e) {
   }
 }
 
+/** Whose hands told the calibration, and whether the curves judge it on these very hands. */
+function toldBy(r) {
+  if (!r.carried) return "The run carries no calibration; it was found on every other of these hands, and the curves are of the others.";
+  if (r.told_by === "training") return "That was found on training hands, held out in turn; no hand of these curves had a part in it.";
+  if (r.same) return "That was found on the run's validation hands, of which these are some: the blue curves flatter it.";
+  return "That was found on the run's validation hands; no hand of these curves had a part in it.";
+}
+
 function reliabilitySection(body, r) {
   const most = 1.05 * Math.max(...r.error, ...r.calibrated, ...r.calibrated_error);
   const ideal = (end) => ({ name: "ideal", x: [0, end], y: [0, end], colour: "#8b93a3", dash: true });
@@ -100,7 +108,7 @@ function reliabilitySection(body, r) {
     el("p", { class: "note wide" },
       `${r.hands} held-out hands; ten bins of equally many joints, root mean squares. Spread and error are ranked alike with a correlation of ${r.rank.toFixed(2)}. ` +
       `Calibrated samples are ${r.scale.toFixed(1)} times as wide` + (r.dof ? ` and have the tails of ${r.dof} degrees of freedom. ` : ". ") +
-      (r.carried ? "That was found on held-out hands and travels with the run." : "The run carries no calibration; it was found on every other of these hands, and the curves are of the others.")));
+      toldBy(r)));
 }
 
 function configSection(body) {
