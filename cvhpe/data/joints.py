@@ -82,6 +82,8 @@ def _read(path: Path) -> dict[str, Array]:
     # a zip or an .npy of something else, cut short, or one that holds objects
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())[:100]
+        if "allow_pickle" in str(error) or "pickled" in str(error):  # numpy would advise to load it unsafely
+            reason = "it holds Python objects, or is no array file at all"
         raise DataError(f"{path}: not a whole .npz file of plain arrays ({reason})") from None
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
@@ -120,8 +122,8 @@ def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     out: dict[str, Array] = {name: arrays[name] for name in ("layout", "root") if name in arrays}
     for name, dtype in {"joints3d_mm": np.float32, "joints2d_px": np.float32, "K": np.float64}.items():
         out[name] = _number(path, name, arrays[name], dtype)
-    out["is_left"] = _number(path, "is_left", arrays["is_left"], bool)
-    out["visible"] = _number(path, "visible", arrays.get("visible", np.ones((count, joints), bool)), bool)
+    out["is_left"] = _flags(path, "is_left", arrays["is_left"])
+    out["visible"] = _flags(path, "visible", arrays.get("visible", np.ones((count, joints), bool)))
     out["group"] = _number(path, "group", arrays.get("group", np.full(count, -1)), np.int64)
     for name in ("joints3d_mm", "joints2d_px"):
         bad = ~np.isfinite(out[name]).all(-1) & out["visible"]
@@ -129,7 +131,7 @@ def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
             frame, joint = np.argwhere(bad)[0]
             raise DataError(
                 f"{path}: {name} is NaN or infinite at frame {frame}, joint {joint}, "
-                f"in {bad.any(1).sum()} frames in all; mark it in 'visible' as False, or leave the frame out"
+                f"frames with such: {bad.any(1).sum()}; mark it in 'visible' as False, or leave the frame out"
             )
         # an infinity that is not visible is no label either
         out[name] = np.where(np.isfinite(out[name]), out[name], np.nan)
@@ -147,6 +149,16 @@ def _number(path: Path, name: str, array: Array, dtype: Any) -> Array:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path}: {name} has dtype {array.dtype}, it must hold numbers")
     return array.astype(dtype)
+
+
+def _flags(path: Path, name: str, array: Array) -> Array:
+    """True and False, or 1 and 0. A side of 1 or 2, or a confidence of 0.1, would pass as True and mean nothing."""
+    numbers = _number(path, name, array, array.dtype)
+    odd = (numbers != 0) & (numbers != 1)
+    if odd.any():
+        at = tuple(int(i) for i in np.argwhere(odd)[0])
+        raise DataError(f"{path}: {name} is {numbers[at]} at frame {at[0]}; it must be True or False, or 1 or 0")
+    return numbers.astype(bool)
 
 
 def _choose(path: Path, arrays: dict[str, Array], split: str) -> tuple[Array, str]:

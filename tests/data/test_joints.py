@@ -117,7 +117,7 @@ def _nan(array: np.ndarray) -> np.ndarray:
         ("joints2d_px", lambda a: a[:39], r"joints2d_px has shape \(39, 21, 2\)"),
         ("joints2d_px", _nan, "joints2d_px is NaN or infinite at frame 5, joint 3"),
         ("joints3d_mm", _nan, "joints3d_mm is NaN or infinite at frame 5, joint 3"),
-        ("joints3d_mm", lambda a: a * np.inf, "in 40 frames"),
+        ("joints3d_mm", lambda a: a * np.inf, "frames with such: 40"),
         ("joints3d_mm", np.zeros(()), "joints3d_mm has shape"),
         ("joints3d_mm", lambda a: a.astype(str), "must hold numbers"),
         ("K", lambda a: a * np.nan, "K is NaN or infinite at frame 0"),
@@ -125,7 +125,10 @@ def _nan(array: np.ndarray) -> np.ndarray:
         ("layout", np.array(["rhd", "stb"]), "layout must be one string"),
         ("layout", np.array(3), "layout must be one string"),
         ("is_left", np.zeros((40, 1)), "is_left has shape"),
+        ("is_left", np.arange(40) % 2 + 1, "is_left is 2 at frame 1; it must be True or False"),
         ("visible", np.ones((40, 20), bool), "visible has shape"),
+        ("visible", np.full((40, 21), 0.5), "visible is 0.5 at frame 0; it must be True or False"),
+        ("visible", np.full((40, 21), np.nan), "visible is nan at frame 0"),
         ("split", np.array(["train"] * 39 + ["dev"]), "split holds 'dev'"),
         ("group", np.zeros(3), "group has shape"),
     ],
@@ -145,6 +148,15 @@ def test_unlabelled_joints_that_are_said_to_be_invisible_pass(tmp_path: Path) ->
     assert np.isnan(Joints(write(tmp_path, arrays), "all")[5].joints3d_mm[3]).all()
 
 
+def test_flags_may_be_numbers(tmp_path: Path) -> None:
+    is_left, visible = np.arange(40) % 2, np.ones((40, 21))
+    visible[3, 4] = 0
+    hands = Joints(write(tmp_path, good(is_left=is_left, visible=visible)), "all")
+    assert [hands[i].side for i in range(40)] == [1, 0] * 20
+    assert not hands[3].visible[4]
+    assert hands[3].visible.sum() == 20
+
+
 def test_what_is_no_npz(tmp_path: Path) -> None:
     def fails(match: str, path: Path | None) -> None:
         with pytest.raises(DataError, match=match) as error:
@@ -156,7 +168,7 @@ def test_what_is_no_npz(tmp_path: Path) -> None:
     fails("a folder", tmp_path)
     text = tmp_path / "text.npz"
     text.write_text("frame,x,y\n")
-    fails(r"text\.npz: not a whole \.npz", text)
+    fails(r"text\.npz: not a whole \.npz.*no array file at all", text)
     np.save(tmp_path / "one.npy", np.zeros(3))
     fails(r"one\.npy: not an \.npz", tmp_path / "one.npy")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
@@ -169,7 +181,7 @@ def test_what_is_no_npz(tmp_path: Path) -> None:
     damaged[2000] ^= 0xFF
     (tmp_path / "damaged.npz").write_bytes(damaged)
     fails(r"damaged\.npz: not a whole", tmp_path / "damaged.npz")
-    fails("not a whole", write(tmp_path, good(group=np.array([{}] * 40, dtype=object))))
+    fails("not a whole.*holds Python objects", write(tmp_path, good(group=np.array([{}] * 40, dtype=object))))
     fails("holds no frame", write(tmp_path, {**good(0), "layout": np.array("rhd")}))
     with pytest.raises(UserError, match="no split 'trian'"):
         Joints(write(tmp_path, good()), "trian")
