@@ -7,6 +7,9 @@ names (any `--data` of `cvhpe evaluate`) are held out in full:
 
     python benchmarks/make_default.py --score joints:rhd_evaluation.npz --score stb:STB
 
+It also says how many of their joints lie in the regions of the model's samples. How wide samples are is told by
+synthetic hands that had no part in training, seen with the same pixel noise; `--calibrate` tells it anew.
+
 Two thirds of the poses are rooted in the wrist, as detectors label it, and become palms half way to the
 middle knuckle; one third has a palm point where a data set might have put it. Half of the hands are seen with
 pixel noise, as a detector's would be.
@@ -20,15 +23,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 
 from cvhpe import checkpoint
+from cvhpe.calibrate import calibrate, covered
 from cvhpe.cli.evaluate import score_run, show
 from cvhpe.config import checked
 from cvhpe.data.sources import open_data, open_held_out
 from cvhpe.data.synthetic import poses
+from cvhpe.fusion import AS_TRAINED, CALIBRATION, calibration_of
+from cvhpe.regions import LEVELS
 from cvhpe.run import load_run
 from cvhpe.train import Reporter, train
+from cvhpe.views import blur
 
 SETTINGS: dict[str, Any] = {
     "modalities": ["joints2d", "joints3d"],
@@ -52,12 +60,31 @@ SETTINGS: dict[str, Any] = {
 HELD_OUT = 2000
 
 
-def write_poses(path: Path, count: int, seed: int, root: str) -> None:
-    """A joints file of ``count`` synthetic hands, the last ones for validation."""
+def write_poses(path: Path, count: int, seed: int, root: str, noise_px: float = 0.0) -> None:
+    """A joints file of ``count`` synthetic hands, the last ones for validation; ``noise_px`` as in training."""
     drawn = poses(count, seed, root=root)  # type: ignore[arg-type]
     split = np.where(np.arange(count) < count - HELD_OUT, "train", "val")
     arrays = {name: drawn[name] for name in ("joints3d_mm", "joints2d_px", "K", "is_left")}
+    if noise_px:
+        seen, whole = torch.from_numpy(arrays["joints2d_px"]), torch.ones(count, 3)  # a crop of one pixel
+        arrays["joints2d_px"] = blur(seen, whole, noise_px, torch.Generator().manual_seed(seed), count).numpy()
     np.savez(path, layout="hand21", root=root, split=split, **arrays)
+
+
+def calibrate_again(model: Path, work: Path, seed: int) -> None:
+    """Write into a model file how wide its samples must be, as told by hands that were drawn for it alone."""
+    names = []
+    for number, root in enumerate(("wrist", "wrist", "palm")):
+        path = work / f"fresh-{number}-{root}.npz"
+        write_poses(path, HELD_OUT, 1000 * seed + 500 + number, root, SETTINGS["augmentation"]["noise_px"])
+        names.append(f"joints:{path}")
+    run = load_run(model)
+    found = calibrate(run, open_held_out(run.config, names, "val"))
+    assert found is not None
+    known = checkpoint.read_card(model)
+    known["facts"]["training"][CALIBRATION] = found.as_dict()
+    checkpoint.save(model, checkpoint.load(model), known)
+    typer.echo(f"samples: {found.widths}")
 
 
 def main(
@@ -68,17 +95,27 @@ def main(
     seed: int = 0,
     threads: int = 2,
     score: Annotated[list[str] | None, typer.Option(help="NAME[:PATH] of real data: score and end.")] = None,
+    again: Annotated[bool, typer.Option("--calibrate", help="Calibrate the model that is there, and end.")] = False,
 ) -> None:
     """Draw the poses, train, and put the model where the package finds it; or score the one that is there."""
     if score:
         run = load_run(out)
         for source in score:
             typer.echo(source)
-            for table in score_run(run, open_held_out(run.config, [source], "")):
+            packs = open_held_out(run.config, [source], "")
+            for table in score_run(run, packs):
                 show(table)
+            calibration = calibration_of(run.facts.training)
+            width = calibration.width(["joints2d"]) if calibration else None
+            found = covered(run, packs, ["joints2d"], width or AS_TRAINED)
+            said = ", ".join(f"{share:.1%} of {level:.0%}" for level, share in zip(LEVELS, found, strict=True))
+            typer.echo(f"joints inside their regions: {said}")
         return
-    out = out.resolve()
+    out, work = out.resolve(), work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    if again:
+        calibrate_again(out, work, seed)
+        return
     os.chdir(work)  # the configuration travels with the model, and names its data as they lie here
     data = {"wrist": 2 * count // 3, "palm": count // 3}
     for number, (root, many) in enumerate(data.items()):
@@ -94,6 +131,7 @@ def main(
     card = checkpoint.read_card(Path("run/model.safetensors"))
     out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(out, checkpoint.load(Path("run/model.safetensors")), card)
+    calibrate_again(out, work, seed)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB")
 
 

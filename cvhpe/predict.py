@@ -42,7 +42,7 @@ class Hand:
         into the crop, where the model decodes no 2D).
     uncertainty_mm: ``(J,)`` float32, root mean square distance of posterior samples from ``joints3d_mm``; None
         where no sample was asked for. ``calibrated``: samples are as wide as hands that the run was not trained
-        on asked for (:class:`cvhpe.fusion.Width`), so that this is the distance to expect of the truth.
+        on asked for (:class:`cvhpe.fusion.Width`): regions hold the truth as often as they say.
     samples_mm: ``(N, J, 3)`` float32, the sampled joints themselves.
     side: 0 left, 1 right, None unknown. side_confidence: of the detector.
     box: x, y, width, height px of the hand as found. inputs: the modalities that were encoded.

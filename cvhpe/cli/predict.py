@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 UNITS = {
     "joints3d_mm": "mm, relative to the root joint; camera frame, x right, y down, z forward",
     "joints2d_px": "px of the picture turned upright, centre of its top-left pixel (0, 0)",
-    "uncertainty_mm": "mm, root mean square distance from the truth that the model expects, joint by joint",
+    "uncertainty_mm": "mm, root mean square distance of posterior samples from the prediction, joint by joint",
     "box": "x, y, width, height, px",
     "scale_mm": "mm, middle finger PIP to MCP",
 }
