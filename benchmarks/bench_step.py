@@ -1,10 +1,10 @@
-"""How fast training is: the loop around the networks, naive loops, MultiVae's JMVAE; one command, one run.
+"""How fast training is: the loop around the networks, naive loops, ``torch.compile``; one command, one run.
 
-    python benchmarks/bench_step.py [--parts loop,pictures,joints,jmvae] [--write]
+    python benchmarks/bench_step.py [--parts loop,pictures,ceiling,joints,compile] [--write]
 
 ``--write`` puts the tables into ``benchmarks/RESULTS.md``. Contestants take turns within a run, and the time of a
 step is the median over turns of CPU seconds of all its threads and processes: other work on the machine then
-costs both alike. JMVAE needs ``pip install multivae``, and is left out, with a word, where it is not there.
+costs both alike. ``bench_jmvae.py`` has the time to an accuracy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from naive_loop import Jmvae, Pictures, train_joints, train_pictures
+from naive_loop import Pictures, train_joints, train_pictures
 from PIL import Image
 from torch import Tensor, nn
 
@@ -29,8 +29,7 @@ from cvhpe.config import checked
 from cvhpe.data.loader import Batches
 from cvhpe.data.sources import Data, open_data
 from cvhpe.data.synthetic import poses
-from cvhpe.evaluate import palm_of, still, truth_mm
-from cvhpe.ops import library, warp_joints
+from cvhpe.ops import library
 from cvhpe.train import Reporter, Trainer
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -166,6 +165,29 @@ def pictures(folder: Path) -> Table:
     return "`rgb,joints3d` at 256, batch 8: pictures a CPU second (one core)", ["", "pictures/s", "ratio"], rows
 
 
+def ceiling(folder: Path) -> Table:
+    """How near the picture step is to what the core can do: its operations a second beside those of a large matmul."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    settings = {"modalities": ["rgb", "joints3d"], "pairs": ["rgb:joints3d", "rgb:rgb"], "image_size": 256}
+    settings |= {"batch_size": 8, "synthetic_count": 120}
+    rows, loops = [], {}
+    for precision in ("float32", "bfloat16"):
+        trainer, _ = make_trainer(folder / precision, "synthetic", precision=precision, **settings)
+        loops[precision] = looped(trainer)
+    with FlopCounterMode(display=False) as counter:
+        loops["bfloat16"]()
+    work = counter.get_total_flops()
+    times = take_turns(loops, 1, 5)
+    for precision, seconds in times.items():
+        a, b = (torch.randn(2048, 2048, dtype=getattr(torch, precision)) for _ in "ab")
+        best = 2 * 2048**3 / once(lambda a=a, b=b: a @ b, times=7)  # type: ignore[misc]
+        found = [f"{v / 1e9:.0f}" for v in (best, work / seconds)] + [f"{8 / t:.1f}" for t in (seconds, work / best)]
+        rows.append([precision, *found])
+    title = f"`rgb,joints3d` at 256, batch 8, {work / 1e9:.0f} Gflop a step (one core)"
+    return title, ["", "matmul 2048, Gflop/s", "the step, Gflop/s", "pictures/s", "all of it as a matmul"], rows
+
+
 def joints(folder: Path) -> Table:
     """Against a loop written by hand for two joint modalities and nothing else."""
     points, xyz, side = canonical(folder)
@@ -181,51 +203,29 @@ def joints(folder: Path) -> Table:
     return "`joints2d,joints3d`: ms CPU a step (one core)", ["batch", "written by hand", "cvhpe", "ratio"], rows
 
 
-def jmvae(folder: Path) -> Table:
-    """Against JMVAE: steps a second, and CPU seconds until its final error is reached."""
-    try:
-        other = Jmvae()
-    except ImportError as error:
-        return f"JMVAE: not run ({error})", ["", "", ""], []
-    settings = {"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d", "joints2d:joints2d"], "lr": 1e-3}
-    trainer, data = make_trainer(folder / "jmvae", f"joints:{hands(folder)}", **settings)
-    points, xyz, _ = canonical(folder)
-    palm = palm_of("hand21")
-    held = next(Batches(data.validation, ("joints2d", "joints3d"), 500, shuffle=False).epoch(0))
-    truth, mm = truth_mm(held, palm), held["scale_mm"][:, None, None]
-
-    def error_of(predicted: Tensor) -> float:
-        return float((predicted * mm - truth).norm(dim=-1).median())
-
-    ready = warp_joints(
-        xyz, still({"side": xyz[:, 0, 0], "palm": torch.full((len(xyz),), 0.5)}, 1.0), palm, relative=True
-    )
-    seen = warp_joints(held["joints2d"], still(held, 1.0), palm)
-    began = spent()
-    for _ in range(JMVAE_STEPS):
-        index = torch.randint(len(points), (64,))
-        other.step(points[index], ready[index])
-    theirs = spent() - began
-    goal = error_of(other.lift(seen))
-    step, ours, taken, reached = looped(trainer), 0.0, 0, float("inf")
-    one_hot = nn.functional.one_hot(held["side"], 2).float()
-    while reached > goal and taken < 2 * JMVAE_STEPS:
-        began = spent()
-        for _ in range(25):
-            step()
-        ours, taken = ours + spent() - began, taken + 25
-        with torch.inference_mode():
-            model = trainer.model
-            reached = error_of(model.decode("joints3d", model.encode("joints2d", seen, one_hot).mu))
-    rows = [
-        ["JMVAE", f"{JMVAE_STEPS / theirs:.0f}", str(JMVAE_STEPS), f"{goal:.2f}", f"{theirs:.1f}", "1.00"],
-        ["cvhpe", f"{taken / ours:.0f}", str(taken), f"{reached:.2f}", f"{ours:.1f}", f"{theirs / ours:.2f}"],
-    ]
-    title = "JMVAE: median error of held-out hands from 2D, and the CPU seconds it took (one core, batch 64)"
-    return title, ["", "steps/s", "steps", "error mm", "CPU s", "ratio"], rows
-
-
-JMVAE_STEPS = 1000
+def compiled(folder: Path) -> Table:
+    """What ``torch.compile`` brings: the same loop with the option off and on, and what the compilation takes."""
+    rows = []
+    joints_alone = {"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d", "joints2d:joints2d"]}
+    cases = {
+        "joints2d,joints3d, batch 64": (joints_alone, f"joints:{hands(folder)}", 40, 9),
+        "the same, batch 512": ({**joints_alone, "batch_size": 512}, f"joints:{hands(folder)}", 10, 9),
+        "rgb,joints3d, 256 px, batch 8, bfloat16": ({"modalities": ["rgb", "joints3d"], "batch_size": 8,
+            "pairs": ["rgb:joints3d", "rgb:rgb"], "image_size": 256, "synthetic_count": 120, "precision": "auto"},
+            "synthetic", 1, 5),
+    }  # fmt: skip
+    for number, (name, (settings, data, steps, turns)) in enumerate(cases.items()):
+        loops = {}
+        for mode in ("off", "default"):
+            trainer, _ = make_trainer(folder / f"{number}{mode}", data, compile=mode, **settings)
+            loops[mode] = looped(trainer)
+        took = once(loops["default"], times=1)
+        times = take_turns(loops, steps, turns)
+        rows.append(
+            [name, ms(times["off"]), ms(times["default"]), f"{times['off'] / times['default']:.2f}", f"{took:.0f}"]
+        )
+    title = "`torch.compile` (`--set compile=default`): ms CPU a step of the whole loop (one thread)"
+    return title, ["", "off", "compiled", "ratio", "CPU s to compile"], rows
 
 
 def hands(folder: Path) -> Path:
@@ -283,7 +283,7 @@ def write(text: str) -> None:
     RESULTS.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
-PARTS = {"loop": loop_cost, "pictures": pictures, "joints": joints, "jmvae": jmvae}
+PARTS = {"loop": loop_cost, "pictures": pictures, "ceiling": ceiling, "joints": joints, "compile": compiled}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cvhpe.nn import ImageDecoder, ImageEncoder, JointDecoder, JointEncoder
+from cvhpe.nn import ImageDecoder, ImageEncoder, JointDecoder, JointEncoder, LifterEncoder
 
 BETA, LATENT = 1e-5, 30
 
@@ -106,7 +106,8 @@ def train_joints(points: Tensor, joints: Tensor, side: Tensor, batch: int) -> It
 class Jmvae:
     """JMVAE on the same joints: our networks for both modalities, and one of theirs' size for the pair of them."""
 
-    def __init__(self, lr: float = 1e-3, spread: float = 0.05) -> None:
+    def __init__(self, lr: float = 1e-3, spread: float = 0.05, network: dict[str, int] | None = None) -> None:
+        """network: width and depth of the residual networks of ``--recipe best``; None: the paper's."""
         from multivae.data.datasets.base import MultimodalBaseDataset
         from multivae.models.jmvae import JMVAE, JMVAEConfig
         from multivae.models.nn.base_architectures import BaseJointEncoder
@@ -116,10 +117,15 @@ class Jmvae:
         def output(q):
             return ModelOutput(embedding=q.mu, log_covariance=q.logvar)
 
+        def encoder(k: int) -> nn.Module:
+            if network is None:
+                return JointEncoder(21, k, LATENT)
+            return LifterEncoder(21, k, LATENT, centred=k == 2, **network)
+
         class Encoder(BaseEncoder):
             def __init__(self, k: int) -> None:
                 super().__init__()
-                self.latent_dim, self.net = LATENT, JointEncoder(21, k, LATENT)
+                self.latent_dim, self.net = LATENT, encoder(k)
 
             def forward(self, x):
                 return output(self.net(x, x.new_zeros(len(x), 2)))
@@ -127,7 +133,7 @@ class Jmvae:
         class Joint(BaseJointEncoder):
             def __init__(self) -> None:
                 super().__init__()
-                self.latent_dim, self.net = LATENT, JointEncoder(21, 5, LATENT)
+                self.latent_dim, self.net = LATENT, encoder(5)
 
             def forward(self, x):
                 both = torch.cat([x["joints2d"], x["joints3d"]], 2)
@@ -136,7 +142,8 @@ class Jmvae:
         class Decoder(BaseDecoder):
             def __init__(self, k: int) -> None:
                 super().__init__()
-                self.net = JointDecoder(21, k, LATENT)
+                kind = {} if network is None else {"network": "lifter", **network}
+                self.net = JointDecoder(21, k, LATENT, **kind)
 
             def forward(self, z):
                 return ModelOutput(reconstruction=self.net(z))
