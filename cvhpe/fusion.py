@@ -63,7 +63,7 @@ class Width:
         >>> Width(2.0).scales(3)
         array([2., 2., 2.])
         >>> Width(1.0, 3.0).scales(3).round(2)
-        array([0.75, 1.13, 1.97])
+        array([0.77, 1.13, 1.86])
         """
         if not self.dof:
             return np.full(samples, self.scale)
