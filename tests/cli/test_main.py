@@ -150,3 +150,13 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_a_file(place):
     (out / "metrics.jsonl").symlink_to(full)
     line = fails("train", "--modalities=joints2d,joints3d", "--data=joints:hands.npz", "--out=full", *FEW, cwd=place)
     assert "the disk is full" in line
+
+
+def test_a_result_that_a_full_disk_does_not_take_is_one_line():
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here to write to")
+    command = [sys.executable, "-m", "cvhpe", "model", "--variant=1", "--input=rgb"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=ENV, timeout=250)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: the output: the disk is full; free some space there"]
