@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from cvhpe.config import merge
@@ -81,15 +81,19 @@ def chosen(recipe: str, modalities: Sequence[str]) -> Mapping[str, Any]:
     return BEST if joints_alone(modalities) else BEST_PICTURES
 
 
-def defaults(recipe: str, modalities: Sequence[str], device: str, *, named: bool = False) -> tuple[dict[str, Any], str]:
+def defaults(
+    recipe: str, modalities: Sequence[str], device: str, *, named: bool = False, given: Collection[str] = ()
+) -> tuple[dict[str, Any], str]:
     """The settings that a recipe and a machine suggest, and a sentence that says which and how to undo it.
 
-    named: the user asked for the recipe by name, and gets it whole, whatever the machine.
+    named: the user asked for the recipe by name, and gets it whole, whatever the machine. given: names of settings
+    that the user makes, of which the sentence says nothing.
     """
     settings: dict[str, Any] = {"recipe": recipe, **chosen(recipe, modalities)}
     if named or device != "cpu" or not set(modalities) & set(PICTURES):
         return settings, ""
-    used = ", ".join(f"{name}={value}" for name, value in CPU_PICTURES.items() if name != "augmentation")
-    used += ", turns of up to 180 degrees"
+    flat = {name: value for name, value in CPU_PICTURES.items() if name != "augmentation"}
+    flat |= {f"augmentation.{name}": value for name, value in CPU_PICTURES["augmentation"].items()}
+    used = ", ".join(f"{name}={value}" for name, value in flat.items() if name not in given)
     note = f"no GPU here, so this run uses {used}; the paper's own settings: --recipe paper"
     return merge(settings, CPU_PICTURES), note

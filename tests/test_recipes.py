@@ -97,3 +97,17 @@ def test_the_distance_loss_is_the_mean_distance_of_labelled_joints():
     assert pred.grad.isfinite().all()
     assert not pred.grad[1].any()
     assert distance_loss(a, a).abs().max() < 1e-6
+
+
+def test_a_picture_run_without_a_gpu_says_what_it_chose_and_only_that():
+    given = {**GIVEN, "modalities": "rgb,joints3d"}
+    note = resolved(given, "", None, [])[1]
+    assert "synthetic_count=4000" in note
+    assert "augmentation.rotation_deg=180.0, augmentation.scale=0.1" in note
+    assert note.endswith("the paper's own settings: --recipe paper")
+    config, note = resolved(given, "", None, ["synthetic_count=60", "augmentation.scale=0.2"])
+    assert "synthetic_count" not in note
+    assert "augmentation.scale" not in note
+    assert "augmentation.rotation_deg=180.0" in note
+    assert (config.synthetic_count, config.augmentation.scale) == (60, 0.2)
+    assert resolved(given, "paper", None, [])[1] == ""

@@ -39,7 +39,8 @@ def resolved(given: Mapping[str, Any], recipe: str, toml: Path | None, sets: Seq
         registry().modality(name)
     named = bool(recipe)
     recipe = recipe or usual(modalities)
-    suggested, note = defaults(recipe, modalities, pick_device(first.device).type, named=named)
+    own = {*asked, *(f"augmentation.{name}" for name in asked.get("augmentation", {}))}
+    suggested, note = defaults(recipe, modalities, pick_device(first.device).type, named=named, given=own)
     settings = merge(suggested, asked) | {"modalities": modalities, "recipe": recipe}
     config = checked(settings)
     if given["pairs"]:
