@@ -61,7 +61,7 @@ def list_() -> None:
 @app.command()
 def synth(
     out: Annotated[Path, typer.Option(help="Folder to write, in RHD's on-disk layout.")],
-    count: Annotated[int, typer.Option(min=1, help="Training frames.")] = 2000,
+    count: Annotated[int, typer.Option(min=1, help="Frames; one in ten of them evaluates.")] = 2000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
 ) -> None:
     """Render synthetic hands: pictures, depth, masks and labels.
