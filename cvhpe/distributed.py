@@ -89,6 +89,16 @@ def world_of(env: Mapping[str, str]) -> World:
     return World()
 
 
+def own_gpu(env: Mapping[str, str], local: int, seen: int) -> int:
+    """Which of the GPUs that this process sees is its own: under ``--gpus-per-task 1`` SLURM shows it no other.
+
+    >>> own_gpu({"SLURM_LOCALID": "3"}, 3, 1), own_gpu({"SLURM_LOCALID": "3"}, 3, 8), own_gpu({}, 3, 1)
+    (0, 3, 3)
+    """
+    alone = seen == 1 and "SLURM_LOCALID" in env and "LOCAL_RANK" not in env
+    return 0 if alone else local
+
+
 def meeting_point(env: Mapping[str, str]) -> tuple[str, int]:
     """Where the processes meet: ``MASTER_ADDR`` and ``MASTER_PORT``, or the first node and the number of a SLURM job.
 
@@ -115,7 +125,7 @@ def joined(world: World, device: torch.device) -> Iterator[World]:
     address, port = meeting_point(os.environ)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
-        torch.cuda.set_device(world.local)
+        torch.cuda.set_device(device.index or 0)
     dist.init_process_group(
         backend, f"tcp://{address}:{port}" if "RANK" not in os.environ else "env://",
         rank=world.rank, world_size=world.size, timeout=PATIENCE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
@@ -25,7 +26,7 @@ from cvhpe.config import Config
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.data.sources import Data
-from cvhpe.distributed import World, replicated
+from cvhpe.distributed import World, own_gpu, replicated
 from cvhpe.errors import UserError
 from cvhpe.evaluate import fit_baselines, palm_of
 from cvhpe.faults import explain, stopping_on_signals
@@ -365,8 +366,10 @@ def pick_device(name: str, local: int = 0) -> torch.device:
         raise UserError("--device cuda: torch finds no CUDA device here; `cvhpe doctor` says why")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    if local >= torch.cuda.device_count():
-        raise UserError(f"--procs: process {local + 1} of this machine has no GPU; it has {torch.cuda.device_count()}")
+    seen = torch.cuda.device_count()
+    local = own_gpu(os.environ, local, seen)
+    if local >= seen:
+        raise UserError(f"--procs: process {local + 1} of this machine has no GPU; it has {seen}")
     return torch.device("cuda", local) if local else torch.device("cuda")
 
 

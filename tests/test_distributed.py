@@ -26,7 +26,7 @@ from cvhpe.errors import UserError
 from cvhpe.feed import Feed
 from cvhpe.ledger import Ledger
 from cvhpe.run import build_model
-from cvhpe.train import Trainer, mix, train
+from cvhpe.train import Trainer, mix, pick_device, train
 
 SETTINGS = {
     "modalities": ["joints2d", "joints3d"],
@@ -215,6 +215,30 @@ def test_whoever_starts_us_says_who_we_are(env, world):
 def test_a_slurm_job_meets_on_its_first_node(nodes, first):
     assert meeting_point({"SLURM_JOB_NODELIST": nodes, "SLURM_JOB_ID": "31"}) == (first, 40031)
     assert meeting_point({"SLURM_JOB_NODELIST": nodes, "MASTER_ADDR": "h", "MASTER_PORT": "7"}) == ("h", 7)
+
+
+@pytest.mark.parametrize(
+    ("env", "seen", "device"),
+    [
+        ({"LOCAL_RANK": "1"}, 2, "cuda:1"),
+        ({"SLURM_LOCALID": "1"}, 2, "cuda:1"),
+        ({"SLURM_LOCALID": "1"}, 1, "cuda"),  # --gpus-per-task 1: the one it sees is its own
+        ({"SLURM_LOCALID": "1", "LOCAL_RANK": "1"}, 1, None),  # torchrun in a step: two processes, one GPU
+        ({"LOCAL_RANK": "1"}, 1, None),
+    ],
+)
+def test_each_process_takes_a_gpu_of_its_own(env, seen, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    if device is None:
+        with pytest.raises(UserError, match="process 2 of this machine has no GPU; it has 1"):
+            pick_device("auto", 1)
+    else:
+        assert pick_device("auto", 1) == torch.device(device)
 
 
 def test_processes_that_do_not_know_where_to_meet_are_told():
