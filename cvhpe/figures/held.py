@@ -107,9 +107,14 @@ class Held:
         fields = self.fields_of_joints(rows)
         return (fields["visible"].bool() & fields["joints3d"].isfinite().all(-1)).numpy()
 
+    def judged(self, rows: Array) -> Array:
+        """Those of some rows of which a joint counts: a hand wholly out of sight has no error and is no best one."""
+        return rows[self.visible(rows).any(1)]
+
     def predict(self, modality: str, rows: Array) -> Array:
         """Joints ``(n, J, 3)`` mm that the posterior's mean of a modality decodes to, refined as in evaluation."""
         joints = self.decode("joints3d", self.encode(modality, rows).mu) * self.scale(rows)[:, None, None]
+        joints[:, self.palm.root] = 0.0  # by definition, whatever the model thought
         if self.run.model.modalities[modality].refine is None:
             return joints
         fields = self.fields(rows)

@@ -58,7 +58,7 @@ def chosen(held: Held, modality: str, count: int) -> np.ndarray:
 
     Neither picked nor lucky: the hands shown are as well predicted as all are.
     """
-    rows = held.some(400, modality, "joints3d")
+    rows = held.judged(held.some(400, modality, "joints3d"))
     if not len(rows):
         raise Lacking(f"no held-out sample has both {modality} and all 3D joints")
     error = mean_errors(held.truth(rows), held.predict(modality, rows), held.visible(rows))

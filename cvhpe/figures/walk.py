@@ -52,7 +52,8 @@ def ends_of(held: Held, source: str) -> np.ndarray:
     rows = held.some(256, source, *(["joints3d"] if "joints3d" in held.outputs else []))
     if len(rows) < 2:
         raise Lacking(f"fewer than two held-out samples have {source}")
-    if "joints3d" in held.outputs and len(rows) >= 8:
+    if "joints3d" in held.outputs and len(held.judged(rows)) >= 8:
+        rows = held.judged(rows)
         error = mean_errors(held.truth(rows), held.predict(source, rows), held.visible(rows))
         rows = rows[np.argsort(error, kind="stable")[: len(rows) // 2]]
     mu = held.encode(source, rows).mu.numpy()

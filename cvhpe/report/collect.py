@@ -221,7 +221,7 @@ def flat(held: Held, rows: Array) -> Array:
 
 def examples(held: Held, source: str) -> dict[str, Any]:
     """The best and the worst predicted of the held-out hands."""
-    rows = held.having(source, "joints3d")
+    rows = held.judged(held.having(source, "joints3d"))
     if not len(rows):
         raise Lacking(f"no held-out sample has both {source} and all 3D joints")
     predicted, truth = held.predict(source, rows), held.truth(rows)
@@ -243,7 +243,8 @@ def examples(held: Held, source: str) -> dict[str, Any]:
 def space(held: Held, separate: Run | None) -> dict[str, Any]:
     """t-SNE of the latent means, a picture of every hand, and how well modalities are told apart."""
     panels = []
-    for title, by in (("Cross-trained", None), *([("Separately trained", separate)] if separate else [])):
+    crossed = "Cross-trained" if len(held.inputs) > 1 else label(held.inputs[0])
+    for title, by in ((crossed, None), *([("Separately trained", separate)] if separate else [])):
         mine = embed(held, POINTS, by)
         several = len(np.unique(mine.modality)) > 1
         mixed = part(lambda m=mine: mixing(m)) if several else {"lacking": "one modality alone is encoded"}

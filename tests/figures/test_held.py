@@ -81,3 +81,12 @@ def test_shown_hands_go_from_best_to_worst(held_lift):
     every = held_lift.having("joints2d", "joints3d")
     best = mean_errors(held_lift.truth(every), held_lift.predict("joints2d", every), held_lift.visible(every)).min()
     assert error[0] == pytest.approx(best)
+
+
+def test_a_hand_out_of_sight_is_not_the_best_predicted(held_lift):
+    held = Held(held_lift.run, open_held_out(held_lift.run.config, list(held_lift.run.config.data), ""))
+    held.arrays["visible"] = held.arrays["visible"].clone()
+    held.arrays["visible"][5] = False
+    rows = held.having("joints2d", "joints3d")
+    assert set(rows) - set(held.judged(rows)) == {5}
+    assert 5 not in chosen(held, "joints2d", 6)
