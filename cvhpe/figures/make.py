@@ -53,7 +53,14 @@ def make(
     """
     made = []
     for name in wanted(only):
-        for one in _drawn(name, held, out, separate, between):
+        try:
+            found = _drawn(name, held, out, separate, between)
+        except UserError as error:
+            if only:
+                raise
+            # The others need neither scikit-learn nor a second run.
+            found = [Made(name, left_out=str(error))]
+        for one in found:
             done(one)
             made.append(one)
     write_text(out / "figures.json", json.dumps([asdict(m) for m in made], indent=1) + "\n")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FOLDER = "separate"
 STEPS, PICTURE_STEPS = 2000, 300
 """How long each autoencoder is trained, unless told; those of pictures cost far more a step."""
+PICTURE_LR, PICTURE_WARMUP = 1e-3, 0.1
+"""The fastest rate and the shortest rise to it with pictures: what a run bears that rises for an epoch, an autoencoder
+that is to be done in 300 steps does not."""
 
 
 def separate_config(run: Run, steps: int | None) -> Config:
@@ -40,6 +43,8 @@ def separate_config(run: Run, steps: int | None) -> Config:
         "validations": 1,
         "keep": 1,
     }
+    if pictures:
+        settings |= {"lr": min(run.config.lr, PICTURE_LR), "warmup": max(run.config.warmup, PICTURE_WARMUP)}
     return checked(settings, where=f"{run.path}: separate training")
 
 

@@ -73,6 +73,19 @@ def test_what_a_run_lacks_is_left_out_with_a_word_why(held_lift, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_counterpart_that_cannot_be_had_costs_the_tsne_alone(held_everything, tmp_path):
+    def broken():
+        raise UserError("its training fell apart")
+
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    with pytest.raises(UserError, match="fell apart"):
+        make(held_everything, tmp_path, broken, ["tsne"])
+    made = make(held_everything, tmp_path, broken)
+    assert (made[0].name, made[0].left_out) == ("tsne", "its training fell apart")
+    assert len(made) == 6
+    assert not any(m.left_out for m in made[1:])
+
+
 def test_figures_repeat_themselves_to_the_byte(held_lift, tmp_path):
     for name in ("a", "b"):
         make(held_lift, tmp_path / name, lambda: pytest.fail("not needed"), ["samples"])
@@ -126,7 +139,15 @@ def test_the_counterpart_is_the_same_run_but_for_pairs_and_length(held_everythin
     config = separate_config(run, 7)
     assert config.pairs == ("rgb:rgb", "depth:depth", "joints2d:joints2d", "joints3d:joints3d")
     changed = {k for k, v in config.model_dump().items() if v != run.config.model_dump()[k]}
-    assert changed <= {"pairs", "pair_weights", "epochs", "least_steps", "validations", "keep"}
+    assert changed <= {"pairs", "pair_weights", "epochs", "least_steps", "validations", "keep", "warmup"}
+
+
+def test_pictures_are_not_hurried_to_a_rate_that_they_do_not_bear(held_everything, held_lift):
+    from dataclasses import replace
+
+    for held, rate in ((held_everything, 1e-3), (held_lift, 3e-3)):
+        fast = replace(held.run, config=held.run.config.model_copy(update={"lr": 3e-3}))
+        assert separate_config(fast, 7).lr == rate
 
 
 def test_the_counterpart_is_trained_once_and_again_when_asked_for_otherwise(held_lift):
