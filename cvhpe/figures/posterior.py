@@ -12,7 +12,7 @@ from cvhpe.figures.panels import axes_at, chosen, compare, say_below, show, tigh
 from cvhpe.figures.predictions import key, needs_3d
 from cvhpe.figures.style import blank, label
 from cvhpe.figures.walk import source_of
-from cvhpe.fusion import draw
+from cvhpe.fusion import calibration_of, draw
 from cvhpe.modality import Posterior
 
 if TYPE_CHECKING:
@@ -31,6 +31,15 @@ def decoded(held: Held, posterior: Posterior, rows: np.ndarray, count: int, seed
     z = draw(posterior, count, torch.Generator().manual_seed(seed))
     joints = held.decode("joints3d", z.flatten(0, 1)).reshape(count, len(rows), -1, 3)
     return joints * held.scale(rows)[:, None, None]
+
+
+def widened(held: Held, source: str) -> str:
+    """A sentence for whoever takes the spread for the error to expect."""
+    calibration = calibration_of(held.run.facts.training)
+    width = calibration.width([source]) if calibration else None
+    if width is None:
+        return " They are as the encoder was trained to give them, and were not calibrated."
+    return f" They are as trained; what is predicted is said to be uncertain by {width.scale:.1f} times as wide ones."
 
 
 def figure(held: Held, hands: int = HANDS, samples: int = SAMPLES) -> tuple[Figure, str]:
@@ -56,5 +65,6 @@ def figure(held: Held, hands: int = HANDS, samples: int = SAMPLES) -> tuple[Figu
     caption = (
         f"Sampling from the prediction: {samples} samples of the posterior that the encoder of {label(source)} gives, "
         "decoded to 3D joints (red), and the truth (blue); below, the samples' spread about their mean."
+        + widened(held, source)
     )
     return drawn, caption

@@ -84,6 +84,7 @@ def frame3d(axes: Any, *hands: np.ndarray, reach: float | None = None) -> None:
         getattr(axes, f"set_{axis}lim")(at - half, at + half)
         one = getattr(axes, f"{axis}axis")
         one.set_ticks(list(np.linspace(at - half, at + half, 5)), [])
+        one.set_tick_params(pad=-8)  # labels take room outside even where they are empty
         one.set_pane_color((0.965, 0.97, 0.98, 1.0))
         # matplotlib has no public way to these two
         one._axinfo["grid"].update(color="#dfe2e9", linewidth=0.4)

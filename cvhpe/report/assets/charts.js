@@ -28,7 +28,7 @@ function ticks(low, high, count = 5) {
 function powers(low, high) {
   const found = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) if (10 ** e >= low * 0.999 && 10 ** e <= high * 1.001) found.push(10 ** e);
-  return found.length > 1 ? found : [low, high];
+  return found.length > 1 ? found : ticks(low, high, 4); // less than a decade: round numbers, unevenly spaced
 }
 
 function legend(series) {

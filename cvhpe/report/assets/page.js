@@ -33,12 +33,15 @@ function header() {
   add(`${run.latent}`, "latent dimensions");
 }
 
+/** Whose numbers a row has; what they were measured on stands below, where no narrow screen hides it. */
+const who = (r) => el("span", {}, r.who, r.note ? el("small", {}, r.note) : null);
+
 function metricsSection(body, sources) {
-  const columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0–50", "AUC 20–50", ""];
+  const columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0–50", "AUC 20–50"];
   for (const s of sources) {
     const self = s.source === "joints3d" ? " (reconstruction)" : "";
     body.append(el("h3", {}, `${s.label} → 3D joints${self}, ${s.frames.toLocaleString("en")} held-out hands`), table(columns, s.rows.map((r) => ({
-      kind: r.kind, cells: [r.who, mm(r.median), mm(r.mean), mm(r.pa), unit(r.auc_0_50), unit(r.auc_20_50), r.note || ""],
+      kind: r.kind, cells: [who(r), mm(r.median), mm(r.mean), mm(r.pa), unit(r.auc_0_50), unit(r.auc_20_50)],
     }))));
   }
   body.append(el("p", { class: "note" }, "End-point error over visible joints, relative to the root; mean over the joints of each joint's mean or median. The paper's numbers are of its own evaluation frames."));

@@ -59,7 +59,7 @@ function spaceSection(body, space) {
   body.append(
     el("p", { class: "note" }, "t-SNE of the latent means of held-out hands. Point at one: its hand appears, and the same hand in the other modalities is marked."),
     key, el("div", { class: "panels" }, ...panels));
-  if (panels.length < 2) body.append(el("p", { class: "note" }, "cvhpe figures trains each modality by itself for comparison; this page shows it once that was done."));
+  if (panels.length < 2 && space.names.length > 1) body.append(el("p", { class: "note" }, "cvhpe figures trains each modality by itself for comparison; this page shows it once that was done."));
 }
 
 /** The slider: a hand that turns, its picture and its 2D joints at every step between two hands. */
