@@ -269,6 +269,24 @@ def test_the_command_starts_processes_that_speak_with_one_voice(hands, tmp_path)
     assert "Traceback" not in again.stderr
 
 
+def test_the_command_runs_as_the_tasks_of_a_slurm_step(hands, tmp_path):
+    """Two tasks with SLURM's variables and no launcher: they meet, train together and speak with one voice."""
+    out = tmp_path / "run"
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_TASKS": "2"}
+    tasks = [
+        subprocess.Popen(
+            command(hands, out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **job, "SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
+        )
+        for task in range(2)
+    ]  # fmt: skip
+    said = [task.communicate(timeout=300) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], said
+    assert f"run: {out}" in said[0][0]
+    assert said[1] == ("", "")
+    assert losses(out)[-1]["epoch"] == SETTINGS["epochs"]
+
+
 def test_processes_that_are_told_to_stop_save_and_end_together(hands, tmp_path):
     out = tmp_path / "run"
     long = command(hands, out, "--procs", "2", "--set", "epochs=3000", "--set", "checkpoint_seconds=1000")
