@@ -16,7 +16,7 @@ from torch import Tensor
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.errors import UserError
-from cvhpe.evaluate import encode, labelled, palm_of, truth_mm
+from cvhpe.evaluate import encode, labelled, palm_of, rooted, truth_mm
 from cvhpe.fusion import CALIBRATION, Calibration, Width, calibration_of, combinations, draw, fuse, search
 from cvhpe.metrics import errors
 from cvhpe.modality import Posterior
@@ -137,7 +137,7 @@ def gather(run: Run, packs: Sequence[Pack], names: Sequence[str]) -> Held | None
 def joints_mm(run: Run, z: Tensor, scale: Tensor) -> Tensor:
     """3D joints ``[..., J, 3]`` mm of latents ``[..., D]``, with bone lengths ``scale`` that broadcast to ``[...]``."""
     flat = run.model.decode("joints3d", z.reshape(-1, z.shape[-1])).float().cpu()
-    return flat.unflatten(0, z.shape[:-1]) * scale[..., None, None]
+    return rooted(flat.unflatten(0, z.shape[:-1]) * scale[..., None, None], palm_of(run.facts.layout).root)
 
 
 def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:

@@ -39,6 +39,10 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        # safetensors makes files that only their owner can read; a run is shared as far as the umask says.
+        mask = os.umask(0o077)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -61,7 +61,7 @@ def predict(
     The latent is the posterior's mean; of several sources, that of their product under ``weights``
     (:func:`cvhpe.fusion.fuse`). Samples that lack one of the inputs ``among`` are left out, too. With S the
     prediction is multiplied by the frame's own bone length, without it by the mean one of the training
-    hands; with H the hand side is given.
+    hands; with H the hand side is given. Truth and prediction are both root-relative: the root's error is 0.
     """
     names = [source] if isinstance(source, str) else list(source)
     reads = [field for name in (*names, *among) for field in model.modalities[name].reads]
@@ -78,7 +78,8 @@ def predict(
             posterior = fuse(encode(model, fields, names, protocol=protocol, margin=margin), weights)
             joints = model.decode("joints3d", posterior.mu).float().cpu()
             scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
-            predicted.append(refined(model, joints * scale[:, None, None], fields, names, margin).numpy())
+            joints = rooted(joints * scale[:, None, None], palm.root)
+            predicted.append(refined(model, joints, fields, names, margin).numpy())
             truth.append(truth_mm(fields, palm).numpy())
             visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
     model.train(was_training)
@@ -103,6 +104,13 @@ def encode(
 def ready(model: CrossModalVAE, name: str, fields: Fields, view: View) -> Tensor:
     """``[B, *shape]``: a modality of the samples in ``fields`` as the model's encoder takes it."""
     return model.modalities[name].augment(model.stored(name, fields), view)
+
+
+def rooted(joints: Tensor, root: int) -> Tensor:
+    """Joints ``[..., J, 3]`` with the root where it is by definition, at 0, whatever the model thought."""
+    joints = joints.clone()
+    joints[..., root, :] = 0.0
+    return joints
 
 
 def refined(model: CrossModalVAE, joints: Tensor, fields: Fields, names: Iterable[str], margin: float) -> Tensor:
@@ -143,11 +151,16 @@ def check_request(run: Run, source: str | None, target: str, protocol: str | Non
     return source, protocol
 
 
+RIGHT = "_right"
+"""Ends the name of a baseline that was fitted, and is given, with every left hand mirrored: what H allows."""
+
+
 def fit_baselines(fields: Fields, palm: Palm) -> dict[str, Tensor]:
     """The mean pose and, where 2D joints are labelled, ridge regression 2D -> 3D, in bones, of training data.
 
-    mean_pose: ``[J, 3]``. regression: ``[2 * J + 1, 3 * J]`` on the crop fractions and a constant. Left
-    hands are mirrored to right ones first, for the regression alone: it is given what the model is given.
+    mean_pose: ``[J, 3]``. regression: ``[2 * J + 1, 3 * J]`` on the crop fractions and a constant. Each twice: of the
+    hands as they are, and, its name ending in :data:`RIGHT`, of right hands and mirrored left ones, for a model that
+    is told the hand side: a baseline is given what the model is given.
     """
     keep = labelled(fields, ()) & fields["joints3d"].isfinite().flatten(1).all(1)
     if not bool(keep.any()):
@@ -155,17 +168,21 @@ def fit_baselines(fields: Fields, palm: Palm) -> dict[str, Tensor]:
     fields = {n: t[keep] for n, t in fields.items()}
     view = still(fields, 1.0)
     joints = warp_joints(fields["joints3d"], view, palm, relative=True)
-    found = {"mean_pose": joints.mean(0)}
     points = fields.get("joints2d")
-    if points is None:
-        return found
-    points = warp_joints(points, view, palm)
-    full = points.isfinite().flatten(1).all(1)
-    if int(full.sum()) > 10:
-        left = fields["side"][full] == 0
-        a, b = design(mirrored(points[full], left)), mirrored(joints[full], left).flatten(1).double()
-        ridge = 1e-4 * len(a) * torch.eye(a.shape[1], dtype=a.dtype)
-        found["regression"] = torch.linalg.solve(a.T @ a + ridge, a.T @ b).float()
+    if points is not None:
+        points = warp_joints(points, view, palm)
+    left = fields["side"] == 0
+    found = {}
+    for name, flipped in (("", torch.zeros_like(left)), (RIGHT, left)):
+        poses = mirrored(joints, flipped)
+        found[f"mean_pose{name}"] = poses.mean(0)
+        if points is None:
+            continue
+        full = points.isfinite().flatten(1).all(1)
+        if int(full.sum()) > 10:
+            a, b = design(mirrored(points, flipped)[full]), poses[full].flatten(1).double()
+            ridge = 1e-4 * len(a) * torch.eye(a.shape[1], dtype=a.dtype)
+            found[f"regression{name}"] = torch.linalg.solve(a.T @ a + ridge, a.T @ b).float()
     return found
 
 
@@ -191,8 +208,10 @@ def baseline_summaries(
     mean_scale_mm: float,
     palm: Palm,
 ) -> dict[str, Summary]:
-    """What the baselines score on the very samples that the model is scored on."""
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in baselines if name == "mean_pose" or source == "joints2d"}
+    """What the baselines score on the very samples that the model is scored on, told the hand side where H tells it."""
+    ending = RIGHT if "H" in protocol else ""
+    wanted = ["mean_pose"] + ["regression"] * (source == "joints2d")
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in wanted if name + ending in baselines}
     truth, visible = [], []
     for fields in batches:
         keep = labelled(fields, reads)
@@ -200,15 +219,16 @@ def baseline_summaries(
         if not len(fields["side"]):
             continue
         scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
+        left = (fields["side"] == 0) & bool(ending)
         for name in rows:
+            fitted = baselines[name + ending]
             if name == "mean_pose":
-                joints = baselines[name].expand(len(scale), -1, -1)
+                joints = fitted.expand(len(scale), -1, -1)
             else:
-                left = fields["side"] == 0
                 points = warp_joints(fields["joints2d"], still(fields, 1.0), palm)
-                flat = design(mirrored(points.nan_to_num(), left)) @ baselines[name].double()
-                joints = mirrored(flat.float().unflatten(1, baselines["mean_pose"].shape), left)
-            rows[name].append((joints * scale[:, None, None]).numpy())
+                flat = design(mirrored(points.nan_to_num(), left)) @ fitted.double()
+                joints = flat.float().unflatten(1, baselines["mean_pose"].shape)
+            rows[name].append((mirrored(joints, left) * scale[:, None, None]).numpy())
         truth.append(truth_mm(fields, palm).numpy())
         visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
     return {

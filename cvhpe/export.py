@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from cvhpe import checkpoint
 from cvhpe.camera import crop_around
 from cvhpe.errors import UserError, nearest
-from cvhpe.evaluate import encode, refined
+from cvhpe.evaluate import encode, refined, rooted
 from cvhpe.exported import Exported, Port, ports, refines, takes_pixels, takes_points
 from cvhpe.fusion import calibration_of, fuse
 from cvhpe.pairs import sources, targets
-from cvhpe.predict import rooted, weights_of
+from cvhpe.predict import weights_of
 from cvhpe.run import Run
 from cvhpe.skeleton import layout
 
@@ -197,7 +197,7 @@ def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tens
         out = model.decode(target, z).float()
         if target != "joints3d":
             return out
-        joints = refined(model, rooted(run, out * run.facts.mean_scale_mm), fields, made, 1.0)
+        joints = refined(model, rooted(out * run.facts.mean_scale_mm, layout(run.facts.layout).root), fields, made, 1.0)
         for name, refine in refines(run, list(ready), target).items():
             joints = refine(joints, ready[name])
     return joints

@@ -159,10 +159,10 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
         posteriors = encode(run.model, fields, names, protocol=run.config.protocol, margin=run.config.margin)
         posterior = fuse(posteriors, weights)
         unit = torch.tensor([options.scale_mm or run.facts.mean_scale_mm])
-        joints = rooted(run, joints_mm(run, posterior.mu, unit))
+        joints = joints_mm(run, posterior.mu, unit)
         samples = None
         if options.samples:
-            samples = rooted(run, joints_mm(run, draw(posterior, options.samples, generator), unit))
+            samples = joints_mm(run, draw(posterior, options.samples, generator), unit)
             samples = (width or AS_TRAINED).widen(samples, joints, generator)
         flat, flat_from = flat_joints(run, fields, crop, posterior, joints, names)
     wide = None if samples is None else spread(samples, joints)[0].numpy()
@@ -211,13 +211,6 @@ def look(run: Run, picture: Array | None, found: Found) -> tuple[dict[str, Tenso
     if uv is not None and np.isfinite(uv).any():
         given.append("joints2d")
     return fields, Crop((float(x), float(y)), float(side)), given
-
-
-def rooted(run: Run, joints: Tensor) -> Tensor:
-    """Joints ``[..., J, 3]`` with the root where it is by definition, at 0, whatever the model thought."""
-    joints = joints.clone()
-    joints[..., layout(run.facts.layout).root, :] = 0.0
-    return joints
 
 
 def weights_of(calibration: Calibration | None, names: Sequence[str]) -> dict[str, float]:

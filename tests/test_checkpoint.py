@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 
 import pytest
 import torch
@@ -20,6 +21,16 @@ def test_what_is_saved_is_loaded(tmp_path):
         torch.testing.assert_close(got[name], tensor, rtol=0, atol=0)
     assert checkpoint.read_card(path)["layout"] == "hand21"
     assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_run_is_shared_as_far_as_the_umask_says(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        checkpoint.save(tmp_path / "m.safetensors", TENSORS, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_a_prefix_is_taken_off(tmp_path):

@@ -42,13 +42,21 @@ def data():
     return fields(), fields(150, seed=9)
 
 
-def test_the_mean_pose_is_the_mean_of_the_training_hands(data):
+def as_right(joints: np.ndarray, f) -> np.ndarray:
+    out = joints.copy()
+    out[f["side"].numpy() == 0, :, 0] *= -1
+    return out
+
+
+@pytest.mark.parametrize("protocol", ["TS", "TSH"])
+def test_the_mean_pose_is_that_of_the_training_hands_mirrored_where_the_side_is_known(data, protocol):
     train, test = data
+    seen = as_right if "H" in protocol else lambda joints, f: joints
     found = fit_baselines(train, palm_of("hand21"))
-    bones = truth(train) / train["scale_mm"].double().numpy()[:, None, None]
-    np.testing.assert_allclose(found["mean_pose"].numpy(), bones.mean(0), atol=1e-5)
-    got = baseline_summaries(found, [test], "rgb", (), protocol="TSH", mean_scale_mm=30.0, palm=palm_of("hand21"))
-    want = summary(bones.mean(0) * test["scale_mm"].double().numpy()[:, None, None], truth(test))
+    mean = seen(truth(train) / train["scale_mm"].double().numpy()[:, None, None], train).mean(0)
+    got = baseline_summaries(found, [test], "rgb", (), protocol=protocol, mean_scale_mm=30.0, palm=palm_of("hand21"))
+    poses = np.broadcast_to(mean, (150, 21, 3)) * test["scale_mm"].double().numpy()[:, None, None]
+    want = summary(seen(poses, test), truth(test))
     assert list(got) == ["mean_pose"]
     assert got["mean_pose"].epe_median == pytest.approx(want.epe_median, abs=1e-3)
 
@@ -56,29 +64,29 @@ def test_the_mean_pose_is_the_mean_of_the_training_hands(data):
 def test_without_s_the_mean_bone_takes_the_place_of_the_frames_own(data):
     train, test = data
     found = fit_baselines(train, palm_of("hand21"))
-    got = baseline_summaries(found, [test], "rgb", (), protocol="TH", mean_scale_mm=30.0, palm=palm_of("hand21"))
+    got = baseline_summaries(found, [test], "rgb", (), protocol="T", mean_scale_mm=30.0, palm=palm_of("hand21"))
     want = summary(np.broadcast_to(found["mean_pose"].numpy() * 30.0, (150, 21, 3)), truth(test))
     assert got["mean_pose"].epe_median == pytest.approx(want.epe_median, abs=1e-3)
 
 
-def test_linear_regression_beats_the_mean_pose_and_equals_least_squares(data):
+@pytest.mark.parametrize("protocol", ["TS", "TSH"])
+def test_linear_regression_beats_the_mean_pose_and_equals_least_squares(data, protocol):
     train, test = data
+    seen = as_right if "H" in protocol else lambda joints, f: joints
     found = fit_baselines(train, palm_of("hand21"))
-    got = baseline_summaries(found, [test], "joints2d", (), protocol="TSH", mean_scale_mm=30.0, palm=palm_of("hand21"))
+    palm = palm_of("hand21")
+    got = baseline_summaries(found, [test], "joints2d", (), protocol=protocol, mean_scale_mm=30.0, palm=palm)
     assert got["regression"].epe_median < 0.8 * got["mean_pose"].epe_median
 
     def rows(f):
         uv = f["joints2d"].double().numpy().copy()
         uv[:, 0] = 0.5 * (uv[:, 0] + uv[:, 9])
-        uv[f["side"].numpy() == 0, :, 0] *= -1
-        return np.concatenate([uv.reshape(len(uv), -1), np.ones((len(uv), 1))], 1)
+        return np.concatenate([seen(uv, f).reshape(len(uv), -1), np.ones((len(uv), 1))], 1)
 
-    target = truth(train) / train["scale_mm"].double().numpy()[:, None, None]
-    target[train["side"].numpy() == 0, :, 0] *= -1
+    target = seen(truth(train) / train["scale_mm"].double().numpy()[:, None, None], train)
     a = rows(train)
     w = np.linalg.solve(a.T @ a + 1e-4 * len(a) * np.eye(43), a.T @ target.reshape(len(a), -1))
-    pred = (rows(test) @ w).reshape(-1, 21, 3)
-    pred[test["side"].numpy() == 0, :, 0] *= -1
+    pred = seen((rows(test) @ w).reshape(-1, 21, 3), test)
     want = summary(pred * test["scale_mm"].double().numpy()[:, None, None], truth(test))
     assert got["regression"].epe_median == pytest.approx(want.epe_median, rel=1e-3)
 

@@ -91,7 +91,7 @@ def test_a_run_learns_and_leaves_its_folder_whole(hands, tmp_path):
     card = checkpoint.read_card(out / "model.safetensors")
     assert card["modalities"]["joints3d"]["plugin"] == "cvhpe"
     assert card["pairs"] == list(SMALL["pairs"])
-    assert set(loaded.baselines) == {"mean_pose", "regression"}
+    assert set(loaded.baselines) == {"mean_pose", "regression", "mean_pose_right", "regression_right"}
     packs = open_held_out(loaded.config, [f"joints:{hands}"], "")
     result = score(loaded, packs, "joints2d", "joints3d", None)
     assert result.model.epe_median < 0.85 * result.baselines["mean_pose"].epe_median
