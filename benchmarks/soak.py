@@ -36,8 +36,8 @@ from cvhpe.train import Reporter, Stopped, train
 MOST_GROWTH = 0.01
 """Of the median, over the whole time by the fitted slope."""
 WARM_UP = 1 / 6
-"""Share of the time that is left out, and all before the first resumption: caches fill then, and a resumed run keeps the
-file of its state mapped, which a first one does not."""
+"""Share of the time that is left out, and all before the first resumption: caches fill then, and a resumed run seems to
+keep the file of its state mapped, which a first one does not."""
 WINDOWS = 10
 EVERY = 3.0
 """Seconds between two samples."""
