@@ -11,7 +11,7 @@ from torch import Tensor
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
 from cvhpe.errors import UserError
-from cvhpe.evaluate import palm_of, ready, refined, still, truth_mm
+from cvhpe.evaluate import palm_of, ready, refined, rooted, still, truth_mm
 from cvhpe.modality import Posterior, hand_side
 from cvhpe.pairs import sources, targets
 from cvhpe.run import Run, model_fields
@@ -111,10 +111,14 @@ class Held:
         """Those of some rows of which a joint counts: a hand wholly out of sight has no error and is no best one."""
         return rows[self.visible(rows).any(1)]
 
+    def joints(self, z: Tensor, rows: Array) -> Array:
+        """Joints ``(..., n, J, 3)`` mm, root-relative, that latents ``[..., n, D]`` of some rows decode to."""
+        flat = torch.from_numpy(self.decode("joints3d", z.flatten(0, -2))).unflatten(0, z.shape[:-1])
+        return rooted(flat, self.palm.root).numpy() * self.scale(rows)[:, None, None]
+
     def predict(self, modality: str, rows: Array) -> Array:
         """Joints ``(n, J, 3)`` mm that the posterior's mean of a modality decodes to, refined as in evaluation."""
-        joints = self.decode("joints3d", self.encode(modality, rows).mu) * self.scale(rows)[:, None, None]
-        joints[:, self.palm.root] = 0.0  # by definition, whatever the model thought
+        joints = self.joints(self.encode(modality, rows).mu, rows)
         if self.run.model.modalities[modality].refine is None:
             return joints
         fields = self.fields(rows)

@@ -28,9 +28,7 @@ def sampled(held: Held, source: str, rows: np.ndarray, count: int, seed: int = 0
 
 def decoded(held: Held, posterior: Posterior, rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """What :func:`sampled` gives, of posteriors ``[n, D]`` that were encoded already."""
-    z = draw(posterior, count, torch.Generator().manual_seed(seed))
-    joints = held.decode("joints3d", z.flatten(0, 1)).reshape(count, len(rows), -1, 3)
-    return joints * held.scale(rows)[:, None, None]
+    return held.joints(draw(posterior, count, torch.Generator().manual_seed(seed)), rows)
 
 
 def widened(held: Held, source: str) -> str:

@@ -52,7 +52,7 @@ def reliability(held: Held, source: str) -> dict[str, Any] | None:
         width = found_on(held, source, rows[::2])
         rows = rows[1::2]
     posterior = held.encode(source, rows)
-    centre = held.decode("joints3d", posterior.mu) * held.scale(rows)[:, None, None]
+    centre = held.joints(posterior.mu, rows)
     truth = held.truth(rows)
     counted = held.visible(rows)
     counted[:, held.palm.root] = False  # the root is zero by definition, and so sure
