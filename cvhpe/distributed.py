@@ -54,6 +54,8 @@ class World:
                 fault, said = error, [str(error)]
         if self.size > 1:
             dist.broadcast_object_list(said, 0)
+            if said[0] is not None:
+                dist.barrier()  # who leaves while others still hear of it pulls the connection from under them
         if fault is not None:
             raise fault
         if said[0] is not None:
@@ -151,7 +153,10 @@ def replicated(model: nn.Module, world: World, device: torch.device, same_pairs:
 
 
 def launch(procs: int, arguments: Sequence[str]) -> int:
-    """Run ``cvhpe`` with ``arguments`` in ``procs`` processes of this machine; the exit code of the first to fail."""
+    """Run ``cvhpe`` with ``arguments`` in ``procs`` processes of this machine.
+
+    Returns the exit code that the first to fail has given itself; 128 and the signal's number where all were killed.
+    """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
@@ -163,7 +168,9 @@ def launch(procs: int, arguments: Sequence[str]) -> int:
     try:
         run(get_args_parser().parse_args(asked))
     except ChildFailedError as error:
-        return abs(error.get_first_failure()[1].exitcode)
+        failed = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
+        codes = [failure.exitcode for failure in failed]
+        return next((code for code in codes if code > 0), 128 - codes[0])
     except SignalException as signal:
         return 128 + int(signal.sigval)
     return 0
