@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import signal
@@ -95,6 +96,10 @@ def test_half_a_line_of_metrics_is_forgotten(hands, same_end, tmp_path):
         file.write('{"kind": "train", "step": 10, "loss": 1.0}\n{"kind": "train", "st')
     run(hands, out, resume=True)
     same_end(out)
+    trained = [
+        r["step"] for r in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if r["kind"] == "train"
+    ]
+    assert trained == sorted(set(trained))
 
 
 def test_a_full_disk_under_the_metrics(hands, tmp_path):

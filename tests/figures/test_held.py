@@ -16,18 +16,16 @@ from cvhpe.figures.panels import chosen, mean_errors
 from cvhpe.run import load_run, save_run
 
 
+def evaluated(held, source):
+    """What evaluation predicts of the same hands."""
+    run = held.run
+    common = {"protocol": run.config.protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": held.palm}
+    return predict(run.model, held.batches.epoch(0), source, margin=held.batches.margin, **common)
+
+
 def test_predictions_and_truth_are_those_of_evaluation(held_lift):
-    run = held_lift.run
     rows = np.arange(held_lift.batches.samples)
-    got = predict(
-        run.model,
-        held_lift.batches.epoch(0),
-        "joints2d",
-        protocol=run.config.protocol,
-        mean_scale_mm=run.facts.mean_scale_mm,
-        margin=held_lift.batches.margin,
-        palm=held_lift.palm,
-    )
+    got = evaluated(held_lift, "joints2d")
     np.testing.assert_allclose(held_lift.predict("joints2d", rows), got.predicted, atol=1e-3)
     np.testing.assert_array_equal(held_lift.truth(rows), got.truth)
     np.testing.assert_array_equal(held_lift.visible(rows), got.visible)
@@ -37,15 +35,7 @@ def test_what_an_input_says_beside_its_posterior_is_heard(tmp_path):
     data = [f"joints:{joints_file(tmp_path / 'hands.npz', 24, 12)}"]
     run = untrained_run(tmp_path / "rays", "rays:joints3d", data=data)
     held = Held(run, open_held_out(run.config, data, ""))
-    got = predict(
-        run.model,
-        held.batches.epoch(0),
-        "rays",
-        protocol=run.config.protocol,
-        mean_scale_mm=run.facts.mean_scale_mm,
-        margin=held.batches.margin,
-        palm=held.palm,
-    )
+    got = evaluated(held, "rays")
     np.testing.assert_allclose(held.predict("rays", held.having("rays", "joints3d")), got.predicted, atol=1e-3)
 
 
