@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cvhpe.errors import UserError, nearest
-from cvhpe.modality import Posterior
+from cvhpe.modality import ModelShape, Posterior
 
 IMAGE_SIZES = (64, 128, 256)
 BACKBONES = ("resnet18", "resnet50")
@@ -169,6 +169,27 @@ class LifterEncoder(nn.Module):
             size = (x.square().sum((1, 2), keepdim=True) / (x.shape[2] * many)).sqrt().clamp_min(1e-6)
             parts = [(x / size).flatten(1), 4 * middle.flatten(1), (4 * size.flatten(1)).log(), parts[1]]
         return self.head(self.body(torch.cat(parts, 1)), side)
+
+
+def joint_encoder(
+    latent_dim: int, *, shape: ModelShape, k: int, centred: bool, input_scale: float = 1.0
+) -> JointEncoder | LifterEncoder:
+    """The encoder of joints ``[B, J, k]`` that a run's sizes ask for.
+
+    centred: of :class:`LifterEncoder`. input_scale: of :class:`JointEncoder`.
+
+    >>> type(joint_encoder(30, shape=ModelShape(network="lifter"), k=2, centred=True)).__name__
+    'LifterEncoder'
+    """
+    sizes = {"width": shape.width, "depth": shape.depth}
+    if shape.network == "lifter":
+        return LifterEncoder(shape.joints, k, latent_dim, centred=centred, **sizes)
+    return JointEncoder(shape.joints, k, latent_dim, network=shape.network, input_scale=input_scale, **sizes)
+
+
+def joint_decoder(latent_dim: int, *, shape: ModelShape, k: int) -> JointDecoder:
+    """The decoder to joints ``[B, J, k]`` that a run's sizes ask for."""
+    return JointDecoder(shape.joints, k, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
 
 
 def check_image_size(image_size: int) -> None:

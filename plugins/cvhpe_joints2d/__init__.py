@@ -5,33 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from cvhpe import Modality, ModelShape, View, hookimpl
 from cvhpe.losses import fused_points_loss, points_loss
-from cvhpe.nn import JointDecoder, JointEncoder, LifterEncoder
+from cvhpe.nn import joint_decoder, joint_encoder
 from cvhpe.ops import Palm, warp_joints
 
 INPUT_SCALE = {"paper": 1.0, "residual": 4.0}
 """Crop fractions spread by about a quarter; four times that is the spread that residual networks are made for."""
-
-
-def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    if shape.network == "lifter":
-        return LifterEncoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, centred=True)
-    return JointEncoder(
-        shape.joints,
-        2,
-        latent_dim,
-        width=shape.width,
-        depth=shape.depth,
-        network=shape.network,
-        input_scale=INPUT_SCALE[shape.network],
-    )
-
-
-def decoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    return JointDecoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
 
 
 def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
@@ -56,8 +38,8 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         shape=(shape.joints, 2),
         units="fraction of the crop, centre 0",
         geometry="points2d",
-        encoder=partial(encoder, shape=shape),
-        decoder=partial(decoder, shape=shape),
+        encoder=partial(joint_encoder, shape=shape, k=2, centred=True, input_scale=INPUT_SCALE.get(shape.network, 1.0)),
+        decoder=partial(joint_decoder, shape=shape, k=2),
         loss=points_loss,
         augment=partial(augment, palm=palm),
         fake=partial(fake, shape=shape),

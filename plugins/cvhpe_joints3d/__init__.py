@@ -5,22 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from cvhpe import Modality, ModelShape, View, hookimpl
 from cvhpe.losses import distance_loss, fused_points_loss, points_loss
-from cvhpe.nn import JointDecoder, JointEncoder, LifterEncoder
+from cvhpe.nn import joint_decoder, joint_encoder
 from cvhpe.ops import Palm, warp_joints
-
-
-def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    if shape.network == "lifter":
-        return LifterEncoder(shape.joints, 3, latent_dim, width=shape.width, depth=shape.depth, centred=False)
-    return JointEncoder(shape.joints, 3, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
-
-
-def decoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    return JointDecoder(shape.joints, 3, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
 
 
 def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
@@ -48,8 +38,8 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         shape=(shape.joints, 3),
         units="bones (middle PIP to MCP), relative to the root joint",
         geometry="points3d",
-        encoder=partial(encoder, shape=shape),
-        decoder=partial(decoder, shape=shape),
+        encoder=partial(joint_encoder, shape=shape, k=3, centred=False),
+        decoder=partial(joint_decoder, shape=shape, k=3),
         loss=points_loss if squared else distance_loss,
         augment=partial(augment, palm=palm),
         fake=partial(fake, shape=shape),

@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn.functional import normalize, pad
 
 from cvhpe import Modality, ModelShape, View, hookimpl
 from cvhpe.losses import points_loss
-from cvhpe.nn import JointDecoder, JointEncoder, LifterEncoder
+from cvhpe.nn import joint_decoder, joint_encoder
 from cvhpe.ops import Palm, warp_joints
 
 INPUT_SCALE = 8.0
@@ -27,24 +27,6 @@ FARTHEST = 1.0
 PULL = 0.75
 """How far joints move towards their rays: most of the way, since a ray is surer than a network, but not all of it,
 since the depths that the network chose belong to the joints it chose."""
-
-
-def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    if shape.network == "lifter":
-        return LifterEncoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, centred=True)
-    return JointEncoder(
-        shape.joints,
-        2,
-        latent_dim,
-        width=shape.width,
-        depth=shape.depth,
-        network=shape.network,
-        input_scale=INPUT_SCALE,
-    )
-
-
-def decoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    return JointDecoder(shape.joints, 2, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
 
 
 def derive(fields: Mapping[str, Tensor]) -> Tensor:
@@ -104,8 +86,8 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         geometry="none",
         reads=("joints2d", "crop", "K"),
         derive=derive,
-        encoder=partial(encoder, shape=shape),
-        decoder=partial(decoder, shape=shape),
+        encoder=partial(joint_encoder, shape=shape, k=2, centred=True, input_scale=INPUT_SCALE),
+        decoder=partial(joint_decoder, shape=shape, k=2),
         loss=points_loss,
         augment=partial(augment, palm=Palm(shape.root, shape.toward)),
         fake=partial(fake, shape=shape),
