@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from cvhpe.errors import UserError
-from cvhpe.nn import ImageDecoder, ImageEncoder, JointDecoder, JointEncoder, parameter_count
+from cvhpe.modality import ModelShape
+from cvhpe.nn import (
+    NETWORKS,
+    ImageDecoder,
+    ImageEncoder,
+    JointDecoder,
+    JointEncoder,
+    LifterEncoder,
+    joint_decoder,
+    joint_encoder,
+    parameter_count,
+)
 
 D = 30
 
@@ -74,3 +85,14 @@ def test_the_posterior_stays_in_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         q = encoder(torch.randn(2, 3, 64, 64), torch.zeros(2, 2))
     assert q.mu.dtype == q.logvar.dtype == torch.float32
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_networks_of_joints_are_those_a_run_asks_for(network):
+    shape = ModelShape(joints=16, width=32, depth=3, network=network)
+    encoder = joint_encoder(7, shape=shape, k=2, centred=True, input_scale=5.0)
+    q = encoder(torch.rand(4, 16, 2), torch.zeros(4, 2))
+    assert q.mu.shape == q.logvar.shape == (4, 7)
+    assert joint_decoder(7, shape=shape, k=3)(q.mu).shape == (4, 16, 3)
+    told = encoder.centred if network == "lifter" else encoder.input_scale == 5.0
+    assert told and isinstance(encoder, LifterEncoder if network == "lifter" else JointEncoder)
