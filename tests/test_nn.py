@@ -94,5 +94,5 @@ def test_the_networks_of_joints_are_those_a_run_asks_for(network):
     q = encoder(torch.rand(4, 16, 2), torch.zeros(4, 2))
     assert q.mu.shape == q.logvar.shape == (4, 7)
     assert joint_decoder(7, shape=shape, k=3)(q.mu).shape == (4, 16, 3)
-    told = encoder.centred if network == "lifter" else encoder.input_scale == 5.0
-    assert told and isinstance(encoder, LifterEncoder if network == "lifter" else JointEncoder)
+    assert isinstance(encoder, LifterEncoder if network == "lifter" else JointEncoder)
+    assert encoder.centred if network == "lifter" else encoder.input_scale == 5.0
