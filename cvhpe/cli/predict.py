@@ -49,6 +49,7 @@ def predict(
     """
     import sys
 
+    from cvhpe.errors import DataError
     from cvhpe.pictures import gather, is_video, stems
     from cvhpe.use import load
 
@@ -58,12 +59,24 @@ def predict(
     asked: dict[str, Any] = {"samples": samples, "scale_mm": scale_mm, "bbox": box, "hand": hand or None}
     asked["inputs"] = [name.strip() for name in source.split(",") if name.strip()]
     paths = gather(files)
+    skipped = 0
     for path, stem in zip(paths, stems(paths), strict=True):
-        if is_video(path):
-            said = of_video(model, path, out / stem, every, overlay, asked)
-        else:
-            said = of_picture(model, path, out / stem, overlay, asked)
+        try:
+            if is_video(path):
+                said = of_video(model, path, out / stem, every, overlay, asked)
+            else:
+                said = of_picture(model, path, out / stem, overlay, asked)
+        except DataError as error:
+            if len(paths) == 1:
+                raise
+            # One broken file among a folder's is no reason to leave the others out.
+            print(f"skipped: {error}", file=sys.stderr)
+            skipped += 1
+            continue
         typer.echo(f"{path}: {said} -> {out / stem}.json")
+    if skipped:
+        left = f"what could be read is in {out}" if skipped < len(paths) else "nothing was predicted"
+        raise DataError(f"{skipped} of {len(paths)} files could not be read; {left}")
 
 
 def parse_box(text: str) -> tuple[float, ...] | None:

@@ -54,6 +54,22 @@ def test_the_same_seed_gives_the_same_file(place):
     assert files[0] == files[1]
 
 
+def test_a_broken_picture_does_not_keep_the_others_back(place):
+    folder = place / "mixed"
+    folder.mkdir()
+    good = (place / "photos" / "one.jpg").read_bytes()
+    for name in ("a.jpg", "z.jpg"):
+        (folder / name).write_bytes(good)
+    (folder / "broken.jpg").write_bytes(good[:100])
+    done = cvhpe("predict", "rgb", "mixed", "--bbox=40,20,60,70", "--hand=left", "--out=some", cwd=place)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
+    assert [line for line in said if line.startswith("skipped: ")] == [said[-2]]
+    assert "mixed/broken.jpg: not a picture that can be read" in said[-2]
+    assert said[-1] == "error: 1 of 3 files could not be read; what could be read is in some"
+    assert sorted(path.name for path in (place / "some").iterdir()) == ["a.json", "a.png", "z.json", "z.png"]
+
+
 WRONG = {
     "no such file": (("rgb", "nothing.jpg"), "no such file or folder"),
     "no such run": (("nowhere", "photos"), "no such run"),
