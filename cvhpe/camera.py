@@ -14,6 +14,8 @@ from cvhpe.skeleton import Layout, layout
 
 Array = np.ndarray
 
+STEEPEST = 1e9
+"""Beyond this slope a ray lies in the camera plane, and its pixel is more than single precision can say."""
 DEPTH_LEVELS = 65535
 """Codes of stored depth: 1 to 65535 run linearly from -cube to +cube mm, 0 is a hole or background."""
 
@@ -28,7 +30,7 @@ def project(xyz: Array, K: Array) -> Array:
 
     ``K`` is ``(3, 3)`` for all points, or ``[..., 3, 3]`` with one axis less than the points has (one a
     frame, for points ``[..., J, 3]``). A point on or behind the camera plane (z <= 0) has no image: its
-    pixel is NaN.
+    pixel is NaN. So is that of a point :data:`STEEPEST` times as far aside as in front.
 
     >>> project(np.array([[0.0, 10.0, 100.0], [0, 0, -5]]), intrinsics(200, 200, 160, 120))
     array([[160., 140.],
@@ -37,7 +39,8 @@ def project(xyz: Array, K: Array) -> Array:
     xyz, K = np.asarray(xyz, np.float64), np.asarray(K, np.float64)
     z = xyz[..., 2:]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        rays = np.where(z > 0, xyz / np.where(z > 0, z, 1.0), np.nan)
+        rays = xyz / np.where(z > 0, z, 1.0)
+        rays = np.where((z > 0) & (np.abs(rays) < STEEPEST), rays, np.nan)
     return np.einsum("...ij,...j->...i", _per_point(K, rays), rays)[..., :2]
 
 

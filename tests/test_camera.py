@@ -56,6 +56,11 @@ def test_one_camera_a_frame() -> None:
     assert np.allclose(unproject(each, xyz[..., 2], K), xyz)
 
 
+def test_points_in_the_camera_plane_have_no_image() -> None:
+    xyz = np.array([[10.0, 0, 1e-300], [0, 3, 1e-9], [0, 3, 1e-7]])
+    assert np.isnan(project(xyz, intrinsics(100, 100, 50, 50))).any(-1).tolist() == [True, True, False]
+
+
 def test_points_behind_the_camera_have_no_image() -> None:
     uv = project(np.array([[1.0, 1, 0], [1, 1, -10], [1, 1, 10], [np.nan, 0, 10]]), intrinsics(100, 100, 50, 50))
     assert np.isfinite(uv).all(1).tolist() == [False, False, True, False]

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.camera import intrinsics, project
-from cvhpe.data.files import Array, fail, read_json, read_rgb, refuse_archive, with_options
+from cvhpe.data.files import Array, fail, need_sensible, read_json, read_rgb, refuse_archive, with_options
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
@@ -245,8 +245,7 @@ def numbers(file: Path, what: str, key: str, value: Any, shape: tuple[int, ...])
     if array.size != np.prod(shape):
         of = f"{shape[0]} joints of {shape[1]}" if len(shape) == 2 else f"{shape[0]}"
         fail(file, f"{what}: {key!r} has {array.size} numbers, expected {int(np.prod(shape))} ({of})")
-    if not np.isfinite(array).all():
-        fail(file, f"{what}: {key!r} holds a number that is not finite")
+    need_sensible(file, f"{what}: {key!r}", array)
     return array.reshape(shape)
 
 

@@ -26,6 +26,7 @@ whole batch; a joint that had a say in the crop never gets near."""
 
 NEAR_FRAME = 0.5  # joints this share of the frame beyond its edge still have a say in the crop
 LEAST_JOINTS = 3
+SHORTEST = 1e-3  # mm; a bone that is shorter is a fault of its labels, and joints in units of it overflow
 _MOST_PADDED = 4096  # px; a crop that would need more than this is looked up pixel by pixel
 
 
@@ -211,8 +212,8 @@ def crop_sample(sample: Sample, joints: JointMap, options: CropOptions, pictures
 
     ``joints3d_mm`` (J, 3) mm, ``joints2d`` (J, 2) crop fractions, ``visible`` (J,), ``side``, ``scale_mm``,
     ``depth_z`` mm, ``K`` (3, 3), ``crop`` (3,), ``group``; those of ``pictures`` that the sample has; and
-    ``has_joints3d``, ``has_joints2d``. A hand whose scale bone is not labelled cannot be normalised and
-    counts as one without 3D joints.
+    ``has_joints3d``, ``has_joints2d``. A hand whose scale bone is not labelled, or has no length, cannot be
+    normalised and counts as one without 3D joints.
     """
     if sample.side not in (0, 1):
         raise DataError(f"sample {sample.id}: hand side {sample.side}, it must be 0 (left) or 1 (right)")
@@ -221,7 +222,7 @@ def crop_sample(sample: Sample, joints: JointMap, options: CropOptions, pictures
     child, parent = joints.scale_bone
     xyz, uv = row["joints3d_mm"], row.pop("joints2d_px")
     scale = float(np.linalg.norm(xyz[child] - xyz[parent]))
-    has_3d = bool(np.isfinite(xyz[joints.root]).all() and np.isfinite(scale) and scale > 0)
+    has_3d = bool(np.isfinite(xyz[joints.root]).all() and SHORTEST <= scale < math.inf)
     labelled = np.isfinite(uv).all(-1, keepdims=True)
     row["joints2d"] = np.where(labelled, crop.fraction(uv).clip(-FARTHEST, FARTHEST), np.nan).astype(np.float32)
     row["joints3d_mm"] = (xyz if has_3d else np.full_like(xyz, np.nan)).astype(np.float32)

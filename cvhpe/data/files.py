@@ -24,12 +24,31 @@ Array = np.ndarray
 _MAX_TEXT = 4 << 30
 _MAX_PIXELS = 1 << 26
 _MAX_MAT = 4 << 30
+MOST_NUMBER = np.float64(1e12)
+"""No millimetre, pixel or focal length is anywhere near; its square and cube still fit single precision."""
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
 
 
 def fail(path: Path | str, what: str) -> NoReturn:
     """Raise the one line ``path: what``, whatever line breaks and lengths the reason has."""
     raise DataError(f"{path}: {' '.join(str(what).split())[:300]}")
+
+
+def sensible(values: Array) -> Array:
+    """Which numbers are finite and no larger than any that was ever measured: bool, the shape of ``values``.
+
+    >>> sensible(np.array([0.5, -3e4, 1e300, np.nan, -np.inf])).tolist()
+    [True, True, False, False, False]
+    """
+    return np.abs(values) <= MOST_NUMBER
+
+
+def need_sensible(path: Path | str, what: str, values: Array) -> None:
+    """Refuse labels with a number that is none: what broken bytes make of one is as often 1e300 as NaN."""
+    odd = ~sensible(values)
+    if odd.any():
+        value = values[odd].flat[0]
+        fail(path, f"{what} holds {'a number beyond reason' if np.isfinite(value) else 'a number that is not finite'}")
 
 
 def with_options(path: Path | None, name: str, known: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
@@ -113,8 +132,7 @@ def read_numbers(path: Path, line: str, number: int, count: int) -> Array:
         values = np.array(words, np.float64)
     except ValueError:
         fail(path, f"line {number} holds something that is no number")
-    if not np.isfinite(values).all():
-        fail(path, f"line {number} holds a number that is not finite")
+    need_sensible(path, f"line {number}", values)
     return values
 
 
@@ -129,7 +147,7 @@ def read_table(path: Path, lines: Sequence[tuple[int, str]], count: int) -> Arra
             warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is no number
             with suppress(DeprecationWarning, ValueError):
                 values = np.fromstring(" ".join(line for _, line in lines), np.float64, sep=" ")
-                if values.size == len(lines) * count and np.isfinite(values).all():
+                if values.size == len(lines) * count and sensible(values).all():
                     return values.reshape(-1, count)
     rows = [read_numbers(path, line, number, count) for number, line in lines]
     return np.array(rows, np.float64).reshape(-1, count)

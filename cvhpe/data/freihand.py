@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.camera import project
-from cvhpe.data.files import Array, fail, folder, need, read_grey, read_json, read_rgb, with_options
+from cvhpe.data.files import Array, fail, folder, need, need_sensible, read_grey, read_json, read_rgb, with_options
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 
@@ -92,8 +92,7 @@ def _table(path: Path, shape: tuple[int, ...]) -> Array:
         fail(path, f"is not a list of {shape} numbers: {error}")
     if table.ndim != 1 + len(shape) or table.shape[1:] != shape or not len(table):
         fail(path, f"holds an array of shape {table.shape}, expected (N, {', '.join(map(str, shape))})")
-    if not np.isfinite(table).all():
-        fail(path, "holds numbers that are not finite")
+    need_sensible(path, "it", table)
     return table
 
 

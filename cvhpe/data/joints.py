@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from cvhpe.data.files import sensible
 from cvhpe.data.sample import Array, DatasetSpec, Sample
 from cvhpe.errors import DataError, UserError
 from cvhpe.skeleton import layout as find_layout
@@ -120,23 +121,25 @@ def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     if not count:
         raise DataError(f"{path}: holds no frame")
     out: dict[str, Array] = {name: arrays[name] for name in ("layout", "root") if name in arrays}
-    for name, dtype in {"joints3d_mm": np.float32, "joints2d_px": np.float32, "K": np.float64}.items():
-        out[name] = _number(path, name, arrays[name], dtype)
+    out["K"] = _number(path, "K", arrays["K"], np.float64)
     out["is_left"] = _flags(path, "is_left", arrays["is_left"])
     out["visible"] = _flags(path, "visible", arrays.get("visible", np.ones((count, joints), bool)))
     out["group"] = _number(path, "group", arrays.get("group", np.full(count, -1)), np.int64)
     for name in ("joints3d_mm", "joints2d_px"):
-        bad = ~np.isfinite(out[name]).all(-1) & out["visible"]
+        values = _number(path, name, arrays[name], arrays[name].dtype)
+        sound = sensible(values)
+        bad = ~sound.all(-1) & out["visible"]
         if bad.any():
             frame, joint = np.argwhere(bad)[0]
             raise DataError(
-                f"{path}: {name} is NaN or infinite at frame {frame}, joint {joint}, "
+                f"{path}: {name} is NaN, infinite or beyond reason at frame {frame}, joint {joint}, "
                 f"frames with such: {bad.any(1).sum()}; mark it in 'visible' as False, or leave the frame out"
             )
         # an infinity that is not visible is no label either
-        out[name] = np.where(np.isfinite(out[name]), out[name], np.nan)
-    if not np.isfinite(out["K"]).all():
-        raise DataError(f"{path}: K is NaN or infinite at frame {np.argwhere(~np.isfinite(out['K']))[0][0]}")
+        out[name] = np.where(sound, values, np.nan).astype(np.float32)
+    odd = np.argwhere(~sensible(out["K"]))
+    if len(odd):
+        raise DataError(f"{path}: K is NaN, infinite or beyond reason at frame {odd[0][0]}")
     if "split" in arrays:
         out["split"] = arrays["split"].astype(str)
         unknown = sorted(set(out["split"].tolist()) - {"train", "val", "test"})
@@ -148,6 +151,8 @@ def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
 def _number(path: Path, name: str, array: Array, dtype: Any) -> Array:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path}: {name} has dtype {array.dtype}, it must hold numbers")
+    if array.dtype.kind == "f" and np.issubdtype(dtype, np.integer) and not sensible(array).all():
+        raise DataError(f"{path}: {name} holds {array[~sensible(array)].flat[0]}, it must hold whole numbers")
     return array.astype(dtype)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cvhpe.camera import intrinsics
-from cvhpe.data.files import Array, fail, folder, read_mat, read_rgb, with_options
+from cvhpe.data.files import Array, fail, folder, need_sensible, read_mat, read_rgb, with_options
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 from cvhpe.errors import DataError
@@ -42,8 +42,8 @@ class Nyu(Reader):
             fail(mat, "joint_xyz and joint_uvd differ in their number of frames")
         self.xyz = labels["joint_xyz"][:, :, KEPT] * [1, -1, 1]
         self.uv = labels["joint_uvd"][:, :, KEPT, :2]
-        if not (np.isfinite(self.xyz).all() and np.isfinite(self.uv).all()):
-            fail(mat, "holds joints that are not finite")
+        need_sensible(mat, "joint_xyz", self.xyz)
+        need_sensible(mat, "joint_uvd", self.uv)
 
     def __len__(self) -> int:
         return self.xyz.shape[1] * len(self.views)

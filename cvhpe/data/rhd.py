@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.data import unpickle
-from cvhpe.data.files import Array, fail, folder, read_grey, read_rgb
+from cvhpe.data.files import Array, fail, folder, need_sensible, read_grey, read_rgb
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import DatasetSpec, Sample
 
@@ -208,9 +208,9 @@ def _copy_frame(path: Path, number: int, frame: Any, row: int, columns: dict[str
         if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype.kind not in "fiu":
             got = getattr(value, "shape", type(value).__name__)
             fail(path, f"frame {number}: {key!r} is {got}, expected numbers of shape {shape}")
+        # NaN stands for a joint that is not labelled
+        need_sensible(path, f"frame {number}: {key}", value if key == "K" else value[~np.isnan(value)])
         columns[key][row] = value
-    if not np.isfinite(columns["K"][row]).all():
-        fail(path, f"frame {number}: K holds a number that is not finite")
 
 
 def open_rhd(path: Path | None, split: str) -> Rhd:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cvhpe.camera import intrinsics, project, unproject
-from cvhpe.data.files import Array, fail, folder, read_mat, read_rgb, with_options
+from cvhpe.data.files import Array, folder, need_sensible, read_mat, read_rgb, with_options
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.sample import Sample
 
@@ -88,8 +88,7 @@ class Stb(Reader):
             read_mat(label[s], {"handPara": (3, 21, None)})["handPara"].transpose(2, 1, 0) for s in self.sequences
         ]
         for sequence, xyz in zip(self.sequences, frames, strict=True):
-            if not np.isfinite(xyz).all():
-                fail(label[sequence], "'handPara' holds numbers that are not finite")
+            need_sensible(label[sequence], "'handPara'", xyz)
         self.xyz = np.concatenate(frames)
         self.sequence = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
         self.frame = np.concatenate([np.arange(len(f)) for f in frames])

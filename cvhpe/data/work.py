@@ -113,7 +113,10 @@ def _pack_chunk(job: Job, chunk: range) -> dict[str, Array]:
     written = {n: np.zeros((len(chunk), *shape), dtype) for n, (dtype, shape, _) in job.files.items()}
     for at, index in enumerate(chunk):
         sample = _read(job, index)
-        row = crop_sample(sample, job.joints, job.options, job.pictures)
+        try:
+            row = crop_sample(sample, job.joints, job.options, job.pictures)
+        except ValueError as error:  # labels that are numbers, but of nothing a camera could see
+            raise DataError(f"sample {sample.id}: no crop can be made of its labels ({error}); leave it out") from None
         row["id"] = sample.id
         for name in job.pictures:
             picture = row.pop(name, None)

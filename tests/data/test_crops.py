@@ -160,6 +160,13 @@ def test_without_root_or_scale_bone_there_is_no_3d(joint: int) -> None:
     assert np.isnan(row["joints3d_mm"]).all()
 
 
+def test_a_scale_bone_without_length_is_none() -> None:
+    xyz = hand()
+    xyz[10] = xyz[9] + [0, 0, 1e-6]
+    row = crop_sample(sample(joints3d_mm=xyz), JointMap.of("hand21"), CropOptions(), ())
+    assert not row["has_joints3d"]
+
+
 def test_pictures_alone_are_found_by_their_box() -> None:
     bare = Sample(id="x", side=0, images={"rgb": ramps()}, box=(100.0, 50.0, 40.0, 60.0))
     row = crop_sample(bare, JointMap.of("hand21"), CropOptions(image_size=32), ("rgb",))

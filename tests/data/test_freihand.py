@@ -56,7 +56,7 @@ def test_faults(freihand) -> None:
     spoilt = json.loads(text)
     spoilt[1][20][2] = float("nan")
     labels.write_text(json.dumps(spoilt))
-    with pytest.raises(DataError, match=r"training_xyz\.json: holds numbers that are not finite"):
+    with pytest.raises(DataError, match=r"training_xyz\.json: it holds a number that is not finite"):
         open_freihand(root, "train")
     labels.write_text(json.dumps(json.loads(text)[:2]))
     with pytest.raises(DataError, match=r"has 2 hands, training_K\.json has 3 cameras"):

@@ -248,6 +248,11 @@ def test_a_reader_that_fails_in_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sample 2: cannot be read \(no such thing\)"):
         prepare(made(4, broken), None, "train", image_size=16, fields=("rgb",))
 
+    grazing = np.tile([50.0, 20.0, 1e-12], (21, 1))
+    spec = replace(made(4, lambda i: plain(i, joints3d_mm=grazing, id=f"s{i}")), crop="cube")
+    with pytest.raises(DataError, match="sample s0: no crop can be made of its labels"):
+        prepare(spec, None, "train")
+
     def closed(path: object, split: str) -> object:
         raise PermissionError(13, "Permission denied", "x.mat")
 

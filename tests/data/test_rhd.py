@@ -165,7 +165,12 @@ def test_faults_are_one_line_that_names_the_file(root: Path, tmp_path: Path) -> 
     rewritten({"a": 1})
     fails("frames that are no number", "test")
     rewritten({0: {**anno[0], "K": np.full((3, 3), np.nan)}})
-    fails("frame 0: K", "test")
+    fails("frame 0: K holds a number that is not finite", "test")
+    for odd, what in ((1e300, "beyond reason"), (np.inf, "not finite")):
+        broken = anno[1]["xyz"].astype(np.longdouble)
+        broken[3, 1] = odd
+        rewritten({**anno, 1: {**anno[1], "xyz": broken}})
+        fails(rf"anno_evaluation\.pickle: frame 1: xyz holds a number .*{what}", "test")
     (evaluation / "anno_evaluation.pickle").unlink()
     fails(r"anno_evaluation\.pickle: cannot be read", "test")
     archive = tmp_path / "RHD_v1-1.zip"
