@@ -4,25 +4,34 @@
 
 An input is a data set in miniature (written byte for byte in its own layout, as the tests write them) of which one
 file was mutated, packed by the same function that ``cvhpe data prepare`` calls. It fails where it ends in anything
-but samples or a ``UserError`` of one line, takes more than :data:`MOST_SECONDS` of processor time, or needs more
-than :data:`MOST_BYTES` of memory beside what the process had.
+but samples or a ``UserError`` of one line, says a warning beside it, takes more than :data:`MOST_SECONDS` of processor
+time, or needs more than :data:`MOST_BYTES` of address space beside what the process had. "most MB" is what the worst
+input held beside what the process held before it.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import math
+import pickle
 import random
+import re
 import resource
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / part) for part in ("data", ".")]
@@ -32,6 +41,7 @@ from hands import joints_file  # noqa: E402
 from rhd_writer import write_rhd  # noqa: E402
 
 from cvhpe import checkpoint  # noqa: E402
+from cvhpe.data.loader import Batches  # noqa: E402
 from cvhpe.data.prepare import prepare  # noqa: E402
 from cvhpe.errors import UserError  # noqa: E402
 from cvhpe.registry import registry  # noqa: E402
@@ -95,12 +105,13 @@ class Subject:
         if file is not None:
             file.write_bytes(raw)
         try:
-            with bounded():
+            with bounded(), silent(self.name):
                 if self.dataset:
                     spec = registry().dataset(self.dataset)
-                    prepare(
+                    pack = prepare(
                         spec, self.path, self.split, image_size=64, fields=POINTS, workers=1, limit=3, cache=self.cache
                     )
+                    look(Batches([pack], [f for f in POINTS if f in pack or f in POINTS[:2]], 2))
                 else:
                     checkpoint.load(self.root / "model.safetensors")
         except UserError as error:
@@ -118,7 +129,16 @@ class Subject:
         kinds = sorted({p.suffix for p in self.files})
         kind = chance.choice(kinds)
         file = chance.choice([p for p in self.files if p.suffix == kind])
-        return file, mutate(self.whole[file], chance)
+        change = mistake if kind in FORMATS and chance.random() < 1 / 3 else mutate
+        return file, change(self.whole[file], chance, kind)
+
+
+def look(batches: Batches) -> None:
+    """What networks get must be numbers, whatever the labels were: NaN stands for what is not labelled."""
+    for batch in batches.epoch(0):
+        for name in ("joints3d", "joints2d", "scale_mm", "crop"):
+            if batch[name].isinf().any():
+                raise RuntimeError(f"{name} is infinite in a batch")
 
 
 TOKENS = (
@@ -134,32 +154,34 @@ TOKENS = (
     b'"',
     b"\n",
     b"9" * 30,
+    b"1e300",
+    *(struct.pack(kind, value) for kind, value in (("<d", 1e300), ("<d", float("nan")), ("<f", 3e38), ("<f", 1e20))),
 )
 
 
-def mutate(raw: bytes, chance: random.Random) -> bytes:
+def mutate(raw: bytes, chance: random.Random, kind: str = "") -> bytes:
     """Damage that disks, copies and people do: cut, flipped, repeated, moved, overwritten, other people's numbers."""
     out = bytearray(raw)
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
         # headers and trailers are where lengths and offsets stand
         at = chance.randrange(len(out) + 1) if chance.random() < 0.6 else min(len(out), chance.randrange(64))
         span = chance.choice((1, 2, 4, 8, 64, 1024))
-        kind = chance.randrange(8)
-        if kind == 0:
+        harm = chance.randrange(8)
+        if harm == 0:
             del out[at:]
-        elif kind == 1:
+        elif harm == 1:
             del out[at : at + span]
-        elif kind == 2:
+        elif harm == 2:
             out[at : at + span] = chance.randbytes(min(span, 64))
-        elif kind == 3 and at < len(out):
+        elif harm == 3 and at < len(out):
             out[at] ^= 1 << chance.randrange(8)
-        elif kind == 4:
+        elif harm == 4:
             token = chance.choice(TOKENS)
             out[at : at + chance.choice((0, len(token)))] = token
-        elif kind == 5:
+        elif harm == 5:
             other = chance.randrange(len(out) + 1)
             out[at:at] = out[other : other + span]
-        elif kind == 6:
+        elif harm == 6:
             out[at : at + span] = bytes(len(out[at : at + span]))
         else:
             digits = [i for i in range(at, min(at + 200, len(out))) if 48 <= out[i] <= 57]
@@ -167,6 +189,77 @@ def mutate(raw: bytes, chance: random.Random) -> bytes:
                 i = chance.choice(digits)
                 out[i : i + 1] = chance.choice((b"0", b"9", b"-", b".", b"e9", b"99999999999"))
     return bytes(out)
+
+
+ODD = (math.nan, math.inf, -math.inf, 1e300, -1e300, 1e39, 1e20, 3e11, -3e11, 1e-300, 0.0, -1.0, 0.5, 2.0**63)
+
+
+def mistake(raw: bytes, chance: random.Random, kind: str) -> bytes:
+    """A file that is whole by its format, but for a few of its numbers that nobody ever measured."""
+    odd = chance.choice(ODD)
+    if kind in (".json", ".txt"):
+        found = list(re.finditer(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", raw))
+        for one in sorted(chance.sample(found, min(len(found), chance.choice((1, 1, 5)))), key=lambda m: -m.start()):
+            text = json.dumps(odd) if kind == ".json" else repr(odd)
+            raw = raw[: one.start()] + text.encode() + raw[one.end() :]
+        return raw
+    into = io.BytesIO()
+    if kind == ".pickle":
+        content = pickle.loads(raw)
+        frame = chance.choice(list(content))
+        _spoil(chance.choice(list(content[frame].values())), odd, chance)
+        return pickle.dumps(content)
+    if kind == ".mat":
+        content = {n: v for n, v in scipy.io.loadmat(io.BytesIO(raw)).items() if not n.startswith("__")}
+        _spoil(chance.choice(list(content.values())), odd, chance)
+        scipy.io.savemat(into, content, do_compression=chance.random() < 0.5)
+        return into.getvalue()
+    content = dict(np.load(io.BytesIO(raw)))
+    name = chance.choice([n for n, v in content.items() if v.dtype.kind in "biuf"])
+    content[name] = content[name].astype(np.float64 if chance.random() < 0.5 or name == "is_left" else np.float32)
+    _spoil(content[name], odd, chance)
+    np.savez(into, **content)
+    return into.getvalue()
+
+
+def _spoil(array: np.ndarray, odd: float, chance: random.Random) -> None:
+    with np.errstate(all="ignore"):
+        for _ in range(chance.choice((1, 1, 5, 1000))):
+            array.flat[chance.randrange(array.size)] = array.dtype.type(odd) if array.dtype.kind == "f" else 7
+
+
+FORMATS = (".json", ".txt", ".pickle", ".mat", ".npz")
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:
+    """A warning out of what is inside, whether it ends well or in a line for the user, is a fault of the reader."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            if said:
+                first = said[0]
+                place = f"{Path(first.filename).name}:{first.lineno}"
+                raise RuntimeError(f"{name}: warned: {first.category.__name__}: {first.message} ({place})")
+
+
+def held() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class Peak:
+    """The most memory, in MB, that the process held since :meth:`begin`, beside what it held then."""
+
+    def begin(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        self.before = held()
+
+    def end(self) -> float:
+        status = Path("/proc/self/status").read_text()
+        return max(0.0, (int(status.partition("VmHWM:")[2].split()[0]) * 1024 - self.before) / 1e6)
 
 
 @contextmanager
@@ -177,9 +270,9 @@ def bounded() -> Iterator[None]:
         raise Hang(f"more than {MOST_SECONDS} s")
 
     old_limit = resource.getrlimit(resource.RLIMIT_AS)
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     old = signal.signal(signal.SIGVTALRM, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (held + MOST_BYTES, old_limit[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MOST_BYTES, old_limit[1]))
     signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
     try:
         yield
@@ -196,22 +289,26 @@ def main() -> None:
     parser.add_argument("--reader", choices=list(READERS))
     asked = parser.parse_args()
     names = [asked.reader] if asked.reader else list(READERS)
-    failures = 0
+    failures, peak = 0, Peak()
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{'reader':<12}{'inputs':>8}{'read well':>11}{'refused':>9}{'failed':>8}{'CPU s':>8}")
+        print("reader      inputs  read well  refused  failed  CPU s  slowest s  most MB", flush=True)
         for number, name in enumerate(names):
-            subject, count = Subject(name, Path(folder) / name), [0, 0, 0]
+            subject, count, slowest, most = Subject(name, Path(folder) / name), [0, 0, 0], 0.0, 0.0
             began = time.process_time()
             for i in range(number, asked.inputs, len(names)):
                 file, raw = subject.mutated(random.Random(f"{asked.seed} {i}"))
+                start = time.process_time()
+                peak.begin()
                 try:
                     count[subject.read(file, raw) is not None] += 1
                 except Exception as error:
                     count[2] += 1
-                    print(f"{name}: input {i}, {file.name}: {type(error).__name__}: {str(error)[:200]}")
+                    print(f"{name}: input {i}, {file.name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+                slowest, most = max(slowest, time.process_time() - start), max(most, peak.end())
             failures += count[2]
             taken = time.process_time() - began
-            print(f"{name:<12}{sum(count):>8}{count[0]:>11}{count[1]:>9}{count[2]:>8}{taken:>8.0f}", flush=True)
+            figures = f"{count[0]:>11}{count[1]:>9}{count[2]:>8}{taken:>7.0f}{slowest:>11.2f}{most:>9.0f}"
+            print(f"{name:<12}{sum(count):>6}{figures}", flush=True)
     sys.exit(1 if failures else 0)
 
 
