@@ -31,7 +31,7 @@ class Config(BaseModel):
 
     latent_dim: int = Field(30, ge=1, le=4096)
     image_size: Literal[64, 128, 256] = 256
-    backbone: Literal["resnet18", "resnet50"] = "resnet18"
+    backbone: Literal["resnet18", "resnet50", "resnet18-half"] = Field("resnet18", description="of picture encoders")
     network: Literal["paper", "residual", "lifter"] = Field("paper", description="of joints")
     joint_loss: Literal["squared", "distance"] = Field("squared", description="of 3D joints")
     width: int = Field(512, ge=8, le=16384, description="of the joint networks")
@@ -45,6 +45,9 @@ class Config(BaseModel):
     lr: float = Field(1e-4, gt=0)
     epochs: int = Field(100, ge=1)
     least_steps: int = Field(13000, ge=0, description="train longer than the epochs say where they are fewer steps")
+    coarse: float = Field(
+        0.0, ge=0, lt=1, description="share of the steps in which, at first, encoders see half-size pictures"
+    )
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising learning rate")
     weight_decay: float = Field(0.0, ge=0)

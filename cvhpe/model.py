@@ -72,6 +72,8 @@ class CrossModalVAE(nn.Module):
 
     precision: torch.dtype | None
     """What the networks of picture modalities multiply in; None is float32. Joint networks stay in float32."""
+    coarse: bool
+    """Whether encoders in training see pictures at half their size: a quarter of the work, for a run's first steps."""
     unit_mm: float
     """Length of the unit of 3D joints, mm; 0 where it is each hand's own bone (protocol S). Whoever trains or loads
     a model sets it."""
@@ -82,6 +84,7 @@ class CrossModalVAE(nn.Module):
         self.pairs = tuple(pairs)
         self.latent_dim = latent_dim
         self.precision: torch.dtype | None = None
+        self.coarse = False
         self.unit_mm = 0.0
         self.encoders = nn.ModuleDict({n: modalities[n].encoder(latent_dim) for n in sources(pairs)})
         self.decoders = nn.ModuleDict({n: modalities[n].decoder(latent_dim) for n in targets(pairs)})
@@ -138,7 +141,7 @@ class CrossModalVAE(nn.Module):
                 unused += [self.encoders[source], *(self.decoders[p.target] for p in outgoing)]
                 continue
             side = batch.side if rows is None else batch.side[rows]
-            posterior = self.encode(source, seen[source], side)
+            posterior = self.encode(source, self._glimpse(source, seen[source]), side)
             z, kl = sample_from(posterior, seeds[k : k + 1], batch.first.get(source, 0))
             for pair in outgoing:
                 of_z, of_target = batch.both(pair)
@@ -162,6 +165,12 @@ class CrossModalVAE(nn.Module):
                 divergence[paid[i]] = bound.kl[at]
         assert total is not None
         return Losses(total, reconstruction, divergence)
+
+    def _glimpse(self, name: str, x: Tensor) -> Tensor:
+        """What an encoder in training sees of its input: while the run is ``coarse``, a picture at half its size."""
+        if self.coarse and self.modalities[name].geometry == "image":
+            return nn.functional.avg_pool2d(x, 2)
+        return x
 
     def _reconstruction(
         self, target: str, prediction: Tensor, of_target: Tensor | None, batch: Batch, seen: Mapping[str, Tensor]

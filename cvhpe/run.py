@@ -23,7 +23,7 @@ from cvhpe.config import Config, checked
 from cvhpe.errors import UserError
 from cvhpe.modality import ModelShape
 from cvhpe.model import CrossModalVAE
-from cvhpe.nn import PosteriorHead
+from cvhpe.nn import IMAGE_SIZES, PosteriorHead
 from cvhpe.pairs import Pair, parse_pairs
 from cvhpe.registry import Plugin, registry
 
@@ -96,6 +96,8 @@ def model_fields(config: Config) -> tuple[str, ...]:
 
 def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     """The untrained model of a configuration; its initial weights depend on ``config.seed`` alone."""
+    if config.coarse and config.image_size == min(IMAGE_SIZES):
+        raise UserError(f"coarse {config.coarse}: half of image_size {config.image_size} is too small; use 128 or 256")
     shape = model_shape(config, layout)
     pairs = parse_pairs(",".join(config.pairs), config.modalities)
     modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}

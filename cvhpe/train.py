@@ -201,6 +201,7 @@ class Trainer:
             parts, seeds = self.feed(fields, torch.Generator().manual_seed(mix(config.seed, step)))
         for group in optimiser.param_groups:
             group["lr"] = config.lr * lr_factor(config, step, self.total)
+        self.model.coarse = step < config.coarse * self.total
         optimiser.zero_grad(set_to_none=True)
         done = []
         for number, part in enumerate(parts, 1):

@@ -134,3 +134,39 @@ def test_shared_rows_name_the_same_samples(a, b):
     got_b = whole_b if in_b is None else [whole_b[i] for i in in_b]
     assert got_a == got_b
     assert set(got_a) == set(whole_a) & set(whole_b)
+
+
+def test_while_a_run_is_coarse_encoders_alone_see_pictures_at_half_their_size():
+    sizes, g = [], torch.Generator().manual_seed(1)
+
+    class Picture(nn.Module):
+        def __init__(self, latent_dim):
+            super().__init__()
+            self.map = nn.Linear(3, 2 * latent_dim)
+
+        def forward(self, x, side):
+            sizes.append(tuple(x.shape[2:]))
+            assert torch.equal(
+                x[:, :, 0, 0], whole[:, :, :2, :2].mean((2, 3)) if x.shape[2] == 4 else whole[:, :, 0, 0]
+            )
+            return Posterior(*self.map(x.mean((2, 3))).chunk(2, 1))
+
+    whole = torch.randint(0, 9, (B, 3, 8, 8), generator=g).float()
+    see = Modality(
+        name="see",
+        shape=(3, 8, 8),
+        units="none",
+        geometry="image",
+        encoder=Picture,
+        decoder=lambda d: nn.Sequential(nn.Linear(d, 192), nn.Unflatten(1, (3, 8, 8))),
+        loss=lambda p, t: (p - t).square().mean((1, 2, 3)),
+        augment=lambda x, view: x,
+        fake=lambda n, g: torch.rand(n, 3, 8, 8, generator=g),
+    )
+    model = CrossModalVAE({"see": see}, [Pair("see", "see")], D)
+    b = Batch({"see": whole}, View.identity(B), torch.zeros(B, 2), {})
+    model(b, torch.tensor([1]), 0.1, {})
+    model.coarse = True
+    model(b, torch.tensor([1]), 0.1, {}).total.backward()
+    model.encode("see", whole, torch.zeros(B, 2))
+    assert sizes == [(8, 8), (4, 4), (8, 8)]

@@ -96,3 +96,11 @@ def test_the_networks_of_joints_are_those_a_run_asks_for(network):
     assert joint_decoder(7, shape=shape, k=3)(q.mu).shape == (4, 16, 3)
     assert isinstance(encoder, LifterEncoder if network == "lifter" else JointEncoder)
     assert encoder.centred if network == "lifter" else encoder.input_scale == 5.0
+
+
+def test_half_a_resnet18_has_a_quarter_of_its_weights_and_takes_all_sizes():
+    half, whole = (ImageEncoder(3, 64, D, backbone=b).body for b in ("resnet18-half", "resnet18"))
+    assert parameter_count(half) / parameter_count(whole) == pytest.approx(0.25, abs=0.01)
+    encoder = ImageEncoder(3, 128, D, backbone="resnet18-half").eval()
+    for size in (64, 128, 256):
+        assert encoder(torch.randn(2, 3, size, size), torch.zeros(2, 2)).mu.shape == (2, D)

@@ -264,3 +264,20 @@ def test_a_run_does_not_go_on_with_another_plugin_of_the_same_name(hands, tmp_pa
     monkeypatch.setattr(supplier, "dist", "somebody-elses")
     with pytest.raises(UserError, match=r"trained with modality 'joints[23]d' of cvhpe"):
         run(hands, tmp_path, epochs=1, resume=True)
+
+
+def test_the_first_share_of_the_steps_is_coarse(hands, tmp_path):
+    c = config(hands, coarse=0.25)
+    trainer = Trainer(c, open_data(c), tmp_path / "run", Reporter())
+    fields, seen = next(trainer.batches.epoch(0)), {}
+    for step in (0, 5, 6, 23):
+        trainer._step(fields, step)
+        seen[step] = trainer.model.coarse
+    assert trainer.total == 24
+    assert seen == {0: True, 5: True, 6: False, 23: False}
+
+
+def test_half_of_the_smallest_picture_is_refused(hands, tmp_path):
+    c = config(hands, coarse=0.25, image_size=64)
+    with pytest.raises(UserError, match=r"coarse 0\.25: half of image_size 64"):
+        Trainer(c, open_data(c), tmp_path / "run", Reporter())
