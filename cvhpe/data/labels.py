@@ -18,9 +18,10 @@ import torch
 
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
+from cvhpe.data.rectify import rectified
 from cvhpe.data.sample import Array
 from cvhpe.errors import UserError
-from cvhpe.evaluate import encode, palm_of
+from cvhpe.evaluate import encode, palm_of, refined, rooted
 from cvhpe.pairs import Pair
 from cvhpe.registry import registry
 from cvhpe.run import Run, model_fields
@@ -50,9 +51,9 @@ def few_labels(pack: Pack, share: float, seed: int, pairs: Sequence[Pair], teach
     few = replace(pack, arrays=arrays)
     if teacher is not None:
         arrays["K"], arrays["has_joints3d"] = np.array(arrays["K"]), arrays["has_joints3d"].copy()
-        arrays["joints3d_mm"][hidden] = predicted(teacher, replace(few, rows=hidden))
-        arrays["scale_mm"][hidden] = teacher.facts.mean_scale_mm
-        arrays["has_joints3d"][hidden], arrays["K"][hidden] = True, 0.0
+        poses = predicted(teacher, replace(few, rows=hidden))
+        arrays["joints3d_mm"][hidden], arrays["scale_mm"][hidden] = poses, teacher.facts.mean_scale_mm
+        arrays["has_joints3d"][hidden], arrays["K"][hidden] = np.isfinite(poses).all((1, 2)), 0.0
     useful = np.flatnonzero(served(few, pairs))
     unlabelled = np.setdiff1d(useful, kept)
     times = max(1, round(len(unlabelled) / many))
@@ -62,9 +63,12 @@ def few_labels(pack: Pack, share: float, seed: int, pairs: Sequence[Pair], teach
 def predicted(run: Run, pack: Pack) -> Array:
     """Joints ``(N, J, 3)`` mm that a run sees in the samples of a pack; the root is what it is there, wrist or palm.
 
-    Hands are of the mean size of the run's training hands, their palm is at 0.
+    Hands are of the mean size of the run's training hands, their palm is at 0. NaN where the run cannot see the sample,
+    as one that knows cameras cannot see a sample without one.
     """
     name = next(p.source for p in run.model.pairs if p.target == "joints3d" and p.source != "joints3d")
+    if any(modality.frame == "root" for modality in run.model.modalities.values()):
+        pack = rectified(pack)  # a pose is put in another place anyway: from where it is seen here does not matter
     batches = Batches([pack], model_fields(run.config), 256, shuffle=False)
     palm, found = palm_of(run.facts.layout), []
     with torch.inference_mode():
@@ -72,10 +76,15 @@ def predicted(run: Run, pack: Pack) -> Array:
             q = encode(run.model, fields, [name], protocol=run.config.protocol, margin=batches.margin)[name]
             joints = run.model.decode("joints3d", q.mu).float().cpu()
             joints = joints * run.model.units(torch.full((len(joints),), run.facts.mean_scale_mm))[:, None, None]
+            joints = refined(run.model, rooted(joints, palm.root), fields, [name], batches.margin)
             moved = fields["palm"][:, None]  # the palm, at 0, is so far on the way from the root to the middle knuckle
             joints[:, palm.root] = -moved / (1 - moved) * joints[:, palm.toward]
             found.append(joints.numpy())
-    return np.concatenate(found)
+    poses = np.concatenate(found)
+    for field in registry().modality(name).reads:
+        if f"has_{field}" in pack:
+            poses[~pack[f"has_{field}"]] = np.nan
+    return poses
 
 
 def served(pack: Pack, pairs: Sequence[Pair]) -> Array:

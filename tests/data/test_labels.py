@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hands import joints_file
 
 from cvhpe.config import checked
+from cvhpe.data.labels import few_labels
 from cvhpe.data.loader import Batches
+from cvhpe.data.rectify import rectified
 from cvhpe.data.sources import Data, open_data
 from cvhpe.errors import UserError
-from cvhpe.evaluate import encode, palm_of, truth_mm
+from cvhpe.evaluate import encode, palm_of, predict, truth_mm
+from cvhpe.pairs import parse_pairs
 from cvhpe.run import load_run
 from cvhpe.swap import Swap
 from cvhpe.train import train
@@ -101,6 +106,36 @@ def test_a_teachers_poses_are_shown_in_other_places_only(opened, tmp_path):
     assert not (swap.places["K"] == 0).flatten(1).all(1).any()
     with pytest.raises(UserError, match="teacher"):
         opened(LIFT, labelled=0.1, teacher=str(tmp_path / "run"))
+
+
+def test_a_teacher_that_knows_cameras_says_nothing_of_hands_without_one(opened, tmp_path):
+    rays = checked(
+        {"network": "lifter", "width": 32, "depth": 2, "modalities": ["rays", "joints3d"], "pairs": ["rays:joints3d"],
+         "epochs": 1, "least_steps": 5, "batch_size": 64, "device": "cpu", "threads": 1, "validations": 1}
+    )  # fmt: skip
+    whole = opened(LIFT).train[0]
+    turned = rectified(whole)
+    train(rays, Data([turned], [turned.limit(20)], []), tmp_path / "rays")
+    K = np.array(whole.arrays["K"])
+    K[whole.rows[::3] if whole.rows is not None else slice(None, None, 3)] = np.nan
+    partly = replace(whole, arrays={**whole.arrays, "K": K})
+    pairs, run = parse_pairs(",".join(LIFT), ["joints2d", "joints3d"]), load_run(tmp_path / "rays")
+    alone, taught = few_labels(partly, 0.1, 0, pairs), few_labels(partly, 0.1, 0, pairs, run)
+    given = ids(taught, slice(None)) - ids(alone, slice(None))
+    able = rectified(partly)
+    assert given == ids(able, able["has_joints2d"]) - ids(alone, slice(None))
+    assert not given & ids(partly, ~np.isfinite(partly["K"]).all((1, 2)))
+    seen = rectified(whole.subset(np.flatnonzero(np.isin(whole["id"], list(given)))))
+    batches = Batches([seen], ("joints2d", "joints3d", "K", "crop"), 256, shuffle=False)
+    found = predict(
+        run.model, batches.epoch(0), "rays", protocol="TH", mean_scale_mm=run.facts.mean_scale_mm,
+        margin=batches.margin, palm=palm_of("hand21"),
+    )  # fmt: skip
+    home = {name: row for row, name in enumerate(taught["id"].tolist())}
+    rows = taught.subset(np.array([home[name] for name in seen["id"].tolist()]))
+    assert (rows["K"] == 0).all()
+    fields = next(Batches([rows], ("joints2d", "joints3d"), 256, shuffle=False).epoch(0))
+    np.testing.assert_allclose(truth_mm(fields, palm_of("hand21"))[:, 1:], found.predicted[:, 1:], atol=1e-2, rtol=1e-3)
 
 
 def test_a_share_that_leaves_none_is_one_line(opened):
