@@ -108,19 +108,29 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the tensors of a file, out of its header: a look before memory is taken."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{path}: damaged: {error}") from None
+
+
 def load(path: Path, expected: Mapping[str, Tensor] | None = None, prefix: str = "") -> dict[str, Tensor]:
     """The tensors under ``prefix``, their names without it, checked against the digest.
 
     expected: names and shapes that must be met exactly, checked before a tensor is read.
     """
-    card = read_card(path)
+    card, found = read_card(path), shapes(path)
+    if expected is not None:
+        mine = {n.removeprefix(prefix): s for n, s in found.items() if n.startswith(prefix)}
+        check_shapes(path, mine, {n: tuple(t.shape) for n, t in expected.items()})
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118 - not a dict
-            if expected is not None:
-                mine = {n.removeprefix(prefix): s for n, s in shapes.items() if n.startswith(prefix)}
-                check_shapes(path, mine, {n: tuple(t.shape) for n, t in expected.items()})
-            tensors = {n: file.get_tensor(n) for n in shapes}
+            # Copies: what is given are views of the mapped file, which would stay in memory, whole, for as long as a
+            # resumed run holds its moments, and be read again from a disk that may have failed by then.
+            tensors = {n: file.get_tensor(n).clone() for n in found}
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path}: damaged: {error}") from None
     if digest(tensors) != card.get("digest"):

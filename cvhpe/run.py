@@ -98,12 +98,15 @@ def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     """The untrained model of a configuration; its initial weights depend on ``config.seed`` alone."""
     if config.coarse and config.image_size == min(IMAGE_SIZES):
         raise UserError(f"coarse {config.coarse}: half of image_size {config.image_size} is too small; use 128 or 256")
+    if config.hint and (config.backbone != "keypoints" or "joints2d" not in config.modalities):
+        raise UserError(f"hint {config.hint}: needs --set backbone=keypoints and joints2d among the modalities")
     shape = model_shape(config, layout)
     pairs = parse_pairs(",".join(config.pairs), config.modalities)
     modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = CrossModalVAE(modalities, pairs, config.latent_dim)
+    model.hint = config.hint
     if config.initial_logvar:
         for module in model.modules():
             if isinstance(module, PosteriorHead):
@@ -161,11 +164,10 @@ def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str 
         raise UserError(f"{file}: its card lacks what a run needs; was it made by cvhpe train?") from None
     config = checked(known["config"], where=str(file))
     model = build_model(config, facts.layout)
+    found = {n.removeprefix(MODEL): s for n, s in checkpoint.shapes(file).items() if n.startswith(MODEL)}
+    checkpoint.check_shapes(file, found, {n: tuple(t.shape) for n, t in model.state_dict().items()})
     tensors = checkpoint.load(file)
-    wanted = {n: tuple(t.shape) for n, t in model.state_dict().items()}
-    mine = {n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)}
-    checkpoint.check_shapes(file, {n: tuple(t.shape) for n, t in mine.items()}, wanted)
-    model.load_state_dict(mine)
+    model.load_state_dict({n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)})
     model.unit_mm = unit_mm(config, facts.mean_scale_mm)
     baselines = {n.removeprefix(BASELINE): t for n, t in tensors.items() if n.startswith(BASELINE)}
     folder = path.parent if path.is_file() else path

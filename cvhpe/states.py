@@ -49,10 +49,13 @@ class Learner:
         wanted = {MODEL + n: tuple(t.shape) for n, t in self.model.state_dict().items()}
         if self.averaged is not None:
             wanted |= {AVERAGED + n: tuple(t.shape) for n, t in self.averaged.state_dict().items()}
+        found = checkpoint.shapes(path)
+        for name, parameter in self.model.named_parameters():
+            if f"{OPTIMISER}{name}.step" in found:
+                wanted |= {f"{OPTIMISER}{name}.{key}": tuple(parameter.shape) for key in MOMENTS}
+                wanted[f"{OPTIMISER}{name}.step"] = ()
+        checkpoint.check_shapes(path, found, wanted)
         tensors = checkpoint.load(path)
-        checkpoint.check_shapes(
-            path, {n: tuple(t.shape) for n, t in tensors.items() if not n.startswith(OPTIMISER)}, wanted
-        )
         self.model.load_state_dict(under(MODEL, tensors))
         if self.averaged is not None:
             self.averaged.load_state_dict(under(AVERAGED, tensors))

@@ -33,6 +33,18 @@ def test_a_run_is_shared_as_far_as_the_umask_says(tmp_path, mask, mode):
     assert (tmp_path / "m.safetensors").stat().st_mode & 0o777 == mode
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs /proc to see what is mapped")
+def test_what_was_loaded_holds_no_file(tmp_path):
+    """A resumed run keeps its moments for hours; mapped, they would keep the whole state in memory."""
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, {"w": torch.ones(1 << 18), "v": torch.zeros(1 << 18)}, {})
+    got = checkpoint.load(path)
+    with open("/proc/self/maps") as maps:
+        assert str(path) not in maps.read()
+    path.write_bytes(b"")
+    assert got["w"].sum() == 1 << 18
+
+
 def test_a_prefix_is_taken_off(tmp_path):
     path = tmp_path / "m.safetensors"
     checkpoint.save(path, {"model.w": TENSORS["a"], "optim.w": TENSORS["b"]}, {})
