@@ -31,7 +31,9 @@ class Config(BaseModel):
 
     latent_dim: int = Field(30, ge=1, le=4096)
     image_size: Literal[64, 128, 256] = 256
-    backbone: Literal["resnet18", "resnet50", "resnet18-half"] = Field("resnet18", description="of picture encoders")
+    backbone: Literal["resnet18", "resnet50", "resnet18-half", "keypoints"] = Field(
+        "resnet18", description="of picture encoders"
+    )
     network: Literal["paper", "residual", "lifter"] = Field("paper", description="of joints")
     joint_loss: Literal["squared", "distance"] = Field("squared", description="of 3D joints")
     width: int = Field(512, ge=8, le=16384, description="of the joint networks")
@@ -39,6 +41,7 @@ class Config(BaseModel):
 
     initial_logvar: float = Field(0.0, le=0, description="posteriors begin at about this logvar; 0: as torch has it")
     beta: float = Field(1e-5, ge=0, description="weight of the KL term (the paper does not say)")
+    hint: float = Field(0.0, ge=0, description="weight of 2D joints for what backbone keypoints sees of them")
     pair_weights: dict[str, float] = Field(default_factory=dict, description="INPUT:TARGET -> weight, else 1")
     batch_size: int = Field(64, ge=1, le=65536)
     accumulate: int = Field(1, ge=1, description="work through each batch in this many pieces, to spare memory")

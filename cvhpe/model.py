@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cvhpe.keypoints import missed
 from cvhpe.modality import Modality, Posterior, View
 from cvhpe.ops import Term, elbo, sample_kl
 from cvhpe.pairs import Pair, sources, targets
@@ -74,6 +75,8 @@ class CrossModalVAE(nn.Module):
     """What the networks of picture modalities multiply in; None is float32. Joint networks stay in float32."""
     coarse: bool
     """Whether encoders in training see pictures at half their size: a quarter of the work, for a run's first steps."""
+    hint: float
+    """Weight of the distance from the 2D joints at which encoders that look for joints see them; 0: they look alone."""
     unit_mm: float
     """Length of the unit of 3D joints, mm; 0 where it is each hand's own bone (protocol S). Whoever trains or loads
     a model sets it."""
@@ -85,6 +88,7 @@ class CrossModalVAE(nn.Module):
         self.latent_dim = latent_dim
         self.precision: torch.dtype | None = None
         self.coarse = False
+        self.hint = 0.0
         self.unit_mm = 0.0
         self.encoders = nn.ModuleDict({n: modalities[n].encoder(latent_dim) for n in sources(pairs)})
         self.decoders = nn.ModuleDict({n: modalities[n].decoder(latent_dim) for n in targets(pairs)})
@@ -131,6 +135,7 @@ class CrossModalVAE(nn.Module):
                 continue
             stored, view = batch.take(name, rows)
             seen[name] = self.modalities[name].augment(stored, view)
+        hints: list[Tensor] = []
         terms: list[Term] = []
         paid: list[Pair] = []
         unused: list[nn.Module] = []
@@ -141,7 +146,9 @@ class CrossModalVAE(nn.Module):
                 unused += [self.encoders[source], *(self.decoders[p.target] for p in outgoing)]
                 continue
             side = batch.side if rows is None else batch.side[rows]
-            posterior = self.encode(source, self._glimpse(source, seen[source]), side)
+            posterior, points = self._look(source, self._glimpse(source, seen[source]), side)
+            if points is not None:
+                hints.append(self._hint(points, rows, batch))
             z, kl = sample_from(posterior, seeds[k : k + 1], batch.first.get(source, 0))
             for pair in outgoing:
                 of_z, of_target = batch.both(pair)
@@ -164,7 +171,23 @@ class CrossModalVAE(nn.Module):
                 reconstruction[paid[i]] = bound.rec[at]
                 divergence[paid[i]] = bound.kl[at]
         assert total is not None
+        if hints:
+            total = total + self.hint * torch.stack(hints).sum()
         return Losses(total, reconstruction, divergence)
+
+    def _look(self, name: str, x: Tensor, side: Tensor) -> tuple[Posterior, Tensor | None]:
+        """The posterior and, where the run gives hints and the encoder looks for joints, where it saw them."""
+        look = getattr(self.encoders[name], "look", None)
+        if not self.hint or look is None:
+            return self.encode(name, x, side), None
+        with self._autocast(name, x.device):
+            posterior, points = look(x, side)
+        return Posterior(posterior.mu.float(), posterior.logvar.float()), points
+
+    def _hint(self, points: Tensor, rows: Tensor | None, batch: Batch) -> Tensor:
+        """How far an encoder's points ``[n, J, 2]`` are from the 2D joints; ``rows``: the samples they are of."""
+        stored, view = batch.take("joints2d", rows)
+        return missed(points, self.modalities["joints2d"].augment(stored, view))
 
     def _glimpse(self, name: str, x: Tensor) -> Tensor:
         """What an encoder in training sees of its input: while the run is ``coarse``, a picture at half its size."""

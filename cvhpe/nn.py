@@ -13,7 +13,7 @@ from cvhpe.errors import UserError, nearest
 from cvhpe.modality import ModelShape, Posterior
 
 IMAGE_SIZES = (64, 128, 256)
-BACKBONES = ("resnet18", "resnet50", "resnet18-half")
+BACKBONES = ("resnet18", "resnet50", "resnet18-half", "keypoints")
 NETWORKS = ("paper", "residual", "lifter")
 
 
@@ -202,13 +202,14 @@ def backbone_of(name: str, channels: int) -> tuple[nn.Sequential, int]:
     """A ResNet without pooling and classifier for pictures of ``channels``, and how many features a place has.
 
     ``resnet18-half`` has half of ResNet-18's channels everywhere, and so a quarter of its arithmetic: where minutes
-    are short, four times the pictures teach more than twice the channels.
+    are short, four times the pictures teach more than twice the channels. ``keypoints`` is the same here: what it has
+    beside (:mod:`cvhpe.keypoints`) is for modalities that show joints.
     """
     import torchvision
 
     if name not in BACKBONES:
         raise UserError(f"unknown backbone {name!r}; {nearest(name, BACKBONES)}")
-    if name == "resnet18-half":
+    if name in ("resnet18-half", "keypoints"):
         return half_resnet18(channels), 256
     net = getattr(torchvision.models, name)(weights=None)
     if channels != 3:

@@ -12,13 +12,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe.keypoints import image_encoder
 from cvhpe.losses import image_loss
-from cvhpe.nn import ImageDecoder, ImageEncoder
+from cvhpe.nn import ImageDecoder
 from cvhpe.ops import warp_image
 
 
-def encoder(latent_dim: int, *, size: int, backbone: str) -> nn.Module:
-    return ImageEncoder(1, size, latent_dim, backbone=backbone)
+def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    return image_encoder(1, latent_dim, shape)
 
 
 def decoder(latent_dim: int, *, size: int) -> nn.Module:
@@ -56,7 +57,7 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         shape=(1, size, size),
         units="share of the cube's depth, -0.5 near to 0.5 far",
         geometry="image",
-        encoder=partial(encoder, size=size, backbone=shape.backbone),
+        encoder=partial(encoder, shape=shape),
         decoder=partial(decoder, size=size),
         loss=image_loss,
         augment=partial(augment, size=size),

@@ -8,13 +8,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe.keypoints import image_encoder
 from cvhpe.losses import image_loss
-from cvhpe.nn import ImageDecoder, ImageEncoder
+from cvhpe.nn import ImageDecoder
 from cvhpe.ops import warp_image
 
 
-def encoder(latent_dim: int, *, size: int, backbone: str) -> nn.Module:
-    return ImageEncoder(3, size, latent_dim, backbone=backbone)
+def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
+    return image_encoder(3, latent_dim, shape)
 
 
 def decoder(latent_dim: int, *, size: int) -> nn.Module:
@@ -46,7 +47,7 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         shape=(3, size, size),
         units="colour, [-0.5, 0.5]",
         geometry="image",
-        encoder=partial(encoder, size=size, backbone=shape.backbone),
+        encoder=partial(encoder, shape=shape),
         decoder=partial(decoder, size=size),
         loss=image_loss,
         augment=partial(augment, size=size),
