@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import struct
 import sys
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cvhpe.data import child
 from cvhpe.data.crops import CropOptions, JointMap, crop_sample
 from cvhpe.data.sample import Array, Dataset, Sample
 from cvhpe.errors import DataError, UserError
@@ -71,7 +71,7 @@ def run(job: Job, count: int, workers: int) -> Iterator[tuple[int, dict[str, Arr
     # Forked processes inherit the labels that were read and need no importable __main__. They run
     # numpy and Pillow only, never torch, whose threads a fork would not carry over.
     context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _begin, (job,))
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _begin, (job, os.getpid()))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -96,10 +96,10 @@ def run(job: Job, count: int, workers: int) -> Iterator[tuple[int, dict[str, Arr
 _job: Job | None = None
 
 
-def _begin(job: Job) -> None:
+def _begin(job: Job, parent: int) -> None:
     global _job
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    child.begin(parent)
 
 
 def _pack_in_process(chunk: range) -> dict[str, Array]:

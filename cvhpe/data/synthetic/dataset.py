@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cvhpe.data import child
 from cvhpe.data.synthetic.frames import draw_frames
 from cvhpe.data.synthetic.rhd_writer import make_folders, write_annotations, write_pictures
 from cvhpe.data.synthetic.trace import TILE
@@ -167,7 +167,7 @@ def _run(tasks: list[Task], workers: int, folder: Path) -> Iterator[tuple[str, A
         return
     # Forked processes need no importable __main__; they run numpy, scipy and Pillow only.
     context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
-    pool = ProcessPoolExecutor(workers, context, _ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, context, child.begin, (os.getpid(),))
     try:
         waiting: set[Future[tuple[str, Annotations]]] = {pool.submit(_work, task) for task in tasks}
         while waiting:
@@ -180,7 +180,3 @@ def _run(tasks: list[Task], workers: int, folder: Path) -> Iterator[tuple[str, A
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
