@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cvhpe import checkpoint
 from cvhpe.data.loader import Batches
+from cvhpe.errors import UserError
 from cvhpe.ledger import Broken
 
 FAR = 1e6
@@ -83,7 +84,11 @@ def explain(out: Path, batches: Batches, fields: Mapping[str, Tensor], broken: B
     names = sample_names(batches, fields["index"])
     dump = out / "broken_steps" / f"step_{broken.step:08d}.safetensors"
     card = {"step": broken.step, "fault": str(broken), "samples": names}
-    checkpoint.save(dump, {n: t for n, t in fields.items() if t.dim()}, card)
+    kept = f"The batch is in {dump}"
+    try:
+        checkpoint.save(dump, {n: t for n, t in fields.items() if t.dim()}, card)
+    except UserError as error:  # a full disk must not hide what broke the run
+        kept = f"The batch could not be kept ({error})"
     faulty = faulty_samples(fields)
     if faulty:
         field, rows = next(iter(faulty.items()))
@@ -92,4 +97,4 @@ def explain(out: Path, batches: Batches, fields: Mapping[str, Tensor], broken: B
     else:
         few = ", ".join(names[:3])
         cause = f"its batch ({len(names)} samples, {few}, ...) looks sound: start anew with --set lr={lr / 3:.1e}"
-    return f"{broken}; {cause}. The batch is in {dump}; {best}"
+    return f"{broken}; {cause}. {kept}; {best}"

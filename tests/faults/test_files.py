@@ -246,6 +246,16 @@ def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
     assert not states(tmp_path)
 
 
+def test_a_broken_step_is_told_even_where_its_batch_cannot_be_kept(hands, tmp_path):
+    c = config(hands, checkpoint_seconds=1000, log_steps=7)
+    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
+    trainer.batches._small["joints3d"][17, 5] = 1e30
+    (tmp_path / "broken_steps").write_text("in the way")
+    with pytest.raises(UserError, match=r"^step \d+: the loss of .* is not finite; joints3d is up to 1e\+30") as error:
+        trainer.run(resume=False)
+    assert "The batch could not be kept (" in one_line(error)
+
+
 def test_weights_that_are_broken_are_never_saved(hands, tmp_path):
     with pytest.raises(UserError, match=r"start anew with --set lr=.*The batch is in"):
         run(hands, tmp_path, lr=1e6, epochs=60, log_steps=50, ema=0.0, schedule="constant")
