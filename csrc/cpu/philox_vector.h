@@ -16,10 +16,10 @@ namespace CVHPE_LEVEL {
 #if defined(__AVX512F__)
 struct Lanes {
   using V = __m512i;
-  static constexpr int count = 8;
-  static V all(uint32_t x) { return _mm512_set1_epi64(x); }
-  static V even(uint32_t first) {
-    return _mm512_add_epi64(_mm512_set1_epi64(first), _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
+  static constexpr int count = 8, together = 4;
+  static V all(uint64_t x) { return _mm512_set1_epi64(static_cast<int64_t>(x)); }
+  static V even(uint64_t first) {
+    return _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)), _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
   }
   static V multiply(V a, V b) { return _mm512_mul_epu32(a, b); }
   static V high(V a) { return _mm512_srli_epi64(a, 32); }
@@ -31,9 +31,11 @@ struct Lanes {
 #elif defined(__AVX2__)
 struct Lanes {
   using V = __m256i;
-  static constexpr int count = 4;
-  static V all(uint32_t x) { return _mm256_set1_epi64x(x); }
-  static V even(uint32_t first) { return _mm256_add_epi64(_mm256_set1_epi64x(first), _mm256_set_epi64x(6, 4, 2, 0)); }
+  static constexpr int count = 4, together = 2;
+  static V all(uint64_t x) { return _mm256_set1_epi64x(static_cast<int64_t>(x)); }
+  static V even(uint64_t first) {
+    return _mm256_add_epi64(_mm256_set1_epi64x(static_cast<int64_t>(first)), _mm256_set_epi64x(6, 4, 2, 0));
+  }
   static V multiply(V a, V b) { return _mm256_mul_epu32(a, b); }
   static V high(V a) { return _mm256_srli_epi64(a, 32); }
   static V exclusive_or(V a, V b, V c) { return _mm256_xor_si256(_mm256_xor_si256(a, b), c); }
@@ -44,9 +46,11 @@ struct Lanes {
 #elif defined(__x86_64__)
 struct Lanes {
   using V = __m128i;
-  static constexpr int count = 2;
-  static V all(uint32_t x) { return _mm_set1_epi64x(x); }
-  static V even(uint32_t first) { return _mm_add_epi64(_mm_set1_epi64x(first), _mm_set_epi64x(2, 0)); }
+  static constexpr int count = 2, together = 2;
+  static V all(uint64_t x) { return _mm_set1_epi64x(static_cast<int64_t>(x)); }
+  static V even(uint64_t first) {
+    return _mm_add_epi64(_mm_set1_epi64x(static_cast<int64_t>(first)), _mm_set_epi64x(2, 0));
+  }
   static V multiply(V a, V b) { return _mm_mul_epu32(a, b); }
   static V high(V a) { return _mm_srli_epi64(a, 32); }
   static V exclusive_or(V a, V b, V c) { return _mm_xor_si128(_mm_xor_si128(a, b), c); }
@@ -57,54 +61,78 @@ struct Lanes {
 };
 #endif
 
-// Words of the 16 counters (low + 0..15, high): word w of counter j to out[16 w + j].
-inline void philox_group(uint32_t low, uint32_t high, uint32_t stream, uint64_t key, uint32_t* out) {
+// The keys of the ten rounds, made once a call: the processor then takes each straight from memory into every lane.
+struct RoundKeys {
+  uint64_t key, first[10], second[10];
+  explicit RoundKeys(uint64_t seed) : key(seed) {
+    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+    for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+      first[round] = k0;
+      second[round] = k1;
+    }
+  }
+};
+
+// Words of the 16 counters of each of the groups [group, group + groups): word w of counter j to out[16 w + j], a group
+// after the other.
+inline void philox_groups(uint64_t group, int groups, uint32_t stream, const RoundKeys& keys, uint32_t* out) {
 #if defined(__x86_64__)
   using V = Lanes::V;
-  constexpr int kVectors = 16 / Lanes::count;  // vector 2 i holds even counters, 2 i + 1 the odd ones after them
-  V c0[kVectors], c1[kVectors], c2[kVectors], c3[kVectors];
-  for (int i = 0; i < kVectors; ++i) {
-    c0[i] = Lanes::even(low + static_cast<uint32_t>((i / 2) * 2 * Lanes::count + i % 2));
-    c1[i] = Lanes::all(high);
-    c2[i] = Lanes::all(stream);
-    c3[i] = Lanes::all(0);
-  }
-  uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+  constexpr int kVectors = Lanes::together;  // vector 2 i holds even counters, 2 i + 1 the odd ones after them
   const V multiplier0 = Lanes::all(0xD2511F53u), multiplier1 = Lanes::all(0xCD9E8D57u);
-#pragma GCC unroll 10
-  for (int round = 0; round < 10; ++round) {
-    const V key0 = Lanes::all(k0), key1 = Lanes::all(k1);
+  for (int first = 0; first < 16 * groups; first += kVectors * Lanes::count) {
+    V c0[kVectors], c1[kVectors], c2[kVectors], c3[kVectors];
 #pragma GCC unroll 8
     for (int i = 0; i < kVectors; ++i) {
-      const V product0 = Lanes::multiply(c0[i], multiplier0), product1 = Lanes::multiply(c2[i], multiplier1);
-      c0[i] = Lanes::exclusive_or(Lanes::high(product1), c1[i], key0);
-      c2[i] = Lanes::exclusive_or(Lanes::high(product0), c3[i], key1);
-      c1[i] = product1;
-      c3[i] = product0;
+      const uint64_t counter = 16 * group + static_cast<uint64_t>(first + (i / 2) * 2 * Lanes::count + i % 2);
+      c0[i] = Lanes::even(counter);  // its high half is not looked at
+      c1[i] = Lanes::all(counter >> 32);
+      c2[i] = Lanes::all(stream);
+      c3[i] = Lanes::all(0);
     }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  for (int i = 0; i < kVectors; i += 2) {
-    Lanes::store(c0[i], c0[i + 1], out + i * Lanes::count);
-    Lanes::store(c1[i], c1[i + 1], out + 16 + i * Lanes::count);
-    Lanes::store(c2[i], c2[i + 1], out + 32 + i * Lanes::count);
-    Lanes::store(c3[i], c3[i + 1], out + 48 + i * Lanes::count);
+#pragma GCC unroll 10
+    for (int round = 0; round < 10; ++round) {
+      const V key0 = Lanes::all(keys.first[round]), key1 = Lanes::all(keys.second[round]);
+#pragma GCC unroll 8
+      for (int i = 0; i < kVectors; ++i) {
+        const V product0 = Lanes::multiply(c0[i], multiplier0), product1 = Lanes::multiply(c2[i], multiplier1);
+        c0[i] = Lanes::exclusive_or(Lanes::high(product1), c1[i], key0);
+        c2[i] = Lanes::exclusive_or(Lanes::high(product0), c3[i], key1);
+        c1[i] = product1;
+        c3[i] = product0;
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors; i += 2) {
+      const int counter = first + i * Lanes::count;
+      uint32_t* to = out + counter / 16 * math::kNoiseGroup + counter % 16;
+      Lanes::store(c0[i], c0[i + 1], to);
+      Lanes::store(c1[i], c1[i + 1], to + 16);
+      Lanes::store(c2[i], c2[i + 1], to + 32);
+      Lanes::store(c3[i], c3[i + 1], to + 48);
+    }
   }
 #else
-  for (int j = 0; j < 16; ++j) {
-    const math::Words r = math::philox(low + static_cast<uint32_t>(j), high, stream, 0, key);
-    for (int w = 0; w < 4; ++w) out[16 * w + j] = r.v[w];
-  }
+  for (int g = 0; g < groups; ++g, ++group, out += math::kNoiseGroup)
+    for (int j = 0; j < 16; ++j) {
+      const uint64_t counter = 16 * group + static_cast<uint64_t>(j);
+      const math::Words r =
+          math::philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, 0, keys.key);
+      for (int w = 0; w < 4; ++w) out[16 * w + j] = r.v[w];
+    }
 #endif
 }
 
-// The noise of a whole group of 64 elements (math::normal_at of each).
-inline void normal_group(uint64_t group, uint32_t stream, uint64_t key, float* out) {
-  alignas(64) uint32_t words[math::kNoiseGroup];
-  philox_group(static_cast<uint32_t>(group * 16), static_cast<uint32_t>((group * 16) >> 32), stream, key, words);
-  for (int j = 0; j < 16; ++j) math::box_muller(words[j], words[16 + j], out[j], out[16 + j]);
-  for (int j = 0; j < 16; ++j) math::box_muller(words[32 + j], words[48 + j], out[32 + j], out[48 + j]);
+// The noise of whole groups of 64 elements (math::normal_at of each).
+inline void normal_groups(uint64_t group, int64_t groups, uint32_t stream, const RoundKeys& keys, float* out) {
+  constexpr int kAtOnce = 2;
+  alignas(64) uint32_t words[kAtOnce * math::kNoiseGroup];
+  for (int64_t g = 0; g < groups; g += kAtOnce) {
+    const int n = groups - g < kAtOnce ? static_cast<int>(groups - g) : kAtOnce;
+    philox_groups(group + static_cast<uint64_t>(g), n, stream, keys, words);
+    for (int k = 0; k < 2 * n; ++k, out += 32)
+      for (int j = 0; j < 16; ++j) math::box_muller(words[32 * k + j], words[32 * k + 16 + j], out[j], out[16 + j]);
+  }
 }
 
 }  // namespace CVHPE_LEVEL

@@ -1,8 +1,8 @@
-#include "ops/sample_kl.h"
+#include "cpu/sample_kl.h"
 
 #include <torch/csrc/stable/library.h>
 
-#include "cpu/sample_kl.simd.h"
+#include "ops/sample_kl.h"
 
 namespace {
 
@@ -21,13 +21,22 @@ SampleKlLoop loop_of(const SampleKlInputs& in) {
   return loop;
 }
 
-// A thread gets at least this many elements: below, waking it costs more than it does.
+// A thread gets at least this many elements: less is done before a thread that sleeps, or shares its core, is awake.
 void over_rows(const SampleKlLoop& loop, void (*body)(const SampleKlLoop&, int64_t, int64_t)) {
   constexpr int64_t elements = 16384;
   const int64_t row = loop.columns * (loop.samples > 1 ? loop.samples : 1);
   const int64_t grain = row > 0 ? (elements + row - 1) / row : loop.rows;
   if (loop.rows <= grain) return body(loop, 0, loop.rows);
   torch::stable::parallel_for(0, loop.rows, grain, [&](int64_t begin, int64_t end) { body(loop, begin, end); });
+}
+
+void forward(const SampleKlLoop& loop, int type) { over_rows(loop, CVHPE_PICK(sample_kl_table).forward[type]); }
+void backward(const SampleKlLoop& loop, int type) { over_rows(loop, CVHPE_PICK(sample_kl_table).backward[type]); }
+
+// Where csrc/autograd finds them.
+int64_t sample_kl_cpu() {
+  static const SampleKlCpu loops{&forward, &backward};
+  return reinterpret_cast<int64_t>(&loops);
 }
 
 std::tuple<Tensor, Tensor> sample_kl(const Tensor& mu, const Tensor& logvar, const Tensor& seed, int64_t n,
@@ -39,7 +48,7 @@ std::tuple<Tensor, Tensor> sample_kl(const Tensor& mu, const Tensor& logvar, con
   SampleKlLoop loop = loop_of(in);
   loop.z = data(z);
   loop.kl = data(kl);
-  over_rows(loop, CVHPE_PICK(sample_kl_table).forward[index]);
+  forward(loop, index);
   return {z, kl};
 }
 
@@ -58,7 +67,7 @@ std::tuple<Tensor, Tensor> sample_kl_backward(const MaybeTensor& grad_z, const M
   loop.grad_kl = gkl ? data(*gkl) : nullptr;
   loop.grad_mu = data(grad_mu);
   loop.grad_logvar = data(grad_logvar);
-  over_rows(loop, CVHPE_PICK(sample_kl_table).backward[index]);
+  backward(loop, index);
   return {grad_mu, grad_logvar};
 }
 
@@ -68,3 +77,5 @@ STABLE_TORCH_LIBRARY_IMPL(cvhpe, CPU, m) {
   m.impl("sample_kl", TORCH_BOX(&sample_kl));
   m.impl("sample_kl_backward", TORCH_BOX(&sample_kl_backward));
 }
+
+STABLE_TORCH_LIBRARY_IMPL(cvhpe, CompositeExplicitAutograd, m) { m.impl("_sample_kl_cpu", TORCH_BOX(&sample_kl_cpu)); }

@@ -7,41 +7,54 @@
 
 CVHPE_MATH_BEGIN
 
-// e^x to within 2 ulp; 0 and infinity where float32 under- and overflows, NaN for NaN.
-CVHPE_HD float exp_(float x) {
+// e^y = p * 2^k with k the integer nearest to y / ln 2; `shifted` ends up as k + 1.5 * 2^23. Even and odd powers go
+// side by side: half the latency of one power after another.
+CVHPE_HD float exp_parts(float y, float& shifted) {
   const float log2_e = 1.44269504f, ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
   const float to_integer = 12582912.f;  // 1.5 * 2^23: adding it rounds to the nearest integer
-  float y = x > 89.f ? 89.f : x;
-  y = y < -104.f ? -104.f : y;
-  const float shifted = y * log2_e + to_integer;
+  shifted = y * log2_e + to_integer;
   const float k = shifted - to_integer;
-  const int32_t exponent = static_cast<int32_t>(bits_of(shifted) - bits_of(to_integer));
-  const float r = (y - k * ln2_high) - k * ln2_low;  // |r| <= ln(2) / 2
-  const float p = 1.f + r * (1.f + r * (0.5f + r * (1.66666672e-1f + r * (4.16666679e-2f +
-                  r * (8.33333377e-3f + r * (1.38888892e-3f + r * 1.98412701e-4f))))));
+  const float r = (y - k * ln2_high) - k * ln2_low, rr = r * r;  // |r| <= ln(2) / 2
+  return 1.f + (r + rr * ((0.499999934f + r * 1.66665204e-1f) +
+                          rr * ((4.16683908e-2f + r * 8.36874511e-3f) + rr * 1.381454e-3f)));
+}
+
+// e^x to within 2 ulp; 0 and infinity where float32 under- and overflows, NaN for NaN.
+CVHPE_HD float exp_(float x) {
+  float y = x > 89.f ? 89.f : x, shifted;
+  y = y < -104.f ? -104.f : y;
+  const float p = exp_parts(y, shifted);
+  const int32_t exponent = static_cast<int32_t>(bits_of(shifted) - 0x4b400000u);
   const int32_t half = exponent >> 1;  // in two factors: 2^exponent alone need not be a normal number
   const float a = float_of(static_cast<uint32_t>(half + 127) << 23);
   const float b = float_of(static_cast<uint32_t>(exponent - half + 127) << 23);
   return p * a * b;
 }
+
+// The same bits for |x| <= 86, where the result is a normal number and 2^k goes straight into its exponent.
+CVHPE_HD float exp_normal(float x) {
+  float shifted;
+  const float p = exp_parts(x, shifted);
+  return float_of(bits_of(p) + (bits_of(shifted) << 23));
+}
 CVHPE_HD double exp_(double x) { return ::exp(x); }
 
-// ln x for a positive normal x (what the normal generator needs; no other argument is asked for).
-CVHPE_HD float log_positive(float x) {
-  uint32_t u = bits_of(x);
-  const int32_t k = static_cast<int32_t>(u - 0x3f3504f3u) >> 23;  // x = 2^k m, m in [sqrt(1/2), sqrt(2))
-  u -= static_cast<uint32_t>(k) << 23;
-  const float f = float_of(u) - 1.f;
-  const float s = f / (2.f + f), z = s * s;  // ln m = 2 artanh s
-  const float series = z * (0.333333343f + z * (0.2f + z * (0.142857149f + z * 0.111111112f)));
-  return static_cast<float>(k) * 0.693147182f + 2.f * (s + s * series);
+// -2 ln(n / 2^24) for n = 1 .. 2^24.
+CVHPE_HD float minus_two_log24(int32_t n) {
+  const float x = static_cast<float>(n), one = 16777216.f;
+  const uint32_t u = bits_of(x);
+  const int32_t k = static_cast<int32_t>(u - 0x4b3504f3u) >> 23;  // x = 2^k m, m / 2^24 in [sqrt(1/2), sqrt(2))
+  const float m = float_of(u - (static_cast<uint32_t>(k) << 23));
+  const float s = (m - one) / (m + one), z = s * s;  // ln(m / 2^24) = 2 artanh s
+  return static_cast<float>(k) * -1.38629436f +
+         s * (-4.f + z * (-1.33333553f + z * (-7.99550372e-1f + z * -5.97448011e-1f)));
 }
 
 // Sine and cosine of t in [-pi/4, pi/4].
 CVHPE_HD void sincos_eighth(float t, float& sine, float& cosine) {
   const float y = t * t;
-  sine = t + t * y * (-1.66666672e-1f + y * (8.33333377e-3f + y * (-1.98412701e-4f + y * 2.75573188e-6f)));
-  cosine = 1.f + y * (-0.5f + y * (4.16666679e-2f + y * (-1.38888892e-3f + y * 2.48015876e-5f)));
+  sine = t + t * y * (-1.66666549e-1f + y * (8.332177e-3f + y * -1.95171382e-4f));
+  cosine = 1.f + y * (-0.5f + y * (4.16666468e-2f + y * (-1.38873660e-3f + y * 2.44382713e-5f)));
 }
 CVHPE_HD void sincos_eighth(double t, double& sine, double& cosine) {
   const double y = t * t;
@@ -75,17 +88,16 @@ CVHPE_HD void sincos_(double angle, double& sine, double& cosine) {
   cosine = ((quadrant + 1u) & 2u) ? -b : b;
 }
 
-// Sine and cosine of the angle 2 pi turn / 2^32.
-CVHPE_HD void sincos_turn(uint32_t turn, float& sine, float& cosine) {
-  const uint32_t quadrant = (turn + 0x20000000u) >> 30;  // the nearest multiple of a quarter turn
-  const float t = static_cast<float>(static_cast<int32_t>(turn - (quadrant << 30))) * 1.46291808e-9f;  // pi / 2^31
-  float s, c;
-  sincos_eighth(t, s, c);
-  const bool odd = (quadrant & 1u) != 0;
-  const float a = odd ? c : s, b = odd ? s : c;
-  const uint32_t flip_sine = (quadrant & 2u) << 30, flip_cosine = ((quadrant + 1u) & 2u) << 30;
-  sine = float_of(bits_of(a) ^ flip_sine);
-  cosine = float_of(bits_of(b) ^ flip_cosine);
+// A point of the unit circle for every word, all arcs alike: the lower 30 bits are an angle in [-pi/4, pi/4), bit 31
+// mirrors the point in the y axis, then bit 30 in the diagonal.
+CVHPE_HD void on_circle(uint32_t word, float& x, float& y) {
+  const float t = static_cast<float>(static_cast<int32_t>(word << 2)) * 3.65729530e-10f;  // pi / 2^33
+  float sine, cosine;
+  sincos_eighth(t, sine, cosine);
+  cosine = float_of(bits_of(cosine) ^ (word & 0x80000000u));
+  const bool swap = (word & 0x40000000u) != 0;
+  x = swap ? sine : cosine;
+  y = swap ? cosine : sine;
 }
 
 // 1 / x to within 2 ulp, by Newton's iteration from a guess made of the bits; for normal x (NaN gives NaN). A

@@ -47,12 +47,11 @@ CVHPE_HD Words philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64
 
 // Two normals out of two words: the radius from 24 bits in (0, 1], the angle from 32 bits.
 CVHPE_HD void box_muller(uint32_t a, uint32_t b, float& first, float& second) {
-  const float uniform = static_cast<float>(static_cast<int32_t>(a >> 8) + 1) * 5.96046448e-8f;  // 2^-24
-  const float radius = sqrt_(-2.f * log_positive(uniform));
-  float sine, cosine;
-  sincos_turn(b, sine, cosine);
-  first = radius * cosine;
-  second = radius * sine;
+  const float radius = sqrt_(minus_two_log24(static_cast<int32_t>(a >> 8) + 1));
+  float x, y;
+  on_circle(b, x, y);
+  first = radius * x;
+  second = radius * y;
 }
 
 // The noise of one element.

@@ -6,4 +6,5 @@ STABLE_TORCH_LIBRARY_FRAGMENT(cvhpe, m) {
   m.def(
       "sample_kl_backward(Tensor? grad_z, Tensor? grad_kl, Tensor mu, Tensor logvar, Tensor seed, int n=-1, "
       "int stream=0) -> (Tensor grad_mu, Tensor grad_logvar)");
+  m.def("_sample_kl_cpu() -> int");  // for csrc/autograd: the address of a SampleKlCpu
 }

@@ -28,8 +28,11 @@ double noise_reference(uint64_t element) {
   const math::Words r = math::philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), kStream, 0, kKey);
   const int word = static_cast<int>(element / 16 % 4);
   const double uniform = ((r.v[word / 2 * 2] >> 8) + 1.0) / 16777216.0;
-  const double angle = 2 * M_PI * (r.v[word / 2 * 2 + 1] / 4294967296.0);
-  return std::sqrt(-2 * std::log(uniform)) * (word % 2 == 0 ? std::cos(angle) : std::sin(angle));
+  const uint32_t turn = r.v[word / 2 * 2 + 1];
+  const double low = turn % (1u << 30), angle = M_PI / 2 * (low / (1 << 30) - (low < (1 << 29) ? 0 : 1));
+  const double cosine = turn >> 31 ? -std::cos(angle) : std::cos(angle);
+  const bool swap = turn >> 30 & 1;
+  return std::sqrt(-2 * std::log(uniform)) * ((word % 2 == 0) != swap ? cosine : std::sin(angle));
 }
 
 struct Levels {

@@ -32,6 +32,16 @@ def philox(low: Tensor, high: Tensor, stream: int, seed: Tensor) -> tuple[Tensor
     return c0, c1, c2, c3
 
 
+def _on_circle(word: Tensor) -> tuple[Tensor, Tensor]:
+    """A point of the unit circle for every word, all arcs alike: the lower 30 bits are an angle in [-pi/4, pi/4),
+    bit 31 mirrors the point in the y axis, then bit 30 in the diagonal."""
+    low = word & 0x3FFFFFFF
+    angle = (low - ((low & 0x20000000) << 1)).double() * (math.pi / 2 * 2.0**-30)
+    cosine = torch.where(word >= 1 << 31, -angle.cos(), angle.cos())
+    sine, swap = angle.sin(), (word & 0x40000000) != 0
+    return torch.where(swap, sine, cosine), torch.where(swap, cosine, sine)
+
+
 def normal(shape: tuple[int, ...], seed: Tensor, stream: int = 0) -> Tensor:
     """Standard normal noise of ``shape``, float32, on the device of ``seed`` (int64, one element).
 
@@ -45,7 +55,7 @@ def normal(shape: tuple[int, ...], seed: Tensor, stream: int = 0) -> Tensor:
     for radius_word, angle_word in (words[:2], words[2:]):
         uniform = ((radius_word >> 8) + 1).double() * 2.0**-24
         radius = (-2 * uniform.log()).sqrt()
-        angle = angle_word.double() * (2 * math.pi * 2.0**-32)
-        pairs += [radius * angle.cos(), radius * angle.sin()]
+        x, y = _on_circle(angle_word)
+        pairs += [radius * x, radius * y]
     four = torch.stack(pairs).float()  # [4, 16 groups]
     return four.reshape(4, groups, 16).transpose(0, 1).reshape(-1)[:count].reshape(shape)

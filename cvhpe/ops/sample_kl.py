@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ def draw_seed(generator: Generator | None = None, device: torch.device | str = "
     >>> bool(a == b)
     True
     """
+    if generator is None and device == "cpu" and _draw is not None and not torch.compiler.is_compiling():
+        return _draw()
     return torch.empty(1, dtype=torch.int64, device=device).random_(generator=generator)
 
 
@@ -126,6 +129,10 @@ def _fake_backward(
     return mu.new_empty(mu.shape), mu.new_empty(mu.shape)
 
 
+_draw: Callable[[], Tensor] | None = None  # the same draw in one call, where csrc/autograd is loaded
+if library.load().nodes:
+    _draw = torch.ops.cvhpe._draw_seed.default
+    torch.library.register_fake("cvhpe::_draw_seed", lambda: torch.empty(1, dtype=torch.int64))
 if library.load().loaded:
     _op = torch.ops.cvhpe.sample_kl.default
     torch.library.register_fake("cvhpe::sample_kl", _fake)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cvhpe.ops import draw_seed, library, sample_kl
 from cvhpe.ops.noise import normal, philox
@@ -165,6 +166,52 @@ def test_nodes_in_python_and_cpp_are_the_same(device: str) -> None:
         )
         assert torch.equal(a[0], b[0])
         assert torch.equal(a[1], b[1])
+
+
+def test_modes_see_both_operators() -> None:
+    """The C++ node calls the loops past the dispatcher only where nobody looks."""
+    seen: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            seen.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    mu, logvar, seed = posterior(6, 30, torch.float32, "cpu")
+    with Watch():
+        z, kl = cpp_node(mu, logvar, seed)
+        watched = torch.autograd.grad((z.sum(), kl.sum()), (mu, logvar))
+    assert {"cvhpe::sample_kl", "cvhpe::sample_kl_backward"} <= set(seen)
+    z2, kl2 = cpp_node(mu, logvar, seed)
+    assert torch.equal(z, z2)
+    assert torch.equal(kl, kl2)
+    for a, b in zip(watched, torch.autograd.grad((z2.sum(), kl2.sum()), (mu, logvar)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_large_variance_does_not_change_its_neighbours_bits(device: str) -> None:
+    """One sigma that needs the exponential of any argument sends a whole piece another way."""
+    mu, logvar, seed = posterior(64, 30, torch.float32, device)
+    large = logvar.detach().clone()
+    large[5, 7] = 174.0
+    large.requires_grad_()
+    results = []
+    for lv in (logvar, large):
+        z, kl = sample_kl(mu, lv, seed)
+        of_mu, of_logvar = torch.autograd.grad(z.sum() + kl.sum(), (mu, lv))
+        results.append((z.detach(), of_mu, of_logvar))
+    elsewhere = torch.ones(64, 30, dtype=torch.bool, device=device)
+    elsewhere[5, 7] = False
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a[elsewhere], b[elsewhere])
+    assert results[1][0].isfinite().all()
+
+
+def test_a_seed_is_what_torch_draws() -> None:
+    torch.manual_seed(5)
+    ours = [draw_seed(), draw_seed()]
+    torch.manual_seed(5)
+    assert ours == [torch.empty(1, dtype=torch.int64).random_() for _ in range(2)]
 
 
 @pytest.mark.parametrize("node", [python_node, cpp_node])
