@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS, TRIPLETS = 4, 2
+GAP = 0.25
+"""Between triplets, in widths of a picture: a prediction must not seem to belong to the next picture."""
 
 
 def figure(held: Held, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[Figure, str]:
@@ -26,16 +28,16 @@ def figure(held: Held, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[Figu
     rows = -(-len(at) // triplets)
     pictures, truth, predicted = held.ready("depth", at).float().numpy(), held.truth(at), held.predict("depth", at)
     error = mean_errors(truth, predicted, held.visible(at))
-    width = 3 * triplets
-    drawn = blank(1.25 * width, 1.3 * rows)
+    across = [1.0, 1.0, 1.0, GAP] * triplets
+    drawn = blank(1.25 * sum(across[:-1]), 1.3 * rows)
+    grid = drawn.add_gridspec(rows, len(across) - 1, width_ratios=across[:-1])
     for n in range(len(at)):
         line, column = divmod(n, triplets)
-        first = line * width + 3 * column + 1
-        axes = axes_at(drawn, held, "depth", rows, width, first)
+        axes = axes_at(drawn, held, "depth", grid[line, 4 * column])
         show(axes, held, "depth", pictures[n])
         pair = []
         for k, (hand, colour) in enumerate(((truth[n], TRUTH), (predicted[n], PREDICTION))):
-            pair.append(axes_at(drawn, held, "joints3d", rows, width, first + 1 + k))
+            pair.append(axes_at(drawn, held, "joints3d", grid[line, 4 * column + 1 + k]))
             draw3d(pair[-1], hand, colour=colour)
         for one in pair:
             frame3d(one, truth[n], predicted[n])

@@ -17,8 +17,8 @@ PICTURES = ("rgb", "depth")
 """What an input is shown as, if the samples have it: the first of these; joints are drawn otherwise."""
 
 
-def axes_at(figure: Figure, held: Held, modality: str, *place: int) -> Any:
-    """Axes of the kind that a modality is drawn on."""
+def axes_at(figure: Figure, held: Held, modality: str, *place: Any) -> Any:
+    """Axes of the kind that a modality is drawn on; ``place``: rows, columns and number, or a cell of a grid."""
     solid = modality == "joints3d" or held.run.model.modalities[modality].geometry == "points3d"
     axes = figure.add_subplot(*place, projection="3d" if solid else None)
     return axes
