@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from cvhpe.detect import quiet
 from cvhpe.errors import DataError, UserError
 
 Array = np.ndarray
@@ -106,7 +107,8 @@ class Frame:
 def frames(path: Path, every: int = 1) -> Iterator[Frame]:
     """Every ``every``-th frame of a video. Needs OpenCV, which comes with the extra ``detect``."""
     cv2 = opencv(path)
-    video = cv2.VideoCapture(str(path))
+    with quiet():
+        video = cv2.VideoCapture(str(path))
     try:
         if not video.isOpened():
             raise DataError(f"{path}: not a video that OpenCV can read")

@@ -147,7 +147,7 @@ def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any
     return {
         "file": str(path),
         "size": list(size),
-        "run": str(model.run.path),
+        "run": run_name(model.run.path),
         "cvhpe": version("cvhpe"),
         "detector": model.detector_name,
         "layout": facts.layout,
@@ -155,6 +155,13 @@ def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any
         "joints": list(layout(facts.layout).joints),
         "units": UNITS,
     }
+
+
+def run_name(path: Path) -> str:
+    """A run as the user named it: its path, or ``default``, wherever the package keeps that."""
+    from cvhpe import run
+
+    return run.DEFAULT if path == Path(run.__file__).parent / "models" else str(path)
 
 
 def write(out: Path, record: dict[str, Any]) -> None:

@@ -19,7 +19,9 @@ def train(
     recipe: Annotated[str, typer.Option(help="Set of defaults: paper or best.")] = "",
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<modalities>.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a TOML file.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, as in --set lr=1e-3.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, as in --set lr=1e-3; a run's config.toml lists all.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "",
     procs: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a GPU; torchrun starts more.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the run folder.")] = False,
