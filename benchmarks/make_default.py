@@ -58,6 +58,8 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
 }
 HELD_OUT = 2000
+TURNS = 4
+"""How often a hand is turned, and mirrored, to see how sure a prediction is (:mod:`cvhpe.doubt`)."""
 
 
 def write_poses(path: Path, count: int, seed: int, root: str, noise_px: float = 0.0) -> None:
@@ -79,7 +81,7 @@ def calibrate_again(model: Path, work: Path, seed: int) -> None:
         write_poses(path, HELD_OUT, 1000 * seed + 500 + number, root, SETTINGS["augmentation"]["noise_px"])
         names.append(f"joints:{path}")
     run = load_run(model)
-    found = calibrate(run, open_held_out(run.config, names, "val"))
+    found = calibrate(run, open_held_out(run.config, names, "val"), TURNS)
     assert found is not None
     known = checkpoint.read_card(model)
     known["facts"]["training"][CALIBRATION] = found.as_dict()

@@ -15,10 +15,22 @@ from torch import Tensor
 
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
+from cvhpe.doubt import doubt, joints_mm, look_again
 from cvhpe.errors import UserError
-from cvhpe.evaluate import encode, labelled, palm_of, rooted, truth_mm
-from cvhpe.fusion import CALIBRATION, Calibration, Width, calibration_of, combinations, draw, fuse, search
-from cvhpe.metrics import errors
+from cvhpe.evaluate import encode, labelled, palm_of, truth_mm
+from cvhpe.experts import Held, best_fusion
+from cvhpe.fusion import (
+    CALIBRATION,
+    Calibration,
+    How,
+    Width,
+    calibration_of,
+    combinations,
+    draw,
+    fuse,
+    how_of,
+    spread_as,
+)
 from cvhpe.modality import Posterior
 from cvhpe.pairs import sources, targets
 from cvhpe.regions import LEVELS, SAMPLES, coverage, reach
@@ -28,19 +40,6 @@ MOST_FRAMES = 500
 DOFS = (0.0, 30.0, 15.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.5, 2.0)
 """Tails that are tried; 0 has none."""
 ROUNDS = 4
-
-
-@dataclass(frozen=True)
-class Held:
-    """Held-out hands, encoded: a posterior ``[N, D]`` an input, and ``[N, J, 3]`` mm of truth.
-
-    scale: ``[N]`` mm, what predictions in bones are multiplied by.
-    """
-
-    posteriors: Mapping[str, Posterior]
-    truth: Tensor
-    scale: Tensor
-    visible: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,16 @@ Part = tuple[Run, Sequence[Pack]]
 """Held-out hands, and a run that has not seen them."""
 
 
-def calibrate(run: Run, packs: Sequence[Pack]) -> Calibration | None:
+def calibrate(run: Run, packs: Sequence[Pack], turns: int = 0) -> Calibration | None:
     """The calibration of a run on held-out hands that have all its inputs; None where no hand has, or no 3D comes out.
 
-    Of more than :data:`MOST_FRAMES` hands an even share is looked at.
+    Of more than :data:`MOST_FRAMES` hands an even share is looked at. turns: how often hands are turned to see how
+    sure predictions are of each (:mod:`cvhpe.doubt`); 0 leaves that to the posteriors.
     """
-    return calibrate_parts([(run, packs)], "validation")
+    return calibrate_parts([(run, packs)], "validation", turns=turns)
 
 
-def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None) -> Calibration | None:
+def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, turns: int = 0) -> Calibration | None:
     """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are.
 
     of: another run, that the calibration is for, and hands that it was trained on. Runs trained for a shorter time are
@@ -75,25 +75,22 @@ def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None) -
     names = inputs_beside_truth(one)
     if "joints3d" not in targets(one.model.pairs) or not names:
         return None
-    held = gathered(parts, names)
+    held = gathered(parts, names, turns)
     if not held:
         return None
 
-    def score(weights: Mapping[str, float]) -> float:
-        e = np.concatenate([error(run, part, fuse(part.posteriors, weights)) for run, part in held])
-        return float(np.median(e) + e.mean())
-
-    weights = search(score, names) if len(names) > 1 else {}
-    own = gathered([of], names) if of else []
+    how = best_fusion(held, names) if len(names) > 1 else How(weights={}, precisions={})
+    own = gathered([of], names, turns) if of else []
     widths = {}
     for chosen in combinations(names):
-        found = [drawn_of(run, part, fuse({n: part.posteriors[n] for n in chosen}, weights)) for run, part in held]
-        known = [drawn_of(run, part, fuse({n: part.posteriors[n] for n in chosen}, weights)) for run, part in own]
-        width = width_of(found)
+        found = [drawn_of(run, part, chosen, how) for run, part in held]
+        known = [drawn_of(run, part, chosen, how) for run, part in own]
+        width = replace(width_of(found), turns=turns)
         if known:
             width = replace(width, scale=width.scale * typical(found) / typical(known))
         widths[",".join(chosen)] = width
-    return Calibration(weights, widths, sum(len(part.scale) for _, part in held), hands)
+    frames = sum(len(part.scale) for _, part in held)
+    return Calibration(how["weights"], widths, frames, hands, how["precisions"])
 
 
 def inputs_beside_truth(run: Run) -> list[str]:
@@ -101,13 +98,13 @@ def inputs_beside_truth(run: Run) -> list[str]:
     return [name for name in sources(run.model.pairs) if name != "joints3d"]
 
 
-def gathered(parts: Sequence[Part], names: Sequence[str]) -> list[tuple[Run, Held]]:
+def gathered(parts: Sequence[Part], names: Sequence[str], turns: int = 0) -> list[tuple[Run, Held]]:
     """The parts that have such hands, encoded."""
-    return [(run, found) for run, packs in parts if (found := gather(run, packs, names)) is not None]
+    return [(run, found) for run, packs in parts if (found := gather(run, packs, names, turns)) is not None]
 
 
-def gather(run: Run, packs: Sequence[Pack], names: Sequence[str]) -> Held | None:
-    """Encode the hands of ``packs`` that have 3D joints and every input of ``names``."""
+def gather(run: Run, packs: Sequence[Pack], names: Sequence[str], turns: int = 0) -> Held | None:
+    """Encode the hands of ``packs`` that have 3D joints and every input of ``names``, also ``turns`` times turned."""
     reads = tuple(dict.fromkeys(f for n in names for f in run.model.modalities[n].reads))
     batches = Batches(packs, tuple(dict.fromkeys((*reads, "joints3d"))), 256, seed=0, shuffle=False)
     stride = max(1, -(-batches.samples // MOST_FRAMES))
@@ -123,28 +120,22 @@ def gather(run: Run, packs: Sequence[Pack], names: Sequence[str]) -> Held | None
             posteriors = encode(run.model, fields, names, protocol=protocol, margin=batches.margin)
             scale = run.model.units(fields["scale_mm"])
             visible = fields["visible"] & fields["joints3d"].isfinite().all(-1)
-            found.append(Held(posteriors, truth_mm(fields, palm), scale, visible))
+            again = look_again(run, fields, names, batches.margin, turns) if turns else ()
+            found.append(Held(posteriors, truth_mm(fields, palm), scale, visible, again))
     if not found:
         return None
-    joined = {
-        n: Posterior(torch.cat([h.posteriors[n].mu for h in found]), torch.cat([h.posteriors[n].logvar for h in found]))
-        for n in names
-    }
     truth, scale, visible = (torch.cat([getattr(h, k) for h in found]) for k in ("truth", "scale", "visible"))
-    return Held(joined, truth, scale, visible)
+    views = zip(*(h.again for h in found), strict=True)
+    again = [replace(view[0], posteriors=joined([one.posteriors for one in view])) for view in views]
+    return Held(joined([h.posteriors for h in found]), truth, scale, visible, again)
 
 
-def joints_mm(run: Run, z: Tensor, scale: Tensor) -> Tensor:
-    """3D joints ``[..., J, 3]`` mm of latents ``[..., D]``, with bone lengths ``scale`` that broadcast to ``[...]``."""
-    flat = run.model.decode("joints3d", z.reshape(-1, z.shape[-1])).float().cpu()
-    return rooted(flat.unflatten(0, z.shape[:-1]) * scale[..., None, None], palm_of(run.facts.layout).root)
-
-
-def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:
-    """End-point errors mm of all visible joints, one long array."""
-    with torch.inference_mode():
-        predicted = joints_mm(run, posterior.mu, held.scale)
-    return errors(predicted.numpy(), held.truth.nan_to_num().numpy())[held.visible.numpy()]
+def joined(parts: Sequence[Mapping[str, Posterior]]) -> dict[str, Posterior]:
+    """The posteriors of all hands, of those of some hands at a time."""
+    return {
+        name: Posterior(torch.cat([one[name].mu for one in parts]), torch.cat([one[name].logvar for one in parts]))
+        for name in parts[0]
+    }
 
 
 def width_of(drawn: Sequence[Drawn]) -> Width:
@@ -158,12 +149,17 @@ def typical(drawn: Sequence[Drawn]) -> float:
     return float(torch.cat(spreads).clamp_min(1e-9).log().mean().exp())
 
 
-def drawn_of(run: Run, held: Held, posterior: Posterior) -> Drawn:
-    """Samples of held-out hands, as they come; the root joint does not count."""
+def drawn_of(run: Run, held: Held, names: Sequence[str], how: How) -> Drawn:
+    """Samples of held-out hands from some inputs, as they come or, where the hands were seen again, as wide as that
+    says; the root joint does not count.
+    """
+    posterior = fuse({name: held.posteriors[name] for name in names}, **how)
     with torch.inference_mode():
         centre = joints_mm(run, posterior.mu, held.scale)
         latents = draw(posterior, SAMPLES, torch.Generator().manual_seed(0))
         samples = joints_mm(run, latents, held.scale) - centre
+        if held.again:
+            samples = spread_as(samples, doubt(run, held.again, names, how, held.scale))
     counted = held.visible.clone()
     counted[:, palm_of(run.facts.layout).root] = False
     return Drawn(samples, held.truth - centre, counted)
@@ -188,13 +184,12 @@ def covered(run: Run, packs: Sequence[Pack], names: Sequence[str], width: Width)
 
     Inputs are fused as the run's calibration says; the root joint does not count. UserError where no hand has all.
     """
-    held = gather(run, packs, names)
+    held = gather(run, packs, names, width.turns)
     if held is None:
         raise UserError(f"no held-out hand has {' and '.join(names)} and 3D joints")
-    known = calibration_of(run.facts.training)
-    posterior = fuse({name: held.posteriors[name] for name in names}, known.weights if known else {})
-    drawn = drawn_of(run, held, posterior)
-    return coverage(width.widen(drawn.samples, torch.zeros_like(drawn.truth)), drawn.truth, drawn.counted)
+    drawn = drawn_of(run, held, names, how_of(calibration_of(run.facts.training), names))
+    wide = replace(width, turns=0).widen(drawn.samples, torch.zeros_like(drawn.truth))
+    return coverage(wide, drawn.truth, drawn.counted)
 
 
 def calibrate_run(run: Run, found: Calibration | None) -> Run:

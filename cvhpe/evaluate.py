@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cvhpe.errors import UserError, nearest
-from cvhpe.fusion import fuse
+from cvhpe.fusion import How, fuse
 from cvhpe.metrics import Summary, summary
 from cvhpe.modality import Posterior, View, hand_side
 from cvhpe.model import CrossModalVAE
@@ -53,12 +53,12 @@ def predict(
     mean_scale_mm: float,
     margin: float,
     palm: Palm,
-    weights: Mapping[str, float] | None = None,
+    how: How | None = None,
     among: Sequence[str] = (),
 ) -> Predictions:
     """``source`` -> 3D joints for every labelled sample that has ``source``, without augmentation.
 
-    The latent is the posterior's mean; of several sources, that of their product under ``weights``
+    The latent is the posterior's mean; of several sources, that of their product, made as ``how`` says
     (:func:`cvhpe.fusion.fuse`). Samples that lack one of the inputs ``among`` are left out, too. With S the
     prediction is multiplied by the frame's own bone length, without it by the mean one of the training
     hands; with H the hand side is given. Truth and prediction are both root-relative: the root's error is 0.
@@ -75,7 +75,7 @@ def predict(
                 fields = {n: t[keep] for n, t in fields.items()}
             if not len(fields["side"]):
                 continue
-            posterior = fuse(encode(model, fields, names, protocol=protocol, margin=margin), weights)
+            posterior = fuse(encode(model, fields, names, protocol=protocol, margin=margin), **(how or {}))
             joints = model.decode("joints3d", posterior.mu).float().cpu()
             scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
             joints = rooted(joints * scale[:, None, None], palm.root)

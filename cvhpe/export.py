@@ -26,9 +26,8 @@ from cvhpe.camera import crop_around
 from cvhpe.errors import UserError, nearest
 from cvhpe.evaluate import encode, refined, rooted
 from cvhpe.exported import Exported, Port, ports, refines, takes_pixels, takes_points
-from cvhpe.fusion import calibration_of, fuse
+from cvhpe.fusion import calibration_of, fuse, how_of
 from cvhpe.pairs import sources, targets
-from cvhpe.predict import weights_of
 from cvhpe.run import Run
 from cvhpe.skeleton import layout
 
@@ -193,7 +192,7 @@ def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tens
             side = torch.nn.functional.one_hot(fields["side"], 2).float() * float(run.knows_side)
             posteriors[name] = model.encode(name, x, side)
         ordered = {name: posteriors[name] for name in names}
-        z = fuse(ordered, weights_of(calibration_of(run.facts.training), names)).mu
+        z = fuse(ordered, **how_of(calibration_of(run.facts.training), names)).mu
         out = model.decode(target, z).float()
         if target != "joints3d":
             return out

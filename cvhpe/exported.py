@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from cvhpe.errors import UserError
 from cvhpe.evaluate import palm_of
-from cvhpe.fusion import calibration_of, fuse
+from cvhpe.fusion import How, calibration_of, fuse, how_of
 from cvhpe.modality import Modality, View
-from cvhpe.predict import weights_of
 from cvhpe.run import Run
 from cvhpe.skeleton import layout
 
@@ -122,7 +121,9 @@ class Exported(nn.Module):
         self.encoders = nn.ModuleList(run.model.encoders[name] for name in names)
         self.decoder = run.model.decoders[target]
         self.prepare = nn.ModuleList(preparation(run, name, root) for name in names)
-        self.weights = weights_of(calibration_of(run.facts.training), names)
+        how = how_of(calibration_of(run.facts.training), names)
+        known = {name: torch.tensor(list(one)) for name, one in how["precisions"].items()}
+        self.how = How(weights=how["weights"], precisions=known)
         self.knows_side = run.knows_side
         self.refines = refines(run, names, target)
         self.register_buffer("scale", scale_of(run) if target == "joints3d" else torch.ones(1))
@@ -134,7 +135,7 @@ class Exported(nn.Module):
             side = torch.zeros(inputs[0].shape[0], 2)
         seen = {name: prepare(x) for name, prepare, x in zip(self.names, self.prepare, inputs, strict=False)}
         posteriors = {name: encoder(seen[name], side) for name, encoder in zip(self.names, self.encoders, strict=True)}
-        out = self.decoder(fuse(posteriors, self.weights).mu) * self.scale
+        out = self.decoder(fuse(posteriors, **self.how).mu) * self.scale
         for name, refine in self.refines.items():
             out = refine(out, seen[name])
         return out

@@ -13,17 +13,21 @@ priors are divided out again. What input ``i`` adds to the prior is the Gaussian
 One input of weight 1 is its own posterior again, for all others of weight 0 as well. An input cannot know less
 than the prior: ``s_i^2`` above 1, which a trained encoder comes to for dimensions it does not use, counts as 1.
 
-Weights other than 1 are needed because encoders trained with a small ``beta`` are surer than they are right,
-each by a factor of its own. :func:`cvhpe.calibrate.calibrate` finds them on held-out hands, among all candidates
-those of each input alone: on these hands fusion is never worse than the better input. The same hands tell how much
-wider, and of what other shape, posterior samples must be to hold the truth as often as they say (:class:`Width`).
+Encoders trained with a small ``beta`` are surer than they are right, each by factors of its own, and as sure of a hand
+that they see badly as of any other: their own ``s_i^2`` says what the decoder makes use of, not how wrong ``mu_i`` is.
+:func:`cvhpe.calibrate.calibrate` therefore measures on held-out hands how precise each input is in each dimension,
+``P_i`` ``[D]``, the same for all hands, and these stand in the product for ``1/s_i^2``. Where hands that had no say in
+them are not the better for it, the posteriors keep their own precisions, under weights that the held-out hands choose,
+among all candidates those of each input alone: on these hands fusion is never worse than the better input. The same
+hands tell how much wider, and of what other shape, posterior samples must be to hold the truth as often as they say
+(:class:`Width`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -46,6 +50,8 @@ class Width:
     scale: above 1 where an encoder is surer than it is right. dof: t, one for each sample, is the scale of Student's
     distribution of so many degrees of freedom, ``(dof / chi^2_dof)^(1/2)``: an encoder that does not know which of its
     hands are the hard ones errs by a mixture of little and much, which no Gaussian is. 0: t is 1.
+    turns: 0, or that ``x - centre`` first gets the spread of what a prediction says of the hand turned so often, and
+    mirrored (:mod:`cvhpe.doubt`): which hands are the hard ones is then known better than the encoder knows it.
 
     It is the decoded joints that are widened, not the latents: ten times a latent's deviation is far outside of what a
     decoder has seen, and what becomes of it there is another thing for every network, also for those that this was
@@ -54,6 +60,7 @@ class Width:
 
     scale: float = 1.0
     dof: float = 0.0
+    turns: int = 0
 
     def scales(self, samples: int) -> np.ndarray:
         """``scale * t`` of ``samples`` samples, ascending: the middles of as many equally likely parts of t.
@@ -70,12 +77,26 @@ class Width:
         quantiles = (np.arange(samples) + 0.5) / samples
         return self.scale * np.sqrt(self.dof / chdtri(self.dof, quantiles))
 
-    def widen(self, samples: Tensor, centre: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Samples ``[N, ..., J, 3]`` widened about ``centre`` ``[..., J, 3]``; which is widened most is shuffled."""
+    def widen(
+        self,
+        samples: Tensor,
+        centre: Tensor,
+        generator: torch.Generator | None = None,
+        doubt: Tensor | None = None,
+    ) -> Tensor:
+        """Samples ``[N, ..., J, 3]`` widened about ``centre`` ``[..., J, 3]``; which is widened most is shuffled.
+
+        doubt: ``[...]``, the typical spread that a hand's samples are first given; wanted where ``turns`` is set.
+        """
+        if (doubt is None) != (not self.turns):
+            raise ValueError("widen: a width with turns needs the doubt of every hand, one without has no use for it")
         scales = torch.from_numpy(self.scales(len(samples))).to(samples)
         if generator is not None and self.dof:
             scales = scales[torch.randperm(len(samples), generator=generator)]
-        return centre + scales.view(-1, *[1] * centre.dim()) * (samples - centre)
+        apart = samples - centre
+        if doubt is not None:
+            apart = spread_as(apart, doubt)
+        return centre + scales.view(-1, *[1] * centre.dim()) * apart
 
 
 AS_TRAINED = Width()
@@ -87,12 +108,14 @@ class Calibration:
 
     weights: input -> its power in the product. widths: inputs, joined by commas -> how wide their samples become.
     frames: how many hands said so. hands: whose they were, ``validation`` or ``training`` (held out in turn).
+    precisions: input -> its measured precision in each dimension; empty where the posteriors' own are used.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     widths: Mapping[str, Width] = field(default_factory=dict)
     frames: int = 0
     hands: str = "validation"
+    precisions: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, as they travel with the weights."""
@@ -103,10 +126,22 @@ class Calibration:
         return self.widths.get(",".join(names))
 
 
-def fuse(posteriors: Mapping[str, Posterior], weights: Mapping[str, float] | None = None) -> Posterior:
+class How(TypedDict, total=False):
+    """How :func:`fuse` multiplies."""
+
+    weights: Mapping[str, float]
+    precisions: Mapping[str, Any]
+
+
+def fuse(
+    posteriors: Mapping[str, Posterior],
+    weights: Mapping[str, float] | None = None,
+    precisions: Mapping[str, Any] | None = None,
+) -> Posterior:
     """The product of posteriors ``[B, D]`` (see the module's text); weights that are not named are 1.
 
-    A single posterior is returned as it is, whatever its weight.
+    precisions: input -> ``[D]``, at least 1, in place of the posterior's own. A single posterior is returned as it is,
+    whatever is said of it.
 
     >>> one = Posterior(torch.tensor([[1.0]]), torch.tensor([[0.5]]).log())
     >>> both = fuse({"a": one, "b": one})   # T = 1 + 1 + 1, mean = (2 + 2) / 3
@@ -120,17 +155,38 @@ def fuse(posteriors: Mapping[str, Posterior], weights: Mapping[str, float] | Non
     total: Tensor | float = 1.0
     pull: Tensor | float = 0.0
     for name, (mu, logvar) in posteriors.items():
-        precision = (-logvar).exp().clamp_min(1.0)
+        own = None if precisions is None else precisions.get(name)
+        precision = (-logvar).exp() if own is None else torch.as_tensor(own, dtype=mu.dtype, device=mu.device)
+        precision = precision.clamp_min(1.0)
         weight = 1.0 if weights is None else weights.get(name, 1.0)
         total = total + weight * (precision - 1.0)
         pull = pull + weight * precision * mu
-    assert isinstance(total, Tensor)
-    return Posterior(pull / total, -total.log())
+    mean = torch.as_tensor(pull / total)
+    return Posterior(mean, -torch.as_tensor(total).log().expand_as(mean))
 
 
 def spread(joints: Tensor, centre: Tensor) -> Tensor:
     """Root mean square distance of samples ``[N, B, J, 3]`` from ``centre`` ``[B, J, 3]``: ``[B, J]``."""
     return (joints - centre).square().sum(-1).mean(0).sqrt()
+
+
+def typical_spread(apart: Tensor) -> Tensor:
+    """Typical length ``[...]`` of deviations ``[N, ..., J, 3]``: the geometric mean over joints of their RMS.
+
+    Joints that no deviation moves, as the root, do not count.
+
+    >>> apart = torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 0.8], [0.0, 0.0, 0.0]]])
+    >>> typical_spread(apart)
+    tensor(2.)
+    """
+    rms = apart.square().sum(-1).mean(0).sqrt()
+    moved = rms > 1e-9
+    return (rms.where(moved, torch.ones_like(rms)).log().sum(-1) / moved.sum(-1).clamp_min(1)).exp()
+
+
+def spread_as(apart: Tensor, typical: Tensor) -> Tensor:
+    """Deviations ``[N, ..., J, 3]``, each hand's scaled to the typical length ``typical`` ``[...]``."""
+    return apart * (typical / typical_spread(apart))[..., None, None]
 
 
 def draw(posterior: Posterior, samples: int, generator: torch.Generator) -> Tensor:
@@ -173,7 +229,17 @@ def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
         return None
     widths = {names: Width(**width) for names, width in found.get("widths", {}).items()}
     widths |= {names: Width(factor) for names, factor in found.get("spread", {}).items()}
-    return Calibration(found["weights"], widths, found["frames"], found.get("hands", "validation"))
+    precisions = found.get("precisions", {})
+    return Calibration(found["weights"], widths, found["frames"], found.get("hands", "validation"), precisions)
+
+
+def how_of(calibration: Calibration | None, names: Sequence[str]) -> How:
+    """How inputs are fused; where nobody calibrated, and of a single one, with weight 1 and their own precisions."""
+    known = calibration if calibration and len(names) > 1 else Calibration()
+    return How(
+        weights={name: known.weights.get(name, 1.0) for name in names},
+        precisions={name: known.precisions[name] for name in names if name in known.precisions},
+    )
 
 
 def combinations(names: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.calibrate import joints_mm
 from cvhpe.camera import Crop
 from cvhpe.data.crops import CropOptions, JointMap, crop_sample
 from cvhpe.data.sample import Sample
 from cvhpe.detect import Box, Found, box_around
+from cvhpe.doubt import doubt, joints_mm, look_again
 from cvhpe.errors import UserError, nearest
 from cvhpe.evaluate import encode, still
-from cvhpe.fusion import AS_TRAINED, Calibration, calibration_of, draw, fuse, spread
+from cvhpe.fusion import AS_TRAINED, calibration_of, draw, fuse, how_of, spread
 from cvhpe.modality import Posterior
 from cvhpe.pairs import sources, targets
 from cvhpe.run import Run
@@ -152,18 +152,22 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
         lacking = asked or wanted_inputs(run, options)
         raise UserError(f"no input {', '.join(lacking)}: {_why_not(picture, found, run)}")
     calibration = calibration_of(run.facts.training)
-    weights = weights_of(calibration, names)
+    how = how_of(calibration, names)
     width = calibration.width(names) if calibration else None
     generator = torch.Generator().manual_seed(options.seed)
     with torch.inference_mode():
         posteriors = encode(run.model, fields, names, protocol=run.config.protocol, margin=run.config.margin)
-        posterior = fuse(posteriors, weights)
+        posterior = fuse(posteriors, **how)
         unit = torch.tensor([options.scale_mm or run.facts.mean_scale_mm])
         joints = joints_mm(run, posterior.mu, unit)
         samples = None
         if options.samples:
             samples = joints_mm(run, draw(posterior, options.samples, generator), unit)
-            samples = (width or AS_TRAINED).widen(samples, joints, generator)
+            unsure = None
+            if width and width.turns:
+                again = look_again(run, fields, names, run.config.margin, width.turns)
+                unsure = doubt(run, again, names, how, unit)
+            samples = (width or AS_TRAINED).widen(samples, joints, generator, unsure)
         flat, flat_from = flat_joints(run, fields, crop, posterior, joints, names)
     wide = None if samples is None else spread(samples, joints)[0].numpy()
     length = float(unit)
@@ -181,7 +185,7 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
         side_confidence=found.confidence,
         box=found.box,
         inputs=tuple(names),
-        weights=weights,
+        weights=how["weights"],
         scale_mm=length,
         scale_from="predicted" if not run.has_scale else "given" if options.scale_mm else "training mean",
         posterior=posterior,
@@ -211,12 +215,6 @@ def look(run: Run, picture: Array | None, found: Found) -> tuple[dict[str, Tenso
     if uv is not None and np.isfinite(uv).any():
         given.append("joints2d")
     return fields, Crop((float(x), float(y)), float(side)), given
-
-
-def weights_of(calibration: Calibration | None, names: Sequence[str]) -> dict[str, float]:
-    """The weight of each input that is fused; of a single one, and where nobody calibrated, 1."""
-    known = calibration.weights if calibration and len(names) > 1 else {}
-    return {name: known.get(name, 1.0) for name in names}
 
 
 def flat_joints(

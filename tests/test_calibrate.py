@@ -12,14 +12,15 @@ import torch
 from hands import joints_file
 
 from cvhpe import Modality
-from cvhpe.calibrate import calibrate, covered, error, gather
+from cvhpe.calibrate import calibrate, covered, gather
 from cvhpe.cli.evaluate import score
 from cvhpe.config import checked
 from cvhpe.data.loader import Batches
 from cvhpe.data.sources import open_data
 from cvhpe.evaluate import palm_of, predict
+from cvhpe.experts import best_fusion, error, measured, middle
 from cvhpe.folds import in_turn
-from cvhpe.fusion import AS_TRAINED, calibration_of, fuse
+from cvhpe.fusion import AS_TRAINED, calibration_of, fuse, search
 from cvhpe.losses import points_loss
 from cvhpe.metrics import errors
 from cvhpe.nn import JointDecoder, JointEncoder
@@ -87,7 +88,8 @@ def test_training_leaves_the_calibration_of_its_validation_hands(trained):
     found = calibration_of(run.facts.training)
     assert found is not None
     assert found.frames == 160
-    assert set(found.weights) == set(HALVES)
+    assert set(found.weights) == set(found.precisions) == set(HALVES)
+    assert all(len(one) == 12 and min(one) > 1 for one in found.precisions.values())
     assert found.hands == "validation"
     assert set(found.widths) == {"radial2d", "ulnar2d", "radial2d,ulnar2d"}
     again = calibrate(run, data.validation)
@@ -108,6 +110,48 @@ def test_calibrated_fusion_is_not_worse_than_the_better_input_on_hands_it_never_
         assert lone.model.epe_median == pytest.approx(result.alone[name].epe_median, abs=1e-6)
 
 
+def test_inputs_that_complement_each_other_are_better_together(trained):
+    """Each of the two sees half a hand; measured precisions must beat the better one and any weights of their own."""
+    run, data = trained
+    held = gather(run, data.test, list(HALVES))
+    found = calibration_of(run.facts.training)
+    alone = [middle([error(run, held, held.posteriors[name])]) for name in HALVES]
+    fused = middle([error(run, held, fuse(held.posteriors, found.weights, found.precisions))])
+    assert fused < 0.98 * min(alone)
+    known = gather(run, data.validation, list(HALVES))
+    weights = search(lambda w: middle([error(run, known, fuse(known.posteriors, w))]), list(HALVES))
+    assert fused < middle([error(run, held, fuse(held.posteriors, weights))])
+
+
+def test_measured_precisions_are_those_of_which_no_other_errs_less(trained):
+    """The descent against a search of another kind: no single precision, moved far either way, lessens the error."""
+    run, data = trained
+    held = gather(run, data.validation, list(HALVES))
+    found = measured(run, held, list(HALVES))
+
+    def mean(precisions):
+        return float(error(run, held, fuse(held.posteriors, precisions=precisions)).mean())
+
+    least = mean(found)
+    for name, one in found.items():
+        for d in range(len(one)):
+            for factor in (0.25, 4.0):
+                moved = one.clone()
+                moved[d] = 1 + (moved[d] - 1) * factor
+                assert mean({**found, name: moved}) > least - 0.05
+
+
+def test_precisions_that_hands_without_a_say_in_them_do_not_like_are_not_used(trained, monkeypatch):
+    run, data = trained
+    held = gather(run, data.validation, list(HALVES))
+    flat = {name: torch.full((12,), 1.001) for name in HALVES}  # all but the prior: the mean hand
+    monkeypatch.setattr("cvhpe.experts.measured", lambda *_: flat)
+    how = best_fusion([(run, held)], list(HALVES))
+    assert how["precisions"] == {}
+    fused = middle([error(run, held, fuse(held.posteriors, **how))])
+    assert fused <= min(middle([error(run, held, held.posteriors[name])]) for name in HALVES)
+
+
 def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     run, data = trained
     names, weights = list(HALVES), {"radial2d": 0.3, "ulnar2d": 1.0}
@@ -115,7 +159,7 @@ def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     by_parts = error(run, held, fuse(held.posteriors, weights))
     batches = Batches(data.test, ("joints2d", "joints3d"), 64, seed=0, shuffle=False)
     common = {"protocol": "TSH", "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm_of("hand21")}
-    got = predict(run.model, batches.epoch(0), names, margin=batches.margin, weights=weights, **common)
+    got = predict(run.model, batches.epoch(0), names, margin=batches.margin, how={"weights": weights}, **common)
     np.testing.assert_allclose(errors(got.predicted, got.truth)[got.visible], by_parts, atol=1e-3)
 
 

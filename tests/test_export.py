@@ -20,6 +20,8 @@ from cvhpe.modality import ModelShape, View
 from cvhpe.predict import found_by_hand, predict_hand
 from cvhpe.registry import registry
 
+MEASURED = {"calibration": {"weights": {}, "frames": 9, "precisions": {"rgb": [1.5, 9, 2, 3, 5, 4]}}}
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
@@ -27,6 +29,7 @@ def runs(tmp_path_factory):
     return {
         "joints2d": untrained_run(folder / "lift", "joints2d:joints3d", "joints2d:joints2d"),
         "rgb": untrained_run(folder / "rgb", "rgb:joints3d", "joints2d:joints3d"),
+        "measured": untrained_run(folder / "measured", "rgb:joints3d", "joints2d:joints3d", training=MEASURED),
         "depth": untrained_run(folder / "depth", "depth:joints3d", protocol="T"),
         "joints3d": untrained_run(folder / "self", "joints3d:joints3d"),
         "rays": untrained_run(folder / "rays", "rays:joints3d"),
@@ -93,7 +96,8 @@ def test_pictures_go_in_as_bytes(runs, tmp_path, ending):
 
 
 def test_several_inputs_are_fused_inside(runs, tmp_path, ending):
-    assert export(runs["rgb"], ["rgb", "joints2d"], "joints3d", tmp_path / f"m{ending}") <= module.TOLERANCE_MM
+    for name in ("rgb", "measured"):
+        assert export(runs[name], ["rgb", "joints2d"], "joints3d", tmp_path / f"{name}{ending}") <= module.TOLERANCE_MM
 
 
 def test_depth_codes_and_runs_without_a_side(runs, tmp_path, ending):

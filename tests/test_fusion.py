@@ -40,6 +40,22 @@ def test_fusing_is_bayes_rule_with_one_prior(a, b, s, t, w):
     assert float(got.logvar.exp()) == pytest.approx(variance, rel=1e-3)
 
 
+@settings(max_examples=40, deadline=None)
+@given(a=MU, b=MU, s=DEVIATION, t=DEVIATION)
+def test_measured_precisions_stand_for_the_posteriors_own(a, b, s, t):
+    z = np.linspace(-12, 12, 200_001)
+    prior = normal(z, 0, 1)
+    density = prior * (normal(z, a, s) / prior) * (normal(z, b, t) / prior)
+    density /= density.sum()
+    mean = (density * z).sum()
+    said = {"a": posterior(a, 0.01), "b": posterior(b, 5.0)}
+    got = fuse(said, precisions={"a": [1 / s**2], "b": [1 / t**2]})
+    assert float(got.mu) == pytest.approx(mean, abs=1e-4)
+    assert float(got.logvar.exp()) == pytest.approx((density * (z - mean) ** 2).sum(), rel=1e-3)
+    many = {name: Posterior(one.mu.expand(4, 1), one.logvar.expand(4, 1)) for name, one in said.items()}
+    assert fuse(many, precisions={"a": [9.0], "b": [4.0]}).logvar.shape == (4, 1)
+
+
 def test_one_input_is_its_own_posterior_and_others_of_weight_0_have_no_say():
     a, b = Posterior(torch.randn(3, 4), -torch.rand(3, 4)), Posterior(torch.randn(3, 4), -torch.rand(3, 4))
     assert fuse({"a": a}, {"a": 0.1}) is a
@@ -101,7 +117,7 @@ def test_spread_is_the_root_mean_square_distance():
 
 
 def test_a_calibration_travels_as_plain_values():
-    one = Calibration({"rgb": 0.3}, {"rgb": Width(2.0, 5.0)}, 17, "training")
+    one = Calibration({"rgb": 0.3}, {"rgb": Width(2.0, 5.0)}, 17, "training", {"rgb": [1.5, 3.0]})
     assert calibration_of({"calibration": json.loads(json.dumps(one.as_dict()))}) == one
     assert (one.width(["rgb"]), one.width(["rgb", "joints2d"])) == (Width(2.0, 5.0), None)
     of_old = calibration_of({"calibration": {"weights": {}, "spread": {"rgb": 2.5}, "frames": 3}})

@@ -109,6 +109,18 @@ def test_picture_and_joints_are_fused_with_the_weights_of_training(both, uv):
     torch.testing.assert_close(hand.posterior.mu, mean, atol=1e-5, rtol=1e-4)
 
 
+def test_measured_precisions_stand_for_what_posteriors_say_of_themselves(tmp_path, uv):
+    measured = {"rgb": [1.5, 9.0, 2.0, 3.0, 5.0, 4.0], "joints2d": [4.0, 4.0, 8.0, 2.0, 1.2, 3.0]}
+    training = {"calibration": {"weights": {}, "frames": 9, "precisions": measured}}
+    run = untrained_run(tmp_path / "run", "rgb:joints3d", "joints2d:joints3d", training=training)
+    found = found_by_hand(None, 1, uv)
+    both = predict_hand(run, PICTURE, found).posterior
+    a, b = (predict_hand(run, PICTURE, found, Options(inputs=(n,))).posterior for n in measured)
+    p, q = (torch.tensor(one) for one in measured.values())
+    torch.testing.assert_close(both.mu, (a.mu * p + b.mu * q) / (p + q - 1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(both.logvar, -(p + q - 1).log()[None])
+
+
 def test_what_is_missing_is_said(lifter, both, uv):
     box = found_by_hand((0, 0, 10, 10), 1)
     with pytest.raises(UserError, match="found no 2D joints"):

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from cvhpe.data.pack import Pack
+    from cvhpe.fusion import How
     from cvhpe.metrics import Summary
     from cvhpe.run import Run
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Scores:
     """One evaluation: the model and the baselines on the same frames.
 
-    source: the input, or several joined by commas, fused under ``weights``; ``alone`` is then each by itself.
+    source: the input, or several joined by commas, fused; ``weights`` are then those of the inputs, and ``alone`` is
+    each by itself.
     """
 
     source: str
@@ -50,29 +52,28 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm}
     batches = Batches(packs, fields, 256, seed=0, shuffle=False)
 
-    def of(inputs: list[str], weights: Mapping[str, float]) -> Summary:
+    def of(inputs: list[str], how: How) -> Summary:
         rows = batches.epoch(0)
-        got = predict(run.model, rows, inputs, margin=batches.margin, weights=weights, among=names, **common)
+        got = predict(run.model, rows, inputs, margin=batches.margin, how=how, among=names, **common)
         return summary(got.predicted, got.truth, got.visible)
 
     lifted = "joints2d" if "joints2d" in names else names[0]
     baselines = baseline_summaries(run.baselines, batches.epoch(0), lifted, reads, **common)
-    weights = fusion_weights(run, names)
+    how = fused_how(run, names)
     alone = {name: of([name], {}) for name in names} if len(names) > 1 else {}
-    return Scores(",".join(names), target, protocol, of(names, weights), baselines, alone, weights)
+    return Scores(",".join(names), target, protocol, of(names, how), baselines, alone, how.get("weights", {}))
 
 
-def fusion_weights(run: Run, names: list[str]) -> dict[str, float]:
-    """The weights of several inputs, as training left them or, for a run without, from its own held-out hands."""
+def fused_how(run: Run, names: list[str]) -> How:
+    """How several inputs are fused, as training left it or, for a run without, from its own held-out hands."""
     from cvhpe.calibrate import calibrate
     from cvhpe.data.sources import open_data
-    from cvhpe.fusion import calibration_of
-    from cvhpe.predict import weights_of
+    from cvhpe.fusion import How, calibration_of, how_of
 
     if len(names) == 1:
-        return {}
+        return How()
     calibration = calibration_of(run.facts.training) or calibrate(run, open_data(run.config).validation)
-    return weights_of(calibration, names)
+    return how_of(calibration, names)
 
 
 def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:

@@ -10,7 +10,8 @@ from scipy import stats
 
 from cvhpe.calibrate import Held as Encoded
 from cvhpe.calibrate import drawn_of, width_of
-from cvhpe.figures.held import Held
+from cvhpe.doubt import doubt, look_again
+from cvhpe.figures.held import Held, parts
 from cvhpe.figures.posterior import decoded
 from cvhpe.fusion import AS_TRAINED, Width, calibration_of, spread
 from cvhpe.regions import SAMPLES, coverage
@@ -59,8 +60,9 @@ def reliability(held: Held, source: str) -> dict[str, Any] | None:
     error = np.linalg.norm(centre - truth, axis=-1)[counted].astype(np.float64)
     predicted, covered = [], []
     bare = torch.from_numpy(decoded(held, posterior, rows, SAMPLES))
+    unsure = doubts(held, source, rows, width.turns) if width.turns else None
     for used in (AS_TRAINED, width):
-        samples = used.widen(bare, torch.from_numpy(centre))
+        samples = used.widen(bare, torch.from_numpy(centre), doubt=unsure if used.turns else None)
         predicted.append(spread(samples, torch.from_numpy(centre)).numpy()[counted].astype(np.float64))
         covered.append(np.array(coverage(samples, torch.from_numpy(truth), torch.from_numpy(counted), LEVELS.tolist())))
     (raw, actual), (wide, wide_actual) = (binned(p, error) for p in predicted)
@@ -72,15 +74,35 @@ def reliability(held: Held, source: str) -> dict[str, Any] | None:
         "calibrated_error": wide_actual,
         "scale": width.scale,
         "dof": width.dof,
+        "turns": width.turns,
         "carried": carried,
         "told_by": calibration.hands if calibration and carried else "",
         "same": bool(calibration and calibration.hands == "validation" and shows_validation(held)),
         "hands": int(counted.any(1).sum()),
-        "rank": float(stats.spearmanr(predicted[0], error).statistic) if np.ptp(predicted[0]) > 0 else 0.0,
+        "rank": ranked(predicted[1 if width.turns else 0], error),
         "levels": LEVELS,
         "covered_raw": covered[0],
         "covered": covered[1],
     }
+
+
+def ranked(predicted: Array, error: Array) -> float:
+    """Rank correlation of spread and error; 0 where every joint is as unsure as any other.
+
+    >>> ranked(np.array([1.0, 2.0, 3.0]), np.array([5.0, 7.0, 6.0]))
+    0.5
+    """
+    return float(stats.spearmanr(predicted, error).statistic) if np.ptp(predicted) > 0 else 0.0
+
+
+def doubts(held: Held, source: str, rows: Array, turns: int) -> torch.Tensor:
+    """``[n]`` mm: how much the predictions of some rows hang on how the hand is turned."""
+    found = []
+    with torch.inference_mode():
+        for part in parts(rows):
+            seen = look_again(held.run, held.fields(part), [source], held.batches.margin, turns)
+            found.append(doubt(held.run, seen, [source], {}, torch.from_numpy(held.scale(part))))
+    return torch.cat(found)
 
 
 def shows_validation(held: Held) -> bool:
@@ -92,4 +114,4 @@ def found_on(held: Held, source: str, rows: Array) -> Width:
     """The width that some hands ask for."""
     posterior = held.encode(source, rows)
     truth, scale, visible = map(torch.from_numpy, (held.truth(rows), held.scale(rows), held.visible(rows)))
-    return width_of([drawn_of(held.run, Encoded({source: posterior}, truth, scale, visible), posterior)])
+    return width_of([drawn_of(held.run, Encoded({source: posterior}, truth, scale, visible), [source], {})])

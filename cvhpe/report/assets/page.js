@@ -110,7 +110,7 @@ function reliabilitySection(body, r) {
     }),
     el("p", { class: "note wide" },
       `${r.hands} held-out hands; ten bins of equally many joints, root mean squares. Spread and error are ranked alike with a correlation of ${r.rank.toFixed(2)}. ` +
-      `Calibrated samples are ${r.scale.toFixed(1)} times as wide` + (r.dof ? ` and have the tails of ${r.dof} degrees of freedom. ` : ". ") +
+      (r.turns ? `Calibrated samples of a hand are ${r.scale.toFixed(1)} times as wide as its predictions differ when it is turned` : `Calibrated samples are ${r.scale.toFixed(1)} times as wide`) + (r.dof ? ` and have the tails of ${r.dof} degrees of freedom. ` : ". ") +
       toldBy(r)));
 }
 
