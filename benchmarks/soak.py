@@ -36,8 +36,7 @@ from cvhpe.train import Reporter, Stopped, train
 MOST_GROWTH = 0.01
 """Of the median, over the whole time by the fitted slope."""
 WARM_UP = 1 / 6
-"""Share of the time that is left out, and all before the first resumption: caches fill then, and a resumed run seems to
-keep the file of its state mapped, which a first one does not."""
+"""Share of the time that is left out, because caches fill then."""
 WINDOWS = 10
 EVERY = 3.0
 """Seconds between two samples."""
@@ -95,10 +94,10 @@ def config() -> Config:
     )  # fmt: skip
 
 
-def verdict(samples: list[Sample], resumed: float) -> tuple[str, bool]:
-    """A table of windows and a sentence; whether all is flat. resumed: seconds to the first resumption."""
+def verdict(samples: list[Sample]) -> tuple[str, bool]:
+    """A table of windows and a sentence; whether all is flat."""
     whole = samples[-1].seconds
-    warm = [s for s in samples if s.seconds >= max(WARM_UP * whole, resumed)]
+    warm = [s for s in samples if s.seconds >= WARM_UP * whole]
     edges = np.linspace(warm[0].seconds, whole, WINDOWS + 1)
     lines = [f"{'from s':>8}{'to s':>8}{'median MB':>11}{'most MB':>9}{'files':>7}{'threads':>9}"]
     middles, medians, counts = [], [], []
@@ -143,7 +142,7 @@ def main() -> None:
                     resumptions += 1
             steps = int(sorted((out / "checkpoints").iterdir())[-1].stem.removeprefix("step_"))
         watch.join()
-    text, flat = verdict(watch.samples, watch.stretch if watch.stretch < watch.whole else 0.0)
+    text, flat = verdict(watch.samples)
     print(text)
     print(f"{steps} steps, {steps // 100} validations, stopped {resumptions} times; {asked.minutes:g} minutes")
     sys.exit(not flat)
