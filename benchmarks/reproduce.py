@@ -125,12 +125,12 @@ def cells() -> Iterator[Cell]:
     yield Cell("regressor", "regressor", "plain regressor", "", "frames", plain, "joints2d")
     yield Cell("rays", "rays", "camera known", "", "frames", of("best", "rays", 1), "rays", robust=True)
     for share, (column, options) in product(SHARES, LABELS.items()):
-        taught = f"labels-{share}-alone" if column == "taught" else ""
+        source = "rays" if column == "rays" else "joints2d"
+        taught = f"labels-{share}-rays" if column == "taught" else ""
         some = (*options, *settings(f"labelled={share / 100:g}"), *FEW)
         name = f"labels-{share}-{column}"
-        yield Cell(name, "labels", f"{share} %", column, "frames", some, "joints2d", teacher=taught)
-    for column in ("alone", "both"):
-        yield Cell(f"labels-100-{column}", "labels", "100 %", column, "frames", (*LABELS[column], *FEW), "joints2d")
+        yield Cell(name, "labels", f"{share} %", column, "frames", some, source, teacher=taught)
+    yield Cell("labels-100-alone", "labels", "100 %", "alone", "frames", (*LABELS["alone"], *FEW), "joints2d")
 
 
 SHARES = (5, 10, 25)  # per cent of the training frames that keep their 3D labels
@@ -149,9 +149,10 @@ def of(recipe: str, source: str, variant: int) -> tuple[str, ...]:
 FEW = settings("least_steps=1500", "ema=0.996")
 LABELS = {
     "alone": of("best", "joints2d", 1),
-    "both": (*of("best", "joints2d", 3), *settings("pair_weights.joints2d:joints2d=3")),
+    "rays": of("best", "rays", 1),
     "taught": of("best", "joints2d", 1),
 }
+"""Columns: labelled frames alone; the teacher, which knows their cameras; what it teaches, which does not."""
 CELLS = {cell.name: cell for cell in cells()}
 
 
@@ -299,14 +300,17 @@ def rays_table(results: Results) -> str:
 def labels_table(results: Results) -> str:
     """What unlabelled frames are worth, for each share of labels."""
     lines = [
-        "| 3D labels | alone, mm | with 2D->2D, mm | with a teacher, mm | gain of 2D->2D; of a teacher |",
+        "| 3D labels | alone, mm | with a teacher, mm | gain, seed by seed | the teacher itself, cameras known, mm |",
         "|---|---|---|---|---|",
     ]
     for share in (*SHARES, 100):
-        cells = [CELLS[name] for column in LABELS if (name := f"labels-{share}-{column}") in CELLS]
-        gains = [over_seeds(less(cells[0].name, other.name, results), "+.2f") for other in cells[1:]]
-        row = [shown(cell, results) for cell in cells] + [""] * (len(LABELS) - len(cells))
-        lines.append(f"| {share} % | {' | '.join(row)} | {'; '.join(gains)} |")
+        alone, rays, taught = (CELLS.get(f"labels-{share}-{column}") for column in LABELS)
+        assert alone is not None
+        row = [shown(alone, results)]
+        if rays is not None and taught is not None:
+            gains = over_seeds(less(alone.name, taught.name, results), "+.2f")
+            row += [shown(taught, results), gains, shown(rays, results)]
+        lines.append(f"| {share} % | {' | '.join([*row, *[''] * (4 - len(row))])} |")
     at_10 = "; ".join(commands_of(CELLS[f"labels-10-{column}"]) for column in LABELS)
     return "\n".join([*lines, "", f"For 10 %: {at_10}"])
 

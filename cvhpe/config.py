@@ -66,7 +66,7 @@ class Config(BaseModel):
     margin: float = Field(1.5, ge=1, le=3, description="side of the stored picture over that of the crop")
     limit: int = Field(0, ge=0, description="use this many training samples; 0: all")
     labelled: float = Field(1.0, gt=0, le=1, description="share of the training samples that keep their 3D joints")
-    teacher: str = Field("", description="a run whose predictions, in other hands' places, stand in for 3D joints")
+    teacher: str = Field("", description="a run whose predictions stand in for hands without 3D joints")
     synthetic_count: int = Field(20000, ge=10, description="frames of the synthetic data set")
     synthetic_seed: int = Field(0, ge=0)
 

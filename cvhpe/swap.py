@@ -3,8 +3,7 @@
 A data set of a few thousand frames shows every pose from one side and at one place. Where all that a run
 looks at follows from the joints, a pose may be seen from any side that any hand of the data was seen from:
 turned in 3D until its palm lies as the other's, put at the other's root, projected by the other's camera
-and cropped anew. A left hand that takes a right hand's place is mirrored first, and a right one from then on. A pose
-whose camera is all zeros belongs to no place: it always goes to another one, and none comes to its own.
+and cropped anew. A left hand that takes a right hand's place is mirrored first, and a right one from then on.
 """
 
 from __future__ import annotations
@@ -121,8 +120,7 @@ class Swap:
         self.chance, self.palm, self.rule = chance, PALMS[batches.layout], CropRule.of(batches.packs)
         everything = batches.arrays()
         self.whole = complete(everything, self.palm)
-        self.homeless = (everything["K"] == 0).flatten(1).all(1)
-        rows = (self.whole & ~self.homeless).nonzero()[:, 0]
+        rows = self.whole.nonzero()[:, 0]
         self.places = {name: everything[name][rows] for name in ("K", "root_mm", "side")}
         self.places["frame"] = palm_frame(everything["joints3d"][rows], self.palm)
 
@@ -146,8 +144,7 @@ class Swap:
         chosen = torch.rand(n, generator=generator) < self.chance
         place = torch.randint(len(self.places["side"]), (n,), generator=generator)
         own = slice(first, first + len(fields["side"]))
-        index = fields["index"]
-        rows = ((chosen[own] | self.homeless[index]) & self.whole[index]).nonzero()[:, 0]
+        rows = (chosen[own] & self.whole[fields["index"]]).nonzero()[:, 0]
         return self.put(fields, rows, place[own][rows])
 
     def put(self, fields: Fields, rows: Tensor, place: Tensor) -> Fields:

@@ -3,9 +3,9 @@
 The share is drawn sample by sample, not group by group: a few frames of every recording, which is how one would
 choose what to annotate. Which they are follows from the run's seed alone.
 
-A run that was trained on the labelled samples can teach the next one: the poses that it sees in the others are wrong as
-an account of their pictures, but as poses they are plausible hands, and more of them than the labels show. Put in other
-hands' places (:mod:`cvhpe.swap`) and projected there, they and their 2D joints agree exactly.
+A run that was trained on the labelled samples can teach the next one: what it sees in the others is wrong as an account
+of their pictures, but these are plausible hands at plausible places, and more of them than the labels show. The 2D
+joints of these hands are their own, as the camera of the sample sees them, so that 2D and 3D agree exactly.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from cvhpe.camera import crop_around
+from cvhpe.data.crops import FARTHEST
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
-from cvhpe.data.rectify import rectified
+from cvhpe.data.rectify import pixels, rays, rectified_by
 from cvhpe.data.sample import Array
 from cvhpe.errors import UserError
 from cvhpe.evaluate import encode, palm_of, refined, rooted
@@ -34,8 +36,7 @@ def few_labels(pack: Pack, share: float, seed: int, pairs: Sequence[Pair], teach
     what remains is training on the labelled samples alone. Where they stay, the labelled ones are repeated until
     they are half of all, so that every batch has some.
 
-    teacher: gives the others the 3D joints that it predicts for them, and takes away the camera they were seen by: they
-    take part in other places only.
+    teacher: puts the hands that it sees in the others in their place (:func:`told`).
     """
     rows = np.arange(pack.meta.count) if pack.rows is None else pack.rows
     labelled = np.flatnonzero(pack["has_joints3d"])
@@ -50,14 +51,55 @@ def few_labels(pack: Pack, share: float, seed: int, pairs: Sequence[Pair], teach
         arrays[name][hidden] = nothing
     few = replace(pack, arrays=arrays)
     if teacher is not None:
-        arrays["K"], arrays["has_joints3d"] = np.array(arrays["K"]), arrays["has_joints3d"].copy()
-        poses = predicted(teacher, replace(few, rows=hidden))
-        arrays["joints3d_mm"][hidden], arrays["scale_mm"][hidden] = poses, teacher.facts.mean_scale_mm
-        arrays["has_joints3d"][hidden], arrays["K"][hidden] = np.isfinite(poses).all((1, 2)), 0.0
+        arrays |= {name: np.array(arrays[name]) for name in SEEN}
+        for name, values in told(teacher, replace(few, rows=hidden)).items():
+            arrays[name][hidden] = values
     useful = np.flatnonzero(served(few, pairs))
     unlabelled = np.setdiff1d(useful, kept)
     times = max(1, round(len(unlabelled) / many))
     return few.subset(np.sort(np.concatenate([unlabelled, np.repeat(kept, times)])))
+
+
+SEEN = ("joints2d", "crop", "has_joints3d")
+NEAR = 100.0
+"""mm. A hand that a teacher sees nearer to the camera than this, or behind it, is not believed."""
+
+
+def told(run: Run, pack: Pack) -> dict[str, Array]:
+    """What a teacher makes of the samples of a pack: hands of its own, where it sees those of the samples.
+
+    Their 2D joints and crop are what the sample's camera sees of the hand, which therefore agrees with them exactly,
+    whatever it has to do with the hand that was photographed.
+    """
+    poses = predicted(run, pack)
+    xyz, K = placed(poses, pixels(pack), pack["K"]), np.nan_to_num(pack["K"].astype(np.float64))
+    able = np.isfinite(xyz).all((1, 2)) & (np.nan_to_num(xyz[..., 2]).min(1) > NEAR)
+    uv = np.where(able[:, None, None], xyz, [0.0, 0.0, 1.0]) @ K.transpose(0, 2, 1)
+    uv = uv[..., :2] / np.where(able[:, None, None], uv[..., 2:], 1.0)
+    crop, joints2d = pack["crop"].copy(), pack["joints2d"].copy()
+    for row in np.flatnonzero(able):
+        crop[row] = crop_around(uv[row], pack.meta.crop_factor).packed
+        joints2d[row] = ((uv[row] - crop[row, :2]) / crop[row, 2]).clip(-FARTHEST, FARTHEST)
+    scale = np.where(able, run.facts.mean_scale_mm, 1.0)
+    return {"joints3d_mm": xyz, "scale_mm": scale, "has_joints3d": able, "joints2d": joints2d, "crop": crop}
+
+
+def placed(joints: Array, uv: Array, K: Array) -> Array:
+    """Joints ``(N, J, 3)`` mm moved, each hand as a whole, to where cameras ``(N, 3, 3)`` see them at ``uv`` px.
+
+    By the translation that minimises the sum of the squared distances of joints from their rays, as if all joints were
+    as far away. NaN where there is no camera or fewer than three joints are seen.
+    """
+    known = np.isfinite(K).all((1, 2)) & (np.abs(np.linalg.det(np.nan_to_num(K))) > 1e-6)
+    back = np.linalg.inv(np.where(known[:, None, None], K, np.eye(3)))
+    ray = rays(np.nan_to_num(uv), back)
+    ray /= np.linalg.norm(ray, axis=2, keepdims=True)
+    counts = np.isfinite(uv).all(2) & np.isfinite(joints).all(2)
+    across = counts[..., None, None] * (np.eye(3) - ray[..., :, None] * ray[..., None, :])
+    known &= counts.sum(1) >= 3
+    whole = np.where(known[:, None, None], across.sum(1), np.eye(3))
+    pull = -(across @ np.nan_to_num(joints)[..., None]).sum(1)
+    return np.where(known[:, None, None], joints + np.linalg.solve(whole, pull)[:, None, :, 0], np.nan)
 
 
 def predicted(run: Run, pack: Pack) -> Array:
@@ -67,8 +109,9 @@ def predicted(run: Run, pack: Pack) -> Array:
     as one that knows cameras cannot see a sample without one.
     """
     name = next(p.source for p in run.model.pairs if p.target == "joints3d" and p.source != "joints3d")
+    turn: Array | None = None
     if any(modality.frame == "root" for modality in run.model.modalities.values()):
-        pack = rectified(pack)  # a pose is put in another place anyway: from where it is seen here does not matter
+        pack, turn = rectified_by(pack)
     batches = Batches([pack], model_fields(run.config), 256, shuffle=False)
     palm, found = palm_of(run.facts.layout), []
     with torch.inference_mode():
@@ -84,7 +127,7 @@ def predicted(run: Run, pack: Pack) -> Array:
     for field in registry().modality(name).reads:
         if f"has_{field}" in pack:
             poses[~pack[f"has_{field}"]] = np.nan
-    return poses
+    return poses if turn is None else poses @ turn
 
 
 def served(pack: Pack, pairs: Sequence[Pair]) -> Array:

@@ -41,16 +41,17 @@ def rectified(pack: Pack) -> Pack:
 
     A sample without a camera, or whose palm is not labelled in 2D, has neither 2D nor 3D joints then.
     """
+    return rectified_by(pack)[0]
+
+
+def rectified_by(pack: Pack) -> tuple[Pack, Array]:
+    """:func:`rectified`, and the rotations ``(N, 3, 3)`` that took every sample's old frame to its new one."""
     if pack.pictures:
         raise UserError(f"{', '.join(pack.pictures)}: pictures cannot be turned to look at the root; leave them out")
+    arrays = {name: np.array(pack[name]) for name in pack.arrays}
+    crop, K, uv = arrays["crop"], arrays["K"], pixels(pack)
     skeleton = layout(pack.layout)
     root, toward = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
-    arrays = {name: np.array(pack[name]) for name in pack.arrays}
-    crop, K = arrays["crop"], arrays["K"]
-    fractions = arrays["joints2d"].astype(np.float64)
-    # Beyond the farthest fraction that is stored, nobody knows where a joint is.
-    known = (np.abs(fractions) < FARTHEST).all(2, keepdims=True)
-    uv = np.where(known, fractions, np.nan) * crop[:, None, 2:] + crop[:, None, :2]
     shift = arrays["palm"][:, None]
     palm = uv[:, root] + np.where(shift > 0, shift * (uv[:, toward] - uv[:, root]), 0.0)
     able = np.isfinite(K).all((1, 2)) & np.isfinite(palm).all(1) & arrays["has_joints2d"]
@@ -69,7 +70,14 @@ def rectified(pack: Pack) -> Pack:
     arrays["joints2d"] = ((uv - crop[:, None, :2]) / crop[:, None, 2:]).clip(-FARTHEST, FARTHEST).astype(np.float32)
     arrays["joints3d_mm"] = (arrays["joints3d_mm"] @ turn.transpose(0, 2, 1)).astype(np.float32)
     arrays["has_joints2d"], arrays["has_joints3d"] = able, able & arrays["has_joints3d"]
-    return replace(pack, arrays=arrays, rows=None, meta=replace(pack.meta, count=len(able)))
+    return replace(pack, arrays=arrays, rows=None, meta=replace(pack.meta, count=len(able))), turn
+
+
+def pixels(pack: Pack) -> Array:
+    """2D joints ``(N, J, 2)`` of a pack in pixels of the frame; NaN beyond the farthest fraction that is stored."""
+    fractions = pack["joints2d"].astype(np.float64)
+    known = (np.abs(fractions) < FARTHEST).all(2, keepdims=True)
+    return np.where(known, fractions, np.nan) * pack["crop"][:, None, 2:] + pack["crop"][:, None, :2]
 
 
 def rays(uv: Array, back: Array) -> Array:

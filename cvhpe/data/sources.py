@@ -87,8 +87,6 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
             train, validation = train.split(VALIDATION_SHARE)
         if config.labelled < 1:
             pairs = parse_pairs(",".join(config.pairs), config.modalities)
-            if config.teacher and not config.augmentation.swap:
-                raise UserError("teacher: its poses are shown in other places alone; --set augmentation.swap=0.7")
             teacher = load_run(config.teacher) if config.teacher else None
             train = few_labels(train, config.labelled, config.seed, pairs, teacher)
         data.train.append(train)

@@ -6,19 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hands import joints_file
 
 from cvhpe.config import checked
-from cvhpe.data.labels import few_labels
+from cvhpe.data.labels import few_labels, placed
 from cvhpe.data.loader import Batches
 from cvhpe.data.rectify import rectified
 from cvhpe.data.sources import Data, open_data
 from cvhpe.errors import UserError
-from cvhpe.evaluate import encode, palm_of, predict, truth_mm
+from cvhpe.evaluate import palm_of, predict, truth_mm
 from cvhpe.pairs import parse_pairs
 from cvhpe.run import load_run
-from cvhpe.swap import Swap
 from cvhpe.train import train
 
 LIFT, BOTH = ["joints2d:joints3d"], ["joints2d:joints3d", "joints2d:joints2d"]
@@ -76,66 +74,67 @@ def test_all_labels_are_all_samples_and_held_out_ones_keep_theirs(opened):
     assert len(few.validation[0]) == 40
 
 
-def test_a_teachers_poses_are_shown_in_other_places_only(opened, tmp_path):
-    few = opened(LIFT, labelled=0.1).train[0]
-    settings = {"modalities": ["joints2d", "joints3d"], "pairs": LIFT, "network": "lifter", "width": 32, "depth": 2}
-    config = checked({**settings, "epochs": 1, "least_steps": 5, "device": "cpu", "threads": 1, "validations": 1})
-    train(config, Data([few], [few], []), tmp_path / "run")
-    run = load_run(tmp_path / "run")
-    swapping = {"teacher": str(tmp_path / "run"), "augmentation": {"swap": 0.5}}
-    taught = opened(LIFT, labelled=0.1, **swapping).train[0]
-    has = ~(taught["K"] == 0).all((1, 2))
-    assert taught["has_joints3d"].all()
-    assert ids(taught, has) == ids(few, slice(None))
-    assert (len(taught), int(has.sum())) == (180 + 9 * 20, 180)
-    got = taught.subset(~has)
-    batch = Batches([got], ("joints2d", "joints3d"), 256, shuffle=False)
-    fields = next(batch.epoch(0))
-    # the palm of what is stored is where the run has it, at 0, and everything else where it predicts it
-    plain = {**fields, "K": fields["K"] + 1}
-    posterior = encode(run.model, plain, ["joints2d"], protocol="TSH", margin=1.5)["joints2d"]
-    seen = run.model.decode("joints3d", posterior.mu).detach() * run.facts.mean_scale_mm
-    torch.testing.assert_close(truth_mm(fields, palm_of("hand21"))[:, 1:], seen[:, 1:], atol=1e-2, rtol=1e-3)
-    everything = Batches([taught], ("joints2d", "joints3d"), 64, seed=0)
-    swap = Swap(0.5, everything)
-    rows = next(everything.epoch(0))
-    new = swap(rows, torch.Generator().manual_seed(0), 64)
-    homeless = (rows["K"] == 0).flatten(1).all(1)
-    assert homeless.any()
-    assert (new["K"][homeless] != 0).flatten(1).any(1).float().mean() > 0.9
-    assert not (swap.places["K"] == 0).flatten(1).all(1).any()
-    with pytest.raises(UserError, match="teacher"):
-        opened(LIFT, labelled=0.1, teacher=str(tmp_path / "run"))
+def taught_by(run, pack, share=0.1):
+    return few_labels(pack, share, 0, parse_pairs(",".join(LIFT), ["joints2d", "joints3d"]), run)
 
 
-def test_a_teacher_that_knows_cameras_says_nothing_of_hands_without_one(opened, tmp_path):
-    rays = checked(
-        {"network": "lifter", "width": 32, "depth": 2, "modalities": ["rays", "joints3d"], "pairs": ["rays:joints3d"],
-         "epochs": 1, "least_steps": 5, "batch_size": 64, "device": "cpu", "threads": 1, "validations": 1}
+def small(modalities):
+    return checked(
+        {"network": "lifter", "width": 32, "depth": 2, "modalities": [modalities, "joints3d"], "batch_size": 64,
+         "pairs": [f"{modalities}:joints3d"], "epochs": 1, "least_steps": 200, "lr": 3e-3, "device": "cpu",
+         "threads": 1, "validations": 1}
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["joints2d", "rays"])
+def test_a_teachers_hands_stand_where_it_sees_them_and_are_seen_there_exactly(opened, tmp_path, source):
     whole = opened(LIFT).train[0]
-    turned = rectified(whole)
-    train(rays, Data([turned], [turned.limit(20)], []), tmp_path / "rays")
+    seen = rectified(whole) if source == "rays" else whole
+    train(small(source), Data([seen], [seen.limit(20)], []), tmp_path / "run")
+    run = load_run(tmp_path / "run")
     K = np.array(whole.arrays["K"])
-    K[whole.rows[::3] if whole.rows is not None else slice(None, None, 3)] = np.nan
-    partly = replace(whole, arrays={**whole.arrays, "K": K})
-    pairs, run = parse_pairs(",".join(LIFT), ["joints2d", "joints3d"]), load_run(tmp_path / "rays")
-    alone, taught = few_labels(partly, 0.1, 0, pairs), few_labels(partly, 0.1, 0, pairs, run)
+    K[::3] = np.nan
+    partly = replace(whole, arrays={**whole.arrays, "K": K}).subset(np.arange(len(whole)))
+    alone, taught = opened(LIFT, labelled=0.1).train[0], taught_by(run, partly)
     given = ids(taught, slice(None)) - ids(alone, slice(None))
-    able = rectified(partly)
-    assert given == ids(able, able["has_joints2d"]) - ids(alone, slice(None))
+    assert len(given) > 100
     assert not given & ids(partly, ~np.isfinite(partly["K"]).all((1, 2)))
-    seen = rectified(whole.subset(np.flatnonzero(np.isin(whole["id"], list(given)))))
-    batches = Batches([seen], ("joints2d", "joints3d", "K", "crop"), 256, shuffle=False)
+    home = {name: row for row, name in enumerate(taught["id"].tolist())}
+    rows = taught.subset(np.array([home[name] for name in sorted(given)]))
+    # each joint is seen where its camera projects it, in a crop about what is seen
+    xyz = rows["joints3d_mm"].astype(np.float64)
+    uv = xyz @ rows["K"].transpose(0, 2, 1)
+    uv = uv[..., :2] / uv[..., 2:]
+    np.testing.assert_allclose(rows["joints2d"] * rows["crop"][:, None, 2:] + rows["crop"][:, None, :2], uv, atol=0.05)
+    assert np.abs(rows["joints2d"]).max() < 0.5
+    # the pose is what the run predicts for the sample as it was photographed
+    source_of = {name: row for row, name in enumerate(seen["id"].tolist())}
+    photographed = seen.subset(np.array([source_of[name] for name in sorted(given)]))
+    fields = ("joints2d", "joints3d", "K", "crop")
+    batches = Batches([photographed], fields, 256, shuffle=False)
     found = predict(
-        run.model, batches.epoch(0), "rays", protocol="TH", mean_scale_mm=run.facts.mean_scale_mm,
+        run.model, batches.epoch(0), source, protocol="TH", mean_scale_mm=run.facts.mean_scale_mm,
         margin=batches.margin, palm=palm_of("hand21"),
     )  # fmt: skip
-    home = {name: row for row, name in enumerate(taught["id"].tolist())}
-    rows = taught.subset(np.array([home[name] for name in seen["id"].tolist()]))
-    assert (rows["K"] == 0).all()
-    fields = next(Batches([rows], ("joints2d", "joints3d"), 256, shuffle=False).epoch(0))
-    np.testing.assert_allclose(truth_mm(fields, palm_of("hand21"))[:, 1:], found.predicted[:, 1:], atol=1e-2, rtol=1e-3)
+    made = truth_mm(next(Batches([rows], fields, 256, shuffle=False).epoch(0)), palm_of("hand21")).numpy()
+    between = [np.linalg.norm(j[:, 1:, None] - j[:, None, 1:], axis=-1) for j in (made, found.predicted)]
+    np.testing.assert_allclose(*between, atol=0.05, rtol=1e-3)
+    if source == "joints2d":
+        np.testing.assert_allclose(made[:, 1:], found.predicted[:, 1:], atol=0.05, rtol=1e-3)
+
+
+def test_a_hand_is_placed_where_its_pixels_are():
+    rng = np.random.default_rng(0)
+    K = np.array([[500.0, 0, 160], [0, 480.0, 120], [0, 0, 1]])[None].repeat(6, 0)
+    K[5] = np.nan
+    true = rng.normal([20, -30, 600], 40, (6, 21, 3))
+    uv = true @ np.nan_to_num(K).transpose(0, 2, 1)
+    uv = uv[..., :2] / np.where(uv[..., 2:] == 0, 1, uv[..., 2:])
+    uv[1, 4] = np.nan
+    uv[2, :19] = np.nan
+    moved = placed(true - [5.0, 7.0, 400.0], uv, K)
+    np.testing.assert_allclose(moved[[0, 1, 3, 4]], true[[0, 1, 3, 4]], atol=1e-6)
+    assert np.isnan(moved[[2, 5]]).all()
 
 
 def test_a_share_that_leaves_none_is_one_line(opened):
