@@ -49,6 +49,7 @@ class Cell:
     data: a key of :data:`PLACES`. options: of `cvhpe train`. source: what is lifted to 3D. paper: mm, None where the
     paper has no such cell. figure: which of the scores the table is made of. robust: whether noise and coverage are
     measured, too; calibrated: after `cvhpe calibrate`. teacher: the cell whose run of the same seed teaches it.
+    turns: views of each hand that its prediction is the mean of.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Cell:
     robust: bool = False
     calibrated: bool = False
     teacher: str = ""
+    turns: int = 0
 
     def train(self, place: str = "", out: str = "") -> list[str]:
         """The training command, for data at ``place``."""
@@ -72,7 +74,8 @@ class Cell:
         return ["cvhpe", "train", *self.options, *taught, "--data", data, "--out", out]
 
     def evaluate(self, out: str = "") -> list[str]:
-        return ["cvhpe", "evaluate", out or f"runs/{self.name}", "--from", self.source, "--json"]
+        turned = ["--turns", str(self.turns)] if self.turns else []
+        return ["cvhpe", "evaluate", out or f"runs/{self.name}", "--from", self.source, *turned, "--json"]
 
 
 PAPER_TABLES = {
@@ -123,7 +126,7 @@ def cells() -> Iterator[Cell]:
             yield Cell(name, "frames", row, recipe, "frames", options, "joints2d")
     plain = (*of("best", "joints2d", 1), *settings("beta=0", "initial_logvar=-20"))
     yield Cell("regressor", "regressor", "plain regressor", "", "frames", plain, "joints2d")
-    yield Cell("rays", "rays", "camera known", "", "frames", of("best", "rays", 1), "rays", robust=True)
+    yield Cell("rays", "rays", "camera known", "", "frames", of("best", "rays", 1), "rays", robust=True, turns=5)
     for share, (column, options) in product(SHARES, LABELS.items()):
         source = "rays" if column == "rays" else "joints2d"
         taught = f"labels-{share}-rays" if column == "taught" else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from cvhpe.ops import Palm, warp_joints
 from cvhpe.pairs import sources, targets
 from cvhpe.run import Run
 from cvhpe.skeleton import layout as find_layout
+from cvhpe.turns import AS_IT_IS, back
 
 Fields = Mapping[str, Tensor]
 
@@ -55,6 +56,7 @@ def predict(
     palm: Palm,
     how: How | None = None,
     among: Sequence[str] = (),
+    views: Sequence[tuple[float, bool]] = (AS_IT_IS,),
 ) -> Predictions:
     """``source`` -> 3D joints for every labelled sample that has ``source``, without augmentation.
 
@@ -62,6 +64,9 @@ def predict(
     (:func:`cvhpe.fusion.fuse`). Samples that lack one of the inputs ``among`` are left out, too. With S the
     prediction is multiplied by the frame's own bone length, without it by the mean one of the training
     hands; with H the hand side is given. Truth and prediction are both root-relative: the root's error is 0.
+
+    views: angles and flips that every sample is seen under (:func:`cvhpe.turns.turned`); predicted is the mean of what
+    they give, turned back.
     """
     names = [source] if isinstance(source, str) else list(source)
     reads = [field for name in (*names, *among) for field in model.modalities[name].reads]
@@ -75,8 +80,10 @@ def predict(
                 fields = {n: t[keep] for n, t in fields.items()}
             if not len(fields["side"]):
                 continue
-            posterior = fuse(encode(model, fields, names, protocol=protocol, margin=margin), **(how or {}))
-            joints = model.decode("joints3d", posterior.mu).float().cpu()
+            seen = [encode(model, fields, names, protocol=protocol, margin=margin, turn=view) for view in views]
+            latents = [fuse(posteriors, **(how or {})).mu for posteriors in seen]
+            found = [model.decode("joints3d", z).float().cpu() for z in latents]
+            joints = torch.stack([back(one, *view) for one, view in zip(found, views, strict=True)]).mean(0)
             scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
             joints = rooted(joints * scale[:, None, None], palm.root)
             predicted.append(refined(model, joints, fields, names, margin).numpy())
@@ -89,12 +96,19 @@ def predict(
 
 
 def encode(
-    model: CrossModalVAE, fields: Fields, names: Iterable[str], *, protocol: str, margin: float
+    model: CrossModalVAE,
+    fields: Fields,
+    names: Iterable[str],
+    *,
+    protocol: str,
+    margin: float,
+    turn: tuple[float, bool] = AS_IT_IS,
 ) -> dict[str, Posterior]:
-    """The posteriors ``[B, D]`` of some inputs of the samples in ``fields``, without augmentation."""
+    """The posteriors ``[B, D]`` of some inputs of the samples in ``fields``: as they are, or mirrored and turned."""
     device = next(model.parameters()).device
-    side = hand_side(fields["side"], known="H" in protocol).to(device)
-    seen = still(fields, margin)
+    (angle, flip), seen = turn, still(fields, margin)
+    side = hand_side(fields["side"] ^ int(flip), known="H" in protocol).to(device)
+    seen = replace(seen, angle=torch.full_like(seen.angle, angle), flip=torch.full_like(seen.flip, flip))
     found = {}
     for name in names:
         found[name] = model.encode(name, ready(model, name, fields, seen).to(device), side)

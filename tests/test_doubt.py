@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from untrained import untrained_run
 
 from cvhpe.data.synthetic import poses
-from cvhpe.doubt import back, doubt, look_again, turned
-from cvhpe.errors import UserError
+from cvhpe.doubt import doubt, look_again
 from cvhpe.fusion import Width, calibration_of, spread, spread_as, typical_spread
-from cvhpe.modality import View
-from cvhpe.ops import Palm, warp_joints
 from cvhpe.predict import Options, found_by_hand, look, predict_hand
 from cvhpe.run import load_run
-
-NO_PALM = Palm(0, 9)
-
-
-@settings(deadline=None)
-@given(angle=st.floats(-4, 4), flip=st.booleans())
-def test_a_view_is_undone(angle, flip):
-    joints = torch.randn(5, 21, 3, generator=torch.Generator().manual_seed(1))
-    still = View.identity(5)
-    view = View(torch.full((5,), angle), still.scale, still.shift, torch.full((5,), flip), still.palm)
-    seen = warp_joints(joints, view, NO_PALM)
-    torch.testing.assert_close(back(seen, angle, flip), joints, atol=1e-5, rtol=1e-5)
-
-
-def asked(rotation, flip):
-    return SimpleNamespace(config=SimpleNamespace(augmentation=SimpleNamespace(rotation_deg=rotation, flip=flip)))
-
-
-def test_hands_are_turned_as_in_training():
-    assert [round(math.degrees(a)) for a, _ in turned(asked(180.0, 0.0), 4)] == [0, 90, 180, 270]
-    assert [(round(math.degrees(a)), f) for a, f in turned(asked(45.0, 0.5), 2)] == [
-        (-45, False), (-45, True), (45, False), (45, True),
-    ]  # fmt: skip
-    assert turned(asked(0.0, 0.5), 4) == [(0.0, False), (0.0, True)]
-    with pytest.raises(UserError, match="trained on hands as they stand"):
-        turned(asked(0.0, 0.0), 4)
 
 
 @pytest.fixture(scope="module")

@@ -33,12 +33,16 @@ class Scores:
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
-def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol: str | None) -> Scores:
-    """Evaluate ``source -> target`` under a protocol on packed samples; several sources are joined by commas."""
+def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol: str | None, turns: int = 0) -> Scores:
+    """Evaluate ``source -> target`` under a protocol on packed samples; several sources are joined by commas.
+
+    turns: above 0, every hand is looked at so often, turned, and mirrored as well (:mod:`cvhpe.turns`).
+    """
     from cvhpe.data.loader import Batches
     from cvhpe.errors import UserError
     from cvhpe.evaluate import baseline_summaries, check_request, palm_of, predict
     from cvhpe.metrics import summary
+    from cvhpe.turns import AS_IT_IS, turned
 
     names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip())) if source else [None]
     checked = [check_request(run, name, target, protocol) for name in names]
@@ -51,10 +55,11 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     palm = palm_of(run.facts.layout)
     common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm}
     batches = Batches(packs, fields, 256, seed=0, shuffle=False)
+    views = turned(run.config.augmentation, turns) if turns else [AS_IT_IS]
 
     def of(inputs: list[str], how: How) -> Summary:
         rows = batches.epoch(0)
-        got = predict(run.model, rows, inputs, margin=batches.margin, how=how, among=names, **common)
+        got = predict(run.model, rows, inputs, margin=batches.margin, how=how, among=names, views=views, **common)
         return summary(got.predicted, got.truth, got.visible)
 
     lifted = "joints2d" if "joints2d" in names else names[0]
@@ -118,6 +123,10 @@ def evaluate(
     target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
     protocol: Annotated[str | None, typer.Option(help="T, TS, TH or TSH; by default the run's own.")] = None,
     split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
+    turns: Annotated[
+        int,
+        typer.Option(min=0, max=64, help="Predict the mean over a hand turned so often, and mirrored."),
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Score this file instead of a run: u v depth of every joint, a line a frame.")
@@ -128,6 +137,8 @@ def evaluate(
     Example: cvhpe evaluate runs/lift --data joints:hands.npz --from joints2d --protocol TSH --json
 
     Example: cvhpe evaluate runs/both --from rgb,joints2d
+
+    Example: cvhpe evaluate runs/rgb --turns 8
 
     Example: cvhpe evaluate --predictions results.txt --data icvl:ICVL
     """
@@ -158,12 +169,12 @@ def evaluate(
         notes = remarked(packs)
         for note in notes:
             console.note(note)
-    scores = score(opened, packs, source, target, protocol)
+    scores = score(opened, packs, source, target, protocol, turns)
     if not as_json:
         show(scores)
         return
     record = to_json(opened, scores.model, source=scores.source, target=target, protocol=scores.protocol)
-    record["notes"] = notes
+    record["notes"], record["turns"] = notes, turns
     record["baselines"] = {
         n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median, "auc_20_50": s.auc_20_50}
         for n, s in scores.baselines.items()
