@@ -108,8 +108,13 @@ class Held:
         return (fields["visible"].bool() & fields["joints3d"].isfinite().all(-1)).numpy()
 
     def judged(self, rows: Array) -> Array:
-        """Those of some rows of which a joint counts: a hand wholly out of sight has no error and is no best one."""
-        return rows[self.visible(rows).any(1)]
+        """Those of some rows of which a joint counts beside the root, whose error is 0 by definition.
+
+        A hand wholly out of sight has no error, and is no best one.
+        """
+        counts = self.visible(rows)
+        counts[:, self.palm.root] = False
+        return rows[counts.any(1)]
 
     def joints(self, z: Tensor, rows: Array) -> Array:
         """Joints ``(..., n, J, 3)`` mm, root-relative, that latents ``[..., n, D]`` of some rows decode to."""
