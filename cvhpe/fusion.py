@@ -234,8 +234,14 @@ def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
 
 
 def how_of(calibration: Calibration | None, names: Sequence[str]) -> How:
-    """How inputs are fused; where nobody calibrated, and of a single one, with weight 1 and their own precisions."""
+    """How inputs are fused; where nobody calibrated, and of a single one, with weight 1 and their own precisions.
+
+    So too where all of ``names`` were given no weight beside inputs that are not among them: their product would
+    otherwise be the prior.
+    """
     known = calibration if calibration and len(names) > 1 else Calibration()
+    if not any(known.weights.get(name, 1.0) for name in names):
+        known = Calibration()
     return How(
         weights={name: known.weights.get(name, 1.0) for name in names},
         precisions={name: known.precisions[name] for name in names if name in known.precisions},

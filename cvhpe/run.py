@@ -98,14 +98,17 @@ def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     """The untrained model of a configuration; its initial weights depend on ``config.seed`` alone."""
     if config.coarse and config.image_size == min(IMAGE_SIZES):
         raise UserError(f"coarse {config.coarse}: half of image_size {config.image_size} is too small; use 128 or 256")
-    if config.hint and (config.backbone != "keypoints" or "joints2d" not in config.modalities):
-        raise UserError(f"hint {config.hint}: needs --set backbone=keypoints and joints2d among the modalities")
+    if config.hint and config.accumulate > 1:
+        raise UserError(f"hint {config.hint}: is not made for batches in pieces; --set accumulate=1")
     shape = model_shape(config, layout)
     pairs = parse_pairs(",".join(config.pairs), config.modalities)
     modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = CrossModalVAE(modalities, pairs, config.latent_dim)
+    looking = any(hasattr(encoder, "look") for encoder in model.encoders.values())
+    if config.hint and not (looking and "joints2d" in config.modalities):
+        raise UserError(f"hint {config.hint}: needs --set backbone=keypoints and joints2d among the modalities")
     model.hint = config.hint
     if config.initial_logvar:
         for module in model.modules():

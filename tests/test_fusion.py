@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cvhpe.fusion import CANDIDATES, Calibration, Width, calibration_of, combinations, draw, fuse, search, spread
+from cvhpe.fusion import (
+    CANDIDATES,
+    Calibration,
+    Width,
+    calibration_of,
+    combinations,
+    draw,
+    fuse,
+    how_of,
+    search,
+    spread,
+)
 from cvhpe.modality import Posterior
 
 MU = st.floats(-2, 2)
@@ -125,3 +136,9 @@ def test_a_calibration_travels_as_plain_values():
     assert calibration_of({}) is None
     assert list(combinations(["a", "b"])) == [("a",), ("b",), ("a", "b")]
     assert list(combinations(["a"])) == [("a",)]
+
+
+def test_inputs_that_had_no_weight_beside_a_third_are_fused_without_calibration():
+    calibration = Calibration(weights={"rgb": 0.0, "depth": 0.0, "joints2d": 1.0})
+    assert how_of(calibration, ["rgb", "depth"]) == {"weights": {"rgb": 1.0, "depth": 1.0}, "precisions": {}}
+    assert how_of(calibration, ["rgb", "joints2d"])["weights"] == {"rgb": 0.0, "joints2d": 1.0}

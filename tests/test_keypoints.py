@@ -107,3 +107,8 @@ def test_a_run_adds_its_hints_to_the_loss(rows):
 def test_hints_that_reach_nobody_are_refused(change):
     with pytest.raises(UserError, match=r"hint 1\.0: needs --set backbone=keypoints and joints2d"):
         build_model(checked({**SMALL, "hint": 1.0, **change}))
+
+
+def test_hints_are_not_made_for_batches_in_pieces():
+    with pytest.raises(UserError, match=r"hint 1\.0: is not made for batches in pieces"):
+        build_model(checked({**SMALL, "hint": 1.0, "accumulate": 2}))

@@ -91,8 +91,8 @@ def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
         yield score(run, packs, source, "joints3d", None)
 
 
-def show(scores: Scores) -> None:
-    """Print one evaluation as a table."""
+def show(scores: Scores, turns: int = 0) -> None:
+    """Print one evaluation as a table; ``turns`` is said in its title."""
     from cvhpe.cli.console import plain_table, to_stdout, within
 
     rows = []
@@ -111,6 +111,7 @@ def show(scores: Scores) -> None:
         )
     source = " + ".join(scores.source.split(","))
     title = f"{source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
+    title += f", each turned {turns} ways" if turns else ""
     columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
     to_stdout().print(plain_table(title, columns, rows))
     to_stdout().print(within(scores.model), highlight=False, soft_wrap=True, markup=False)
@@ -149,6 +150,8 @@ def evaluate(
 
         if run is not None:
             raise UserError(f"{run} and --predictions {predictions}: score one of them at a time")
+        if turns:
+            raise UserError("--turns: predictions in a file cannot be made of another view; leave it out")
         evaluate_predictions(predictions, data or [], split, as_json)
         return
     if run is None:
@@ -171,7 +174,7 @@ def evaluate(
             console.note(note)
     scores = score(opened, packs, source, target, protocol, turns)
     if not as_json:
-        show(scores)
+        show(scores, turns)
         return
     record = to_json(opened, scores.model, source=scores.source, target=target, protocol=scores.protocol)
     record["notes"], record["turns"] = notes, turns
@@ -184,7 +187,7 @@ def evaluate(
         record["alone"] = {
             n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median} for n, s in scores.alone.items()
         }
-    if target == "joints3d" and scores.protocol == opened.config.protocol:
+    if target == "joints3d" and scores.protocol == opened.config.protocol and not turns:
         record |= uncertainty(opened, packs, scores.source.split(","))
     typer.echo(json.dumps(record))
 

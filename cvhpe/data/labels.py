@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from cvhpe.camera import crop_around
 from cvhpe.data.crops import FARTHEST
 from cvhpe.data.loader import Batches
 from cvhpe.data.pack import Pack
@@ -27,6 +26,7 @@ from cvhpe.evaluate import encode, palm_of, refined, rooted
 from cvhpe.pairs import Pair
 from cvhpe.registry import registry
 from cvhpe.run import Run, model_fields
+from cvhpe.swap import CropRule
 
 
 def few_labels(pack: Pack, share: float, seed: int, pairs: Sequence[Pair], teacher: Run | None = None) -> Pack:
@@ -77,9 +77,9 @@ def told(run: Run, pack: Pack) -> dict[str, Array]:
     uv = np.where(able[:, None, None], xyz, [0.0, 0.0, 1.0]) @ K.transpose(0, 2, 1)
     uv = uv[..., :2] / np.where(able[:, None, None], uv[..., 2:], 1.0)
     crop, joints2d = pack["crop"].copy(), pack["joints2d"].copy()
-    for row in np.flatnonzero(able):
-        crop[row] = crop_around(uv[row], pack.meta.crop_factor).packed
-        joints2d[row] = ((uv[row] - crop[row, :2]) / crop[row, 2]).clip(-FARTHEST, FARTHEST)
+    if able.any():
+        crop[able] = CropRule.of([pack]).crop(*(torch.from_numpy(x[able]) for x in (xyz, uv, K))).numpy()
+        joints2d[able] = ((uv[able] - crop[able, None, :2]) / crop[able, None, 2:]).clip(-FARTHEST, FARTHEST)
     scale = np.where(able, run.facts.mean_scale_mm, 1.0)
     return {"joints3d_mm": xyz, "scale_mm": scale, "has_joints3d": able, "joints2d": joints2d, "crop": crop}
 

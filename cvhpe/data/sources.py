@@ -15,6 +15,7 @@ from cvhpe.data.rectify import rectified
 from cvhpe.data.sample import DatasetSpec
 from cvhpe.errors import UserError
 from cvhpe.pairs import parse_pairs
+from cvhpe.recipes import joints_alone
 from cvhpe.registry import registry
 from cvhpe.run import load_run, model_fields
 
@@ -87,6 +88,8 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
             train, validation = train.split(VALIDATION_SHARE)
         if config.labelled < 1:
             pairs = parse_pairs(",".join(config.pairs), config.modalities)
+            if config.teacher and not joints_alone(config.modalities):
+                raise UserError("teacher: no picture shows the hands that it sees; teach runs of joints alone")
             teacher = load_run(config.teacher) if config.teacher else None
             train = few_labels(train, config.labelled, config.seed, pairs, teacher)
         data.train.append(train)
