@@ -223,7 +223,7 @@ def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array
     if not path.is_file():
         fail(path, "is missing" if not path.exists() else "is not a file")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with _opened(path) as image:
             # The size is in the header: what is refused here was never decoded.
             if size is not None and image.size != size:
                 fail(path, f"is {image.size[0]}x{image.size[1]} px, expected {size[0]}x{size[1]}")
@@ -247,3 +247,12 @@ def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array
         fail(path, f"cannot be decoded, truncated or not a picture: {error}")
     except Image.DecompressionBombError as error:
         fail(path, str(error))
+
+
+def _opened(path: Path) -> Any:
+    """A picture whose header was read. Pillow would warn of one that is very large; whoever opened it refuses it."""
+    from PIL import Image as images
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", images.DecompressionBombWarning)
+        return images.open(path, formats=_FORMATS)

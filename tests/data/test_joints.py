@@ -177,6 +177,10 @@ def test_what_is_no_npz(tmp_path: Path) -> None:
         file.writestr("readme.txt", "hello")
     fails("lacks joints3d_mm", tmp_path / "other.zip")
     whole = write(tmp_path, good()).read_bytes()
+    newer = bytearray(whole)
+    newer[newer.index(b"PK\x01\x02") + 6] = 173  # the version of zip that it takes to read the first member
+    (tmp_path / "newer.npz").write_bytes(newer)
+    fails(r"newer\.npz: not a whole \.npz.*zip file version 17\.3", tmp_path / "newer.npz")
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     fails(r"cut\.npz: not a whole", tmp_path / "cut.npz")
     damaged = bytearray(whole)
