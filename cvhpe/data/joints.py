@@ -80,8 +80,8 @@ def _read(path: Path) -> dict[str, Array]:
             arrays: dict[str, Array] = {name: file[name] for name in file.files if name in (*_NEEDED, *_OPTIONAL)}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path after 'joints:'") from None
-    # a zip or an .npy of something else, cut short, one that holds objects, or (RuntimeError) one that is encrypted or of
-    # a version that Python's zipfile does not know
+    # a zip or an .npy of something else, cut short, one that holds objects, or (RuntimeError) is encrypted or of a
+    # version that zipfile does not know
     except (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())[:100]
         if "allow_pickle" in str(error) or "pickled" in str(error):  # numpy would advise to load it unsafely
