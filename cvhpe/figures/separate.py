@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 FOLDER = "separate"
 STEPS, PICTURE_STEPS = 2000, 300
 """How long each autoencoder is trained, unless told; those of pictures cost far more a step."""
-PICTURE_LR, PICTURE_WARMUP = 1e-3, 0.1
-"""The fastest rate and the shortest rise to it with pictures: what a run bears that rises for an epoch, an autoencoder
-that is to be done in 300 steps does not."""
+PICTURE_LR, PICTURE_RISE = 1e-3, 30
+"""The fastest rate and the fewest steps of rising to it with pictures: what a run bears that rises for an epoch, an
+autoencoder that is to be done in 300 steps does not. One of fewer than 34 steps rises nearly to its end."""
+LONGEST_RISE = 0.9
 
 
 def separate_config(run: Run, steps: int | None) -> Config:
@@ -44,7 +45,8 @@ def separate_config(run: Run, steps: int | None) -> Config:
         "keep": 1,
     }
     if pictures:
-        settings |= {"lr": min(run.config.lr, PICTURE_LR), "warmup": max(run.config.warmup, PICTURE_WARMUP)}
+        rise = min(PICTURE_RISE / settings["least_steps"], LONGEST_RISE)
+        settings |= {"lr": min(run.config.lr, PICTURE_LR), "warmup": max(run.config.warmup, rise)}
     return checked(settings, where=f"{run.path}: separate training")
 
 

@@ -56,10 +56,8 @@ def everything(_places) -> Path:
     writer.write_rhd(_places / "rhd", training=8, evaluation=24)
     pairs = [f"{a}:joints3d" for a in ("rgb", "depth", "joints2d", "joints3d")]
     pairs += ["rgb:rgb", "rgb:joints2d", "depth:depth"]
-    # A dozen steps have no room for a slow rise: at 1e-3 a picture's log-variance may be beyond reason after two.
     return trained(
         _places / "everything",
-        lr=3e-4,
         modalities=["rgb", "depth", "joints2d", "joints3d"],
         pairs=pairs,
         data=[f"rhd:{_places / 'rhd'}"],
