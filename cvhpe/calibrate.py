@@ -30,6 +30,7 @@ from cvhpe.fusion import (
     fuse,
     how_of,
     spread_as,
+    together,
 )
 from cvhpe.modality import Posterior
 from cvhpe.pairs import sources, targets
@@ -79,18 +80,20 @@ def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, t
     if not held:
         return None
 
-    how = best_fusion(held, names) if len(names) > 1 else How(weights={}, precisions={})
     own = gathered([of], names, turns) if of else []
-    widths = {}
+    fusions: dict[str, How] = {}
+    widths: dict[str, Width] = {}
     for chosen in combinations(names):
+        how = How()
+        if len(chosen) > 1:
+            how = fusions[together(chosen)] = best_fusion(held, chosen)
         found = [drawn_of(run, part, chosen, how) for run, part in held]
         known = [drawn_of(run, part, chosen, how) for run, part in own]
         width = replace(width_of(found), turns=turns)
         if known:
             width = replace(width, scale=width.scale * typical(found) / typical(known))
-        widths[",".join(chosen)] = width
-    frames = sum(len(part.scale) for _, part in held)
-    return Calibration(how["weights"], widths, frames, hands, how["precisions"])
+        widths[together(chosen)] = width
+    return Calibration(fusions, widths, sum(len(part.scale) for _, part in held), hands)
 
 
 def inputs_beside_truth(run: Run) -> list[str]:

@@ -75,9 +75,11 @@ def best_fusion(held: Sequence[tuple[Run, Held]], names: Sequence[str]) -> How:
         error(run, one, fuse(one.posteriors, precisions=measured(run, other, names)))
         for one, other in ((first, second), (second, first))
     ]
-    if middle(judged) >= of(weighed["weights"]):
-        return weighed
+    least = of(weighed["weights"])
     found = measured(run, hands, names)
+    # The second is all but certain where the first holds, and is what was promised.
+    if middle(judged) >= least or middle([error(run, hands, fuse(hands.posteriors, precisions=found))]) > least:
+        return weighed
     return How(weights=dict.fromkeys(names, 1.0), precisions={name: one.tolist() for name, one in found.items()})
 
 

@@ -25,6 +25,7 @@ hands tell how much wider, and of what other shape, posterior samples must be to
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
@@ -102,20 +103,28 @@ class Width:
 AS_TRAINED = Width()
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What held-out hands said of a run's posteriors.
+class How(TypedDict, total=False):
+    """How :func:`fuse` multiplies: input -> its power in the product, and its precision in each dimension.
 
-    weights: input -> its power in the product. widths: inputs, joined by commas -> how wide their samples become.
-    frames: how many hands said so. hands: whose they were, ``validation`` or ``training`` (held out in turn).
-    precisions: input -> its measured precision in each dimension; empty where the posteriors' own are used.
+    Precisions are empty where the posteriors' own are used.
     """
 
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float]
+    precisions: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What held-out hands said of a run's posteriors, for every set of inputs (:func:`together`).
+
+    fusions: inputs -> how their posteriors are multiplied. widths: inputs -> how wide their samples become.
+    frames: how many hands said so. hands: whose they were, ``validation`` or ``training`` (held out in turn).
+    """
+
+    fusions: Mapping[str, How] = field(default_factory=dict)
     widths: Mapping[str, Width] = field(default_factory=dict)
     frames: int = 0
     hands: str = "validation"
-    precisions: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, as they travel with the weights."""
@@ -123,14 +132,16 @@ class Calibration:
 
     def width(self, names: Sequence[str]) -> Width | None:
         """That of inputs; None where these were not calibrated."""
-        return self.widths.get(",".join(names))
+        return self.widths.get(together(names))
 
 
-class How(TypedDict, total=False):
-    """How :func:`fuse` multiplies."""
+def together(names: Sequence[str]) -> str:
+    """Inputs as one name, whatever order they come in.
 
-    weights: Mapping[str, float]
-    precisions: Mapping[str, Any]
+    >>> together(["rgb", "joints2d"])
+    'joints2d,rgb'
+    """
+    return ",".join(sorted(names))
 
 
 def fuse(
@@ -220,36 +231,36 @@ def search(score: Any, names: Sequence[str], rounds: int = 2) -> dict[str, float
 
 
 def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
-    """The calibration that a run's facts hold, or None.
-
-    The first runs have for each input only a factor of its samples' distances, ``spread``: it is a scale.
-    """
+    """The calibration that a run's facts hold, or None."""
     found = training.get(CALIBRATION)
     if found is None:
         return None
-    widths = {names: Width(**width) for names, width in found.get("widths", {}).items()}
-    widths |= {names: Width(factor) for names, factor in found.get("spread", {}).items()}
-    precisions = found.get("precisions", {})
-    return Calibration(found["weights"], widths, found["frames"], found.get("hands", "validation"), precisions)
+    widths = {names: Width(**width) for names, width in found["widths"].items()}
+    return Calibration(found["fusions"], widths, found["frames"], found["hands"])
 
 
 def how_of(calibration: Calibration | None, names: Sequence[str]) -> How:
-    """How inputs are fused; where nobody calibrated, and of a single one, with weight 1 and their own precisions.
+    """How inputs are fused; a set that nobody calibrated, and a single one, with weight 1 and their own precisions."""
+    known = calibration.fusions.get(together(names)) if calibration else None
+    return known or How(weights=dict.fromkeys(names, 1.0), precisions={})
 
-    So too where all of ``names`` were given no weight beside inputs that are not among them: their product would
-    otherwise be the prior.
-    """
-    known = calibration if calibration and len(names) > 1 else Calibration()
-    if not any(known.weights.get(name, 1.0) for name in names):
-        known = Calibration()
-    return How(
-        weights={name: known.weights.get(name, 1.0) for name in names},
-        precisions={name: known.precisions[name] for name in names if name in known.precisions},
-    )
+
+def unmeasured(calibration: Calibration | None, names: Sequence[str]) -> str:
+    """What to tell of several inputs whose fusion nobody measured; nothing where there is no such thing to tell."""
+    if len(names) < 2 or (calibration and together(names) in calibration.fusions):
+        return ""
+    return f"nobody measured how {' and '.join(names)} are fused best: equal weights (`cvhpe calibrate` measures it)"
+
+
+MOST_IN_ALL = 4
 
 
 def combinations(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Every input alone, and all of them together."""
-    yield from ((name,) for name in names)
-    if len(names) > 1:
-        yield tuple(names)
+    """The sets of inputs that are calibrated: all, or of more than :data:`MOST_IN_ALL` inputs each, each two, and all.
+
+    >>> ["".join(one) for one in combinations("abc")]
+    ['a', 'b', 'c', 'ab', 'ac', 'bc', 'abc']
+    """
+    sizes = range(1, len(names) + 1)
+    for size in sizes if len(names) <= MOST_IN_ALL else (1, 2, len(names)):
+        yield from itertools.combinations(names, size)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cvhpe.detect import MOST_HANDS, Box, Detector, Found, inside, mediapipe_detector, search
 from cvhpe.errors import UserError, nearest
-from cvhpe.fusion import calibration_of, draw
+from cvhpe.fusion import calibration_of, draw, unmeasured
 from cvhpe.modality import Posterior, View, hand_side
 from cvhpe.pairs import sources, targets
 from cvhpe.pictures import as_picture
@@ -121,8 +121,10 @@ class HandModel:
         found = self._find(picture, box, side, joints2d, root, options)
         found.sort(key=lambda one: -one.box[2] * one.box[3])
         hands = [predict_hand(self.run, picture, one, options) for one in found]
-        if any(len(hand.inputs) > 1 for hand in hands) and calibration_of(self.run.facts.training) is None:
-            self._tell_once("this run was never calibrated, so its inputs are fused with equal weights")
+        calibration = calibration_of(self.run.facts.training)
+        for one in hands:
+            if told := unmeasured(calibration, one.inputs):
+                self._tell_once(told)
         return hands
 
     def encode(self, name: str, x: Any, hand: Any = None) -> Posterior:

@@ -20,7 +20,7 @@ from cvhpe.data.sources import open_data
 from cvhpe.evaluate import palm_of, predict
 from cvhpe.experts import best_fusion, error, measured, middle
 from cvhpe.folds import in_turn
-from cvhpe.fusion import AS_TRAINED, calibration_of, fuse
+from cvhpe.fusion import AS_TRAINED, calibration_of, fuse, how_of, together
 from cvhpe.losses import points_loss
 from cvhpe.metrics import errors
 from cvhpe.nn import JointDecoder, JointEncoder
@@ -88,13 +88,15 @@ def test_training_leaves_the_calibration_of_its_validation_hands(trained):
     found = calibration_of(run.facts.training)
     assert found is not None
     assert found.frames == 160
-    assert set(found.weights) == set(HALVES)
-    assert set(found.precisions) in (set(), set(HALVES))  # as the hands decide
-    assert all(len(one) == 12 and min(one) > 1 for one in found.precisions.values())
+    how = how_of(found, list(HALVES))
+    assert list(found.fusions) == [together(list(HALVES))]
+    assert set(how["weights"]) == set(HALVES)
+    assert set(how["precisions"]) in (set(), set(HALVES))  # as the hands decide
+    assert all(len(one) == 12 and min(one) > 1 for one in how["precisions"].values())
     assert found.hands == "validation"
-    assert set(found.widths) == {"radial2d", "ulnar2d", "radial2d,ulnar2d"}
+    assert set(found.widths) == {"radial2d", "ulnar2d", together(list(HALVES))}
     again = calibrate(run, data.validation)
-    assert again.weights == found.weights
+    assert how_of(again, list(HALVES))["weights"] == how["weights"]
     for name, width in found.widths.items():
         assert again.widths[name].scale == pytest.approx(width.scale, rel=0.02)
 
@@ -105,7 +107,7 @@ def test_calibrated_fusion_is_not_worse_than_the_better_input_on_hands_it_never_
     alone = [s.epe_median for s in result.alone.values()]
     assert len(alone) == 2
     assert result.model.epe_median <= min(alone)
-    assert result.weights == calibration_of(run.facts.training).weights
+    assert result.weights == how_of(calibration_of(run.facts.training), list(HALVES))["weights"]
     for name in HALVES:
         lone = score(run, data.test, name, "joints3d", None)
         assert lone.model.epe_median == pytest.approx(result.alone[name].epe_median, abs=1e-6)

@@ -16,11 +16,13 @@ from cvhpe.data.synthetic import poses
 from cvhpe.errors import UserError
 from cvhpe.export import export
 from cvhpe.exported import Pixels, Points, pixel_table
+from cvhpe.fusion import Calibration, How
 from cvhpe.modality import ModelShape, View
 from cvhpe.predict import found_by_hand, predict_hand
 from cvhpe.registry import registry
 
-MEASURED = {"calibration": {"weights": {}, "frames": 9, "precisions": {"rgb": [1.5, 9, 2, 3, 5, 4]}}}
+HOW: How = {"weights": {"rgb": 1.0, "joints2d": 1.0}, "precisions": {"rgb": [1.5, 9, 2, 3, 5, 4]}}
+MEASURED = {"calibration": Calibration({"joints2d,rgb": HOW}, {}, 9).as_dict()}
 
 
 @pytest.fixture(scope="module")

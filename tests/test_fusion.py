@@ -14,6 +14,7 @@ from scipy import stats
 from cvhpe.fusion import (
     CANDIDATES,
     Calibration,
+    How,
     Width,
     calibration_of,
     combinations,
@@ -22,6 +23,8 @@ from cvhpe.fusion import (
     how_of,
     search,
     spread,
+    together,
+    unmeasured,
 )
 from cvhpe.modality import Posterior
 
@@ -128,17 +131,25 @@ def test_spread_is_the_root_mean_square_distance():
 
 
 def test_a_calibration_travels_as_plain_values():
-    one = Calibration({"rgb": 0.3}, {"rgb": Width(2.0, 5.0)}, 17, "training", {"rgb": [1.5, 3.0]})
+    fused: How = {"weights": {"rgb": 0.3, "depth": 1.0}, "precisions": {"rgb": [1.5, 3.0]}}
+    one = Calibration({"depth,rgb": fused}, {"rgb": Width(2.0, 5.0)}, 17, "training")
     assert calibration_of({"calibration": json.loads(json.dumps(one.as_dict()))}) == one
     assert (one.width(["rgb"]), one.width(["rgb", "joints2d"])) == (Width(2.0, 5.0), None)
-    of_old = calibration_of({"calibration": {"weights": {}, "spread": {"rgb": 2.5}, "frames": 3}})
-    assert of_old == Calibration({}, {"rgb": Width(2.5)}, 3)
     assert calibration_of({}) is None
-    assert list(combinations(["a", "b"])) == [("a",), ("b",), ("a", "b")]
+
+
+def test_every_set_of_a_few_inputs_is_calibrated_and_of_many_each_two_and_all():
     assert list(combinations(["a"])) == [("a",)]
+    assert list(combinations(["a", "b"])) == [("a",), ("b",), ("a", "b")]
+    assert len(list(combinations("abcd"))) == 15
+    assert [len(one) for one in combinations("abcdef")] == [1] * 6 + [2] * 15 + [6]
 
 
-def test_inputs_that_had_no_weight_beside_a_third_are_fused_without_calibration():
-    calibration = Calibration(weights={"rgb": 0.0, "depth": 0.0, "joints2d": 1.0})
-    assert how_of(calibration, ["rgb", "depth"]) == {"weights": {"rgb": 1.0, "depth": 1.0}, "precisions": {}}
-    assert how_of(calibration, ["rgb", "joints2d"])["weights"] == {"rgb": 0.0, "joints2d": 1.0}
+def test_a_set_of_inputs_is_fused_as_measured_for_it_in_whatever_order_it_comes():
+    both: How = {"weights": {"rgb": 0.0, "joints2d": 1.0}, "precisions": {}}
+    calibration = Calibration({together(["rgb", "joints2d"]): both})
+    assert how_of(calibration, ["rgb", "joints2d"]) == how_of(calibration, ["joints2d", "rgb"]) == both
+    assert unmeasured(calibration, ["rgb", "joints2d"]) == unmeasured(None, ["rgb"]) == ""
+    for known, names in ((calibration, ["rgb", "depth"]), (None, ["rgb", "joints2d"])):
+        assert how_of(known, names) == {"weights": dict.fromkeys(names, 1.0), "precisions": {}}
+        assert unmeasured(known, names).startswith(f"nobody measured how {names[0]} and {names[1]} are fused best")

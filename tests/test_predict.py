@@ -11,6 +11,7 @@ from cvhpe.camera import crop_around
 from cvhpe.data.synthetic import poses
 from cvhpe.detect import Found, box_around
 from cvhpe.errors import UserError
+from cvhpe.fusion import Calibration, How, Width
 from cvhpe.predict import Options, check_options, found_by_hand, predict_hand
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
@@ -28,7 +29,8 @@ def lifter(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    training = {"calibration": {"weights": {"rgb": 0.25}, "spread": {"rgb": 2.0}, "frames": 9}}
+    how: How = {"weights": {"rgb": 0.25, "joints2d": 1.0}, "precisions": {}}
+    training = {"calibration": Calibration({"joints2d,rgb": how}, {"rgb": Width(2.0)}, 9).as_dict()}
     return untrained_run(tmp_path_factory.mktemp("both"), "rgb:joints3d", "joints2d:joints3d", training=training)
 
 
@@ -111,7 +113,8 @@ def test_picture_and_joints_are_fused_with_the_weights_of_training(both, uv):
 
 def test_measured_precisions_stand_for_what_posteriors_say_of_themselves(tmp_path, uv):
     measured = {"rgb": [1.5, 9.0, 2.0, 3.0, 5.0, 4.0], "joints2d": [4.0, 4.0, 8.0, 2.0, 1.2, 3.0]}
-    training = {"calibration": {"weights": {}, "frames": 9, "precisions": measured}}
+    how: How = {"weights": dict.fromkeys(measured, 1.0), "precisions": measured}
+    training = {"calibration": Calibration({"joints2d,rgb": how}, {}, 9).as_dict()}
     run = untrained_run(tmp_path / "run", "rgb:joints3d", "joints2d:joints3d", training=training)
     found = found_by_hand(None, 1, uv)
     both = predict_hand(run, PICTURE, found).posterior

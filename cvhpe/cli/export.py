@@ -23,12 +23,16 @@ def export(
     """
     from cvhpe.errors import UserError
     from cvhpe.export import export as write
+    from cvhpe.fusion import calibration_of, unmeasured
     from cvhpe.run import load_run
 
     if root not in ("wrist", "palm"):
         raise UserError(f"--root {root}: wrist or palm")
     names = [name.strip() for name in source.split(",") if name.strip()]
-    worst = write(load_run(run), names, target, out, root)
+    opened = load_run(run)
+    worst = write(opened, names, target, out, root)
+    if told := unmeasured(calibration_of(opened.facts.training), names):
+        typer.echo(f"export: {told}", err=True)
     unit = "mm" if target == "joints3d" else "of the target's units"
     size = out.stat().st_size / 2**20
     typer.echo(f"{out}: {size:.1f} MiB, {', '.join(names)} to {target}, within {worst:.1e} {unit} of the run")
