@@ -2,9 +2,9 @@
 
 A hand that is turned in the picture plane or mirrored is the same hand, turned or mirrored. A run that was trained on
 turned and mirrored hands should say so; how far its predictions for such views are from each other, undone, is an
-error that needs no label to be seen. It tells hard hands from easy ones better than the posterior does, whose own width
-training fixes by what the decoder can use and not by what the encoder knows: on hands unlike the training's, a
-posterior is as narrow as on any other.
+error that needs no label to be seen. The posterior's own width training fixes by what the decoder can use and not by
+what the encoder knows: on hands unlike the training's, a posterior is as narrow as on any other. Views make the widths
+truer on such hands; whether they also rank hands better depends on the hands (``docs/use.md`` has both).
 
 So a hand's samples may be given the typical spread of its views (:class:`cvhpe.fusion.Width`, ``turns``), times a
 factor that held-out hands tell. What is left to the posterior is which joints of a hand are the unsure ones.

@@ -100,9 +100,13 @@ def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
         raise UserError(f"coarse {config.coarse}: half of image_size {config.image_size} is too small; use 128 or 256")
     if config.hint and config.accumulate > 1:
         raise UserError(f"hint {config.hint}: is not made for batches in pieces; --set accumulate=1")
+    if config.hint and config.compile != "off":
+        raise UserError(f"hint {config.hint}: is not made for compiled encoders; --set compile=off")
     shape = model_shape(config, layout)
     pairs = parse_pairs(",".join(config.pairs), config.modalities)
     modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}
+    if config.coarse and not any(modalities[p.source].geometry == "image" for p in pairs):
+        raise UserError(f"coarse {config.coarse}: no picture is encoded by {', '.join(map(str, pairs))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = CrossModalVAE(modalities, pairs, config.latent_dim)

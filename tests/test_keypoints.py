@@ -109,6 +109,9 @@ def test_hints_that_reach_nobody_are_refused(change):
         build_model(checked({**SMALL, "hint": 1.0, **change}))
 
 
-def test_hints_are_not_made_for_batches_in_pieces():
-    with pytest.raises(UserError, match=r"hint 1\.0: is not made for batches in pieces"):
-        build_model(checked({**SMALL, "hint": 1.0, "accumulate": 2}))
+@pytest.mark.parametrize(
+    ("change", "words"), [({"accumulate": 2}, "batches in pieces"), ({"compile": "default"}, "compiled encoders")]
+)
+def test_hints_are_not_made_for_everything(change, words):
+    with pytest.raises(UserError, match=rf"hint 1\.0: is not made for {words}"):
+        build_model(checked({**SMALL, "hint": 1.0, **change}))

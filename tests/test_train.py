@@ -267,8 +267,10 @@ def test_a_run_does_not_go_on_with_another_plugin_of_the_same_name(hands, tmp_pa
 
 
 def test_the_first_share_of_the_steps_is_coarse(hands, tmp_path):
-    c = config(hands, coarse=0.25)
+    c = config(hands)
     trainer = Trainer(c, open_data(c), tmp_path / "run", Reporter())
+    # After it is made: of joints alone, which are quicker, no run may be coarse.
+    trainer.config = config(hands, coarse=0.25)
     fields, seen = next(trainer.batches.epoch(0)), {}
     for step in (0, 5, 6, 23):
         trainer._step(fields, step)
@@ -280,4 +282,10 @@ def test_the_first_share_of_the_steps_is_coarse(hands, tmp_path):
 def test_half_of_the_smallest_picture_is_refused(hands, tmp_path):
     c = config(hands, coarse=0.25, image_size=64)
     with pytest.raises(UserError, match=r"coarse 0\.25: half of image_size 64"):
+        Trainer(c, open_data(c), tmp_path / "run", Reporter())
+
+
+def test_a_coarse_run_of_no_pictures_is_refused(hands, tmp_path):
+    c = config(hands, coarse=0.25)
+    with pytest.raises(UserError, match=r"coarse 0\.25: no picture is encoded by joints2d:joints3d"):
         Trainer(c, open_data(c), tmp_path / "run", Reporter())
