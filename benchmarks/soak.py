@@ -1,6 +1,6 @@
 """Whether memory stays flat while a run goes on and on: every kind of network, validations, checkpoints, logging.
 
-    python benchmarks/soak.py --minutes 30 [--stretch 10]
+    python benchmarks/soak.py --minutes 30 [--stretch 4]
 
 One process trains pictures and joints together on a few synthetic hands, validates and draws predictions for
 TensorBoard every 100 steps, writes a state every 20 s, and every ``--stretch`` minutes is sent SIGTERM and goes on with
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import itertools
 import os
 import resource
@@ -122,7 +123,7 @@ def verdict(samples: list[Sample]) -> tuple[str, bool]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--stretch", type=float, default=10, help="minutes between a stop and a resumption")
+    parser.add_argument("--stretch", type=float, default=4, help="minutes between a stop and a resumption")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     settings, steps, resumptions = config(), 0, 0
@@ -140,6 +141,8 @@ def main() -> None:
                     train(settings, packs, out, resume=steps > 0, report=report)
                 except Stopped:
                     resumptions += 1
+            # In use a stopped run ends its process; here what its objects hold of one another must not pile up.
+            gc.collect()
             steps = int(sorted((out / "checkpoints").iterdir())[-1].stem.removeprefix("step_"))
         watch.join()
     text, flat = verdict(watch.samples)

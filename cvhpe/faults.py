@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from cvhpe import checkpoint
 from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
 from cvhpe.ledger import Broken
+from cvhpe.progress import Stopped
 
 FAR = 1e6
 """Beyond what any field of a batch may hold: bones, fractions, pixels, mm."""
@@ -42,6 +43,24 @@ def stopping_on_signals(ask: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def stop_at_once(number: int) -> NoReturn:
+    """For work after the loop, which has nothing to save: what :func:`stopping_on_signals` may ask."""
+    raise Stopped(number)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether what was raised says that memory ran out: Python's, numpy's, or torch's of either device.
+
+    >>> out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."))
+    True
+    >>> out_of_memory(RuntimeError("shapes differ"))
+    False
+    """
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def sample_names(batches: Batches, index: Tensor) -> list[str]:

@@ -29,7 +29,7 @@ from cvhpe.data.sources import Data
 from cvhpe.distributed import World, own_gpu, replicated
 from cvhpe.errors import UserError
 from cvhpe.evaluate import fit_baselines, palm_of
-from cvhpe.faults import explain, stopping_on_signals
+from cvhpe.faults import explain, stop_at_once, stopping_on_signals
 from cvhpe.feed import Feed
 from cvhpe.folds import enough, in_turn
 from cvhpe.held_out import score
@@ -67,7 +67,8 @@ def train(
         world.first(lambda: held.enter_context(claimed(out)))
         trainer = Trainer(config, data, out, report or Reporter(), world, profile)
         progress = trainer.run(resume)
-        world.first(lambda: calibrated(load_run(out), config, data, trainer.total, trainer.report))
+        with stopping_on_signals(stop_at_once):
+            world.first(lambda: calibrated(load_run(out), config, data, trainer.total, trainer.report))
         return progress
 
 

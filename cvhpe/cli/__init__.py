@@ -52,6 +52,13 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        from cvhpe.faults import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        print("error: out of memory", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

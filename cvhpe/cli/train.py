@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from cvhpe.distributed import World
+    from cvhpe.errors import UserError
 
 LET_IT_SPEAK = 2.0
 """Seconds that a process waits before it follows one that ended, so that the exit code is the other's."""
@@ -42,8 +46,9 @@ def train(
     from cvhpe.cli.console import Console
     from cvhpe.cli.settings import resolved, resumed
     from cvhpe.data.sources import open_data
-    from cvhpe.distributed import joined, launch, lost, say_elsewhere, without_procs, world_of
+    from cvhpe.distributed import joined, launch, lost, without_procs, world_of
     from cvhpe.errors import UserError
+    from cvhpe.faults import out_of_memory, stop_at_once, stopping_on_signals
     from cvhpe.logger import logged
     from cvhpe.train import Stopped, pick_device
     from cvhpe.train import train as run
@@ -69,19 +74,30 @@ def train(
             held.enter_context(joined(world, pick_device(settings.device, world.local)))
             report = held.enter_context(logged(console.reporter(), logger, path, settings, packs.validation))
             run(settings, packs, path, resume=resume, report=report, world=world, profile=profile)
+            if world.main:
+                with stopping_on_signals(stop_at_once):
+                    console.results(path, packs.test or packs.validation)
         except Stopped as stopped:
             console.note(f"{stopped}; {path} holds a usable model; go on with: cvhpe train --resume --out {path}")
             raise typer.Exit(stopped.exit_code) from None
         except UserError as error:
-            if world.main:
-                raise
-            say_elsewhere(world, error)
-            raise typer.Exit(2) from None
-        except RuntimeError as error:
-            if not lost(world, error):
+            refuse(world, error)
+        except (MemoryError, RuntimeError) as error:
+            if out_of_memory(error):
+                saved = f"; {path} can go on where there is more (--resume)" if (path / "config.toml").exists() else ""
+                refuse(world, UserError(f"out of memory: a smaller batch_size or accumulate=2 takes less{saved}"))
+            if not isinstance(error, RuntimeError) or not lost(world, error):
                 raise
             console.note("another process of this run has ended; go on with --resume")
             time.sleep(LET_IT_SPEAK)
             raise typer.Exit(1) from None
-        if world.main:
-            console.results(path, packs.test or packs.validation)
+
+
+def refuse(world: World, error: UserError) -> NoReturn:
+    """End with the one line of ``error``, that of the first of all processes; the others say theirs elsewhere."""
+    from cvhpe.distributed import say_elsewhere
+
+    if world.main:
+        raise error
+    say_elsewhere(world, error)
+    raise typer.Exit(2)
