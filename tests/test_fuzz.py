@@ -6,9 +6,8 @@ Some 500 inputs; ``python benchmarks/fuzz.py --inputs 20000`` is the long run.
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
+import fuzz
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,9 +15,6 @@ from PIL import Image
 
 from cvhpe.data.files import read_grey
 from cvhpe.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import fuzz
 
 LARGE = ("stb", "stb-sk", "nyu")
 """Miniatures whose pictures have the size that their readers insist on; each costs ten times the others."""
