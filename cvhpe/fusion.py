@@ -231,9 +231,9 @@ def search(score: Any, names: Sequence[str], rounds: int = 2) -> dict[str, float
 
 
 def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
-    """The calibration that a run's facts hold, or None."""
+    """The calibration that a run's facts hold, or None; one of another form, as of an older cvhpe, is none."""
     found = training.get(CALIBRATION)
-    if found is None:
+    if found is None or "fusions" not in found:
         return None
     widths = {names: Width(**width) for names, width in found["widths"].items()}
     return Calibration(found["fusions"], widths, found["frames"], found["hands"])

@@ -135,7 +135,7 @@ def test_a_calibration_travels_as_plain_values():
     one = Calibration({"depth,rgb": fused}, {"rgb": Width(2.0, 5.0)}, 17, "training")
     assert calibration_of({"calibration": json.loads(json.dumps(one.as_dict()))}) == one
     assert (one.width(["rgb"]), one.width(["rgb", "joints2d"])) == (Width(2.0, 5.0), None)
-    assert calibration_of({}) is None
+    assert calibration_of({}) is calibration_of({"calibration": {"weights": {"rgb": 1.0}}}) is None
 
 
 def test_every_set_of_a_few_inputs_is_calibrated_and_of_many_each_two_and_all():
