@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -60,10 +61,20 @@ class Learner:
         if self.averaged is not None:
             self.averaged.load_state_dict(under(AVERAGED, tensors))
         state: dict[int, dict[str, Tensor]] = {}
-        for i, (name, _) in enumerate(self.model.named_parameters()):
+        for i, (name, parameter) in enumerate(self.model.named_parameters()):
             if f"{OPTIMISER}{name}.step" in tensors:
-                state[i] = {key: tensors[f"{OPTIMISER}{name}.{key}"] for key in MOMENTS}
+                state[i] = {key: laid_out_as(parameter, tensors[f"{OPTIMISER}{name}.{key}"]) for key in MOMENTS}
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+
+
+def laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
+    """A moment in its parameter's memory format; files know none, and fused Adam walks through both as they lie.
+
+    >>> parameter = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    >>> laid_out_as(parameter, torch.ones(2, 3, 4, 4)).stride() == parameter.stride()
+    True
+    """
+    return torch.empty_like(parameter).copy_(moment) if moment.dim() else moment
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

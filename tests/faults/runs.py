@@ -37,16 +37,17 @@ SETTINGS = {
 """20 steps, with a checkpoint after every one: most of the time is spent where a kill hurts most."""
 
 
-def config(data: Path, **changes: Any) -> Config:
-    return checked({**SETTINGS, "data": [f"joints:{data}"], **changes})
+def config(data: Path | str, **changes: Any) -> Config:
+    """Of a joints file, or of a data set by its name."""
+    return checked({**SETTINGS, "data": [data if isinstance(data, str) else f"joints:{data}"], **changes})
 
 
-def run(data: Path, out: Path, *, resume: bool = False, report: Reporter | None = None, **changes: Any):
+def run(data: Path | str, out: Path, *, resume: bool = False, report: Reporter | None = None, **changes: Any):
     c = config(data, **changes)
     return train(c, open_data(c), out, resume=resume, report=report)
 
 
-def child(data: Path, out: Path, resume: bool, kill_at: int, changes: dict[str, Any]) -> None:
+def child(data: Path | str, out: Path, resume: bool, kill_at: int, changes: dict[str, Any]) -> None:
     """What a process of its own does; with ``kill_at`` it kills itself at that file operation.
 
     Exit code 2 and a line on stderr for what the user can mend, 128 and the signal for a stop, as ``cvhpe`` does.
@@ -82,7 +83,7 @@ def killing_itself(at: int) -> None:
     checkpoint.save_file = counted(checkpoint.save_file)  # type: ignore[attr-defined]
 
 
-def start(data: Path, out: Path, *, resume: bool = False, kill_at: int = 0, **changes: Any):
+def start(data: Path | str, out: Path, *, resume: bool = False, kill_at: int = 0, **changes: Any):
     """Start a run in a process forked from one that has imported torch and nothing else."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cvhpe.train", "cvhpe.data.sources"])

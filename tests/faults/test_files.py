@@ -172,7 +172,7 @@ def picture_config(**changes):
         "epochs": 3,
         "ema": 0.0,
     }
-    return config("", **(wanted | changes)).model_copy(update={"data": ("synthetic",)})
+    return config("synthetic", **(wanted | changes))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

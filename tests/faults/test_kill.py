@@ -7,7 +7,9 @@ import signal
 import time
 
 import pytest
-from runs import lines, start
+from runs import last_state, lines, start
+
+from cvhpe import checkpoint
 
 
 def resumable(out):
@@ -30,6 +32,38 @@ def test_killed_again_and_again_at_random_instants(hands, same_end, tmp_path, se
         break
     assert kills
     same_end(out)
+
+
+def test_a_run_of_pictures_killed_at_random_instants(hands, tmp_path):
+    """What joints alone do not have: batch statistics, bfloat16, reading threads, hints, half-size pictures."""
+    wanted = {
+        "synthetic_count": 24, "modalities": ["rgb", "joints2d", "joints3d"],
+        "pairs": ["rgb:joints3d", "rgb:rgb", "joints2d:joints3d"], "backbone": "keypoints", "hint": 10.0,
+        "image_size": 128, "coarse": 0.5, "batch_size": 6, "precision": "bfloat16", "workers": 2, "epochs": 3,
+    }  # fmt: skip
+    whole, out, chance, kills = tmp_path / "whole", tmp_path / "run", random.Random(3), 0
+    begun = time.monotonic()
+    process = start("synthetic", whole, **wanted)
+    process.join()
+    assert process.exitcode == 0
+    took = time.monotonic() - begun
+    for _ in range(20):
+        process = start("synthetic", out, resume=resumable(out), **wanted)
+        process.join(chance.uniform(0.2, 0.8) * took if kills < 3 else None)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            kills += 1
+            continue
+        assert process.exitcode == 0
+        break
+    assert kills
+    for load in (last_state, lambda o: checkpoint.load(o / "model.safetensors")):
+        a, b = load(whole), load(out)
+        assert a.keys() == b.keys()
+        assert all(a[n].equal(b[n]) for n in a)
+    for kind in ("train", "validation"):
+        assert lines(out, kind) == lines(whole, kind)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7, 43, 58, 71])
