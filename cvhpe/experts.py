@@ -10,7 +10,7 @@ told. Precisions that lose are not used.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,10 @@ class Held:
         cut = {name: Posterior(mu[rows], logvar[rows]) for name, (mu, logvar) in self.posteriors.items()}
         return Held(cut, self.truth[rows], self.scale[rows], self.visible[rows])
 
+    def of(self, names: Sequence[str]) -> Held:
+        """The same hands, seen by some of the inputs alone."""
+        return replace(self, posteriors={name: self.posteriors[name] for name in names})
+
 
 def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:
     """End-point errors mm of all visible joints, one long array."""
@@ -59,8 +63,9 @@ def best_fusion(held: Sequence[tuple[Run, Held]], names: Sequence[str]) -> How:
     """How the inputs ``names`` are fused with the least error on held-out hands, never more than that of one alone.
 
     Precisions belong to one latent space: of several runs' hands, and of fewer than :data:`LEAST_HANDS`, weights alone
-    are found.
+    are found. Other inputs of the hands have no say.
     """
+    held = [(run, part.of(names)) for run, part in held]
 
     def of(weights: Mapping[str, float]) -> float:
         return middle([error(run, part, fuse(part.posteriors, weights)) for run, part in held])

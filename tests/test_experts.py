@@ -78,6 +78,19 @@ def test_an_input_that_knows_all_is_not_spoiled_by_one_that_knows_nothing():
     assert fused <= 1.001 * middle([error(run, held, held.posteriors["a"])])
 
 
+@pytest.mark.parametrize("precise", [False, True])
+def test_some_inputs_are_fused_as_if_there_were_no_others(precise, monkeypatch):
+    if not precise:
+        monkeypatch.setattr("cvhpe.experts.LEAST_HANDS", 10_000)
+    noise = {**NOISE, "c": [1e-4] * 4}
+    run, held = known(400, noise)
+    how = best_fusion([(run, held)], ["a", "b"])
+    assert how == best_fusion([(run, held.of(["a", "b"]))], ["a", "b"])
+    assert bool(how["precisions"]) == precise
+    fused = middle([error(run, held, fuse(held.of(["a", "b"]).posteriors, **how))])
+    assert fused <= min(middle([error(run, held, held.posteriors[name])]) for name in "ab")
+
+
 def test_precisions_need_one_latent_space_and_enough_hands():
     run, held = known(LEAST_HANDS, NOISE)
     assert best_fusion([(run, held), (run, held)], list(NOISE))["precisions"] == {}
