@@ -108,13 +108,17 @@ class Held:
         return (fields["visible"].bool() & fields["joints3d"].isfinite().all(-1)).numpy()
 
     def judged(self, rows: Array) -> Array:
-        """Those of some rows of which a joint counts beside the root, whose error is 0 by definition.
+        """Those of some rows of whose labelled joints at least half count; where there are none, those with any.
 
-        A hand wholly out of sight has no error, and is no best one.
+        The root does not, as its error is 0 by definition. A hand out of sight but for two joints is no best one.
         """
         counts = self.visible(rows)
         counts[:, self.palm.root] = False
-        return rows[counts.any(1)]
+        labelled = self.fields_of_joints(rows)["joints3d"].isfinite().all(-1).numpy()
+        labelled[:, self.palm.root] = False
+        seen = counts.any(1)
+        mostly = seen & (2 * counts.sum(1) >= labelled.sum(1))
+        return rows[mostly if mostly.any() else seen]
 
     def joints(self, z: Tensor, rows: Array) -> Array:
         """Joints ``(..., n, J, 3)`` mm, root-relative, that latents ``[..., n, D]`` of some rows decode to."""

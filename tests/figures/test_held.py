@@ -68,7 +68,7 @@ def test_shown_hands_go_from_best_to_worst(held_lift):
     error = mean_errors(held_lift.truth(rows), held_lift.predict("joints2d", rows), held_lift.visible(rows))
     assert len(rows) == 6
     assert (np.diff(error) >= 0).all()
-    every = held_lift.having("joints2d", "joints3d")
+    every = held_lift.judged(held_lift.having("joints2d", "joints3d"))
     best = mean_errors(held_lift.truth(every), held_lift.predict("joints2d", every), held_lift.visible(every)).min()
     assert error[0] == pytest.approx(best)
 
@@ -78,6 +78,10 @@ def test_a_hand_out_of_sight_is_not_the_best_predicted(held_lift):
     held.arrays["visible"] = held.arrays["visible"].clone()
     held.arrays["visible"][5] = False
     held.arrays["visible"][7] = torch.arange(21) == 0  # the root alone, whose error is 0 by definition
+    held.arrays["visible"][8] = torch.arange(21) < 10  # nine of twenty beside the root
+    held.arrays["visible"][9] = torch.arange(21) < 11
     rows = held.having("joints2d", "joints3d")
-    assert set(rows) - set(held.judged(rows)) == {5, 7}
-    assert not {5, 7} & set(chosen(held, "joints2d", 6))
+    assert set(rows) - set(held.judged(rows)) == {5, 7, 8}
+    assert not {5, 7, 8} & set(chosen(held, "joints2d", 6))
+    few = np.array([5, 7, 8])
+    assert list(held.judged(few)) == [8]  # where no hand is half in sight

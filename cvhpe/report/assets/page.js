@@ -73,7 +73,7 @@ function jointsSection(body, j) {
 }
 
 function examplesSection(body, e) {
-  body.append(el("p", { class: "note" }, `Of ${e.frames.toLocaleString("en")} held-out hands, seen as ${e.source}. Truth is blue, prediction red; drag a hand to turn it.`));
+  body.append(el("p", { class: "note" }, `Of ${e.frames.toLocaleString("en")} held-out hands at least half in sight, seen as ${e.source}. Truth is blue, prediction red; drag a hand to turn it.`));
   for (const kind of ["best", "worst"]) {
     const cards = e[kind].hands.map((hand, i) => {
       const picture = canvas(160, `held-out hand ${hand.row}`), view = new HandView(160, "truth and prediction");
