@@ -11,10 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -132,10 +132,28 @@ def joined(world: World, device: torch.device) -> Iterator[World]:
         backend, f"tcp://{address}:{port}" if "RANK" not in os.environ else "env://",
         rank=world.rank, world_size=world.size, timeout=PATIENCE,
     )  # fmt: skip
+    global met
+    met = True
     try:
         yield world
     finally:
         dist.destroy_process_group()
+
+
+met = False
+"""Whether this process has met others."""
+
+
+def end(code: int) -> NoReturn:
+    """End a process that has met others, without Python's and the C++ libraries' own endings.
+
+    gloo's threads outlive their destroyed group wherever a model was trained by DistributedDataParallel (torch 2.14),
+    and some processes in a hundred abort when the libraries end under them, after a run that went well.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or a full disk: it was said before
+            stream.flush()
+    os._exit(code)
 
 
 def replicated(model: nn.Module, world: World, device: torch.device, same_pairs: bool) -> nn.Module:

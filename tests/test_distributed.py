@@ -301,3 +301,23 @@ def test_processes_that_are_told_to_stop_save_and_end_together(hands, tmp_path):
     assert process.returncode == 143
     assert "Traceback" not in said
     assert len(list((out / "checkpoints").iterdir())) == 1
+
+
+ENDS = """
+import atexit, sys
+import cvhpe.distributed
+from cvhpe import cli
+atexit.register(print, "late")
+cvhpe.distributed.met = {met}
+sys.argv = ["cvhpe", "train", "--resume"]
+sys.stdout.write("said")
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("met", "said"), [(True, "said"), (False, "saidlate\n")])
+def test_a_process_that_met_others_ends_before_its_libraries_do(met, said):
+    """With what it has said, and its own exit code: gloo's threads may abort it later."""
+    done = subprocess.run([sys.executable, "-c", ENDS.format(met=met)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, said)
+    assert done.stderr == "error: --resume: say which run with --out\n"

@@ -48,6 +48,17 @@ readable(app)
 def main() -> None:
     """Run the command line; a fault that the user can mend is one line and exit code 2."""
     try:
+        answered()
+    except SystemExit as asked:
+        distributed = sys.modules.get("cvhpe.distributed")  # not imported for a word of help
+        if distributed is not None and distributed.met and isinstance(asked.code, int | None):
+            distributed.end(asked.code or 0)
+        raise
+
+
+def answered() -> None:
+    """Run the command, and exit."""
+    try:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
