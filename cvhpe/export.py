@@ -43,6 +43,7 @@ def export(run: Run, names: Sequence[str], target: str, out: Path, root: str = "
     The difference is in mm for 3D joints, over batches of 1, 2 and 5 made-up hands. UserError where an input or
     the extra is missing; a file that disagrees is not written, and that is a RuntimeError: a fault of ours.
     """
+    names = list(dict.fromkeys(names))  # one said twice is one
     check_request(run, names, target, out)
     inputs, output = ports(run, names, target, root)
     module = Exported(run, names, target, root).eval()

@@ -112,9 +112,10 @@ def test_depth_codes_and_runs_without_a_side(runs, tmp_path, ending):
 
 def test_other_inputs_and_targets_are_network_ready(runs, tmp_path):
     assert export(runs["joints3d"], ["joints3d"], "joints3d", tmp_path / "self.pt2") <= module.TOLERANCE_MM
-    export(runs["joints2d"], ["joints2d"], "joints2d", tmp_path / "flat.pt2")
+    export(runs["joints2d"], ["joints2d", "joints2d"], "joints2d", tmp_path / "flat.pt2")  # said twice, one input
     _, card = opened(tmp_path / "flat.pt2")
     assert card["units"] == "fraction of the crop, centre 0"
+    assert json.loads(card["inputs"])[0]["name"] == "joints2d_px"
 
 
 def test_joints_are_refined_as_in_evaluation(runs, tmp_path):

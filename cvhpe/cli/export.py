@@ -28,7 +28,7 @@ def export(
 
     if root not in ("wrist", "palm"):
         raise UserError(f"--root {root}: wrist or palm")
-    names = [name.strip() for name in source.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip()))
     opened = load_run(run)
     worst = write(opened, names, target, out, root)
     if told := unmeasured(calibration_of(opened.facts.training), names):
