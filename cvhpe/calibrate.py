@@ -68,7 +68,8 @@ def calibrate(run: Run, packs: Sequence[Pack], turns: int = 0) -> Calibration | 
 def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, turns: int = 0) -> Calibration | None:
     """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are.
 
-    of: another run, that the calibration is for, and hands that it was trained on. Runs trained for a shorter time are
+    of: another run, that the calibration is for, and hands that it was trained on; of each input by itself, as several
+    are fused in the latent space of one run. Runs trained for a shorter time are
     about as wrong on new hands, but less sure of themselves. So what is carried over is how wide samples are in mm, by
     their typical spread: that of ``parts`` on hands they have not seen, and of ``of`` on those it has.
     """
@@ -83,7 +84,7 @@ def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, t
     own = gathered([of], names, turns) if of else []
     fusions: dict[str, How] = {}
     widths: dict[str, Width] = {}
-    for chosen in combinations(names):
+    for chosen in [(name,) for name in names] if of else combinations(names):
         how = How()
         if len(chosen) > 1:
             how = fusions[together(chosen)] = best_fusion(held, chosen)

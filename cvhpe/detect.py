@@ -32,7 +32,7 @@ MODEL_VARIABLE = "CVHPE_HAND_LANDMARKER"
 MOST_HANDS = 4
 LEAST_CONFIDENCE = 0.5
 
-_INSTALL = "pip install 'cvhpe[detect]', or say where the hand is with --bbox x,y,w,h"
+_INSTALL = "pip install 'cvhpe[detect]'"
 
 
 @dataclass(frozen=True, kw_only=True)

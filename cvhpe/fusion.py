@@ -118,7 +118,8 @@ class Calibration:
     """What held-out hands said of a run's posteriors, for every set of inputs (:func:`together`).
 
     fusions: inputs -> how their posteriors are multiplied. widths: inputs -> how wide their samples become.
-    frames: how many hands said so. hands: whose they were, ``validation`` or ``training`` (held out in turn).
+    frames: how many hands said so. hands: whose told the widths of single inputs, ``validation`` or ``training`` (held
+    out in turn); what concerns several is always of validation hands, as it belongs to the latent space of one model.
     """
 
     fusions: Mapping[str, How] = field(default_factory=dict)
@@ -133,6 +134,10 @@ class Calibration:
     def width(self, names: Sequence[str]) -> Width | None:
         """That of inputs; None where these were not calibrated."""
         return self.widths.get(together(names))
+
+    def told_by(self, names: Sequence[str]) -> str:
+        """Whose hands say what is known of some inputs."""
+        return self.hands if len(names) == 1 else "validation"
 
 
 def together(names: Sequence[str]) -> str:

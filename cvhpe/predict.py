@@ -28,6 +28,11 @@ from cvhpe.run import Run
 from cvhpe.skeleton import LEFT, RIGHT, layout
 
 Array = np.ndarray
+MOST_SAMPLES = 10_000
+LONGEST_MM = 1000.0
+"""Of the bone between the middle finger's joints, and far beyond any hand's."""
+FARTHEST = 10.0
+"""A box's side over the picture's."""
 
 SIDES: Mapping[int | None, str] = {LEFT: "left", RIGHT: "right", None: "unknown"}
 
@@ -115,7 +120,9 @@ def check_options(run: Run, options: Options) -> None:
         raise UserError(
             f"{run.path}: encodes {', '.join(known)}, which a photograph does not give; predict needs rgb or joints2d"
         )
-    if options.scale_mm is not None and not options.scale_mm > 0:
+    if not 0 <= options.samples <= MOST_SAMPLES:
+        raise UserError(f"--samples {options.samples}: 0 to {MOST_SAMPLES:,}")
+    if options.scale_mm is not None and not 0 < options.scale_mm <= LONGEST_MM:
         raise UserError(f"--scale-mm {options.scale_mm}: a length in mm, as in --scale-mm 31.5")
     if options.scale_mm is not None and not run.has_scale:
         raise UserError(f"--scale-mm: this run (protocol {run.config.protocol}) predicts sizes itself; leave it out")
@@ -229,6 +236,19 @@ def flat_joints(
         return crop.pixels(laid).astype(np.float32), "crop" if decoded is None else "decoded"
     seen = run.model.modalities["joints2d"].augment(fields["joints2d"], still(fields, 1.0))[0].numpy()
     return crop.pixels(np.where(np.isfinite(seen), seen, laid)).astype(np.float32), "detector"
+
+
+def check_box(box: Box, picture: Array) -> None:
+    """Refuse a box that shows nothing of a picture ``(H, W, 3)``, or next to nothing of it in a sea of black."""
+    height, width = picture.shape[:2]
+    x, y, w, h = box
+    if not (np.isfinite(box).all() and w > 0 and h > 0):
+        return  # which :func:`found_by_hand` refuses
+    seen = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
+    if not seen or max(w, h) > FARTHEST * max(width, height) or max(w, h) < 1:
+        raise UserError(
+            f"--bbox {','.join(f'{v:g}' for v in box)}: no hand there; the picture is {width} x {height} px"
+        )
 
 
 def laid_flat(joints3d: Array, factor: float) -> Array:

@@ -60,6 +60,11 @@ class Run:
     baselines: dict[str, Tensor]
 
     @property
+    def shipped(self) -> bool:
+        """Whether this is the model of the package: its folder is not the user's, and its data did not come along."""
+        return self.path == Path(__file__).parent / "models"
+
+    @property
     def has_scale(self) -> bool:
         return "S" in self.config.protocol
 

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -84,7 +85,11 @@ def calibrated(run: Run, config: Config, data: Data, steps: int, report: Reporte
 
     report.note(f"calibrating on training hands, held out in turn by {config.calibration_folds} short trainings")
     parts = list(in_turn(config, data, steps, fit))
-    return calibrate_run(run, calibrate_parts(parts, "training", (run, data.train)))
+    found = calibrate_parts(parts, "training", (run, data.train))
+    fused = calibrate(run, data.validation) if found and len(found.widths) > 1 else None
+    if found and fused:
+        found = replace(found, fusions=fused.fusions, widths={**fused.widths, **found.widths})
+    return calibrate_run(run, found)
 
 
 class Trainer:

@@ -26,7 +26,16 @@ from cvhpe.fusion import calibration_of, draw, unmeasured
 from cvhpe.modality import Posterior, View, hand_side
 from cvhpe.pairs import sources, targets
 from cvhpe.pictures import as_picture
-from cvhpe.predict import Hand, Options, check_options, found_by_hand, needs_joints, predict_hand, uses_joints
+from cvhpe.predict import (
+    Hand,
+    Options,
+    check_box,
+    check_options,
+    found_by_hand,
+    needs_joints,
+    predict_hand,
+    uses_joints,
+)
 from cvhpe.run import Run, load_run
 from cvhpe.skeleton import LEFT, RIGHT
 
@@ -111,12 +120,14 @@ class HandModel:
 
         Raises :class:`UserError` where the run lacks what it needs, in one line.
         """
-        options = Options(inputs=tuple(inputs), samples=samples, scale_mm=scale_mm, seed=seed)
+        options = Options(inputs=tuple(dict.fromkeys(inputs)), samples=samples, scale_mm=scale_mm, seed=seed)
         check_options(self.run, options)
         picture = None if image is None else as_picture(image)
         if picture is None and joints2d is None:
             raise UserError("predict what? give a picture, or joints2d")
         box = None if bbox is None else _box(bbox)
+        if box is not None and picture is not None:
+            check_box(box, picture)
         side = side_of(hand)
         found = self._find(picture, box, side, joints2d, root, options)
         found.sort(key=lambda one: -one.box[2] * one.box[3])
@@ -201,7 +212,12 @@ class HandModel:
             return [found_by_hand(box, side, joints2d, layout, root)]
         assert picture is not None
         if box is None:
-            return [_with_side(one, side) for one in search(self.detector, picture, self._hands)]
+            try:
+                detector = self.detector
+            except UserError as error:
+                instead = "" if needs_joints(self.run, options) else ", or say where the hand is with --bbox x,y,w,h"
+                raise UserError(f"{error}{instead}") from None
+            return [_with_side(one, side) for one in search(detector, picture, self._hands)]
         pointed = found_by_hand(box, side, name=layout)
         if not uses_joints(self.run, options) and not (self.run.knows_side and side is None):
             return [pointed]

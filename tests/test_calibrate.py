@@ -13,7 +13,7 @@ from hands import joints_file
 
 from cvhpe import Modality
 from cvhpe.calibrate import calibrate, covered, gather
-from cvhpe.cli.evaluate import score
+from cvhpe.cli.evaluate import remarks, score
 from cvhpe.config import checked
 from cvhpe.data.loader import Batches
 from cvhpe.data.sources import open_data
@@ -153,6 +153,20 @@ def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     np.testing.assert_allclose(errors(got.predicted, got.truth)[got.visible], by_parts, atol=1e-3)
 
 
+def test_a_score_says_what_had_a_say_in_it(trained):
+    run, data = trained
+    (source,) = run.config.data
+    names = list(HALVES)
+    assert remarks(run, [source], data.test, names) == []
+    told = "scored on the run's validation frames, which told how wide samples are"
+    assert remarks(run, [source], data.validation, names) == [f"{source}: {told} and how inputs are fused"]
+    assert remarks(run, [source], data.validation, names[:1]) == [f"{source}: {told}"]
+    facts = dataclasses.replace(run.facts, training={})
+    unknown = dataclasses.replace(run, facts=facts)
+    (said,) = remarks(unknown, [source], data.validation, names)
+    assert said.startswith("nobody measured how radial2d and ulnar2d are fused best")
+
+
 def test_calibrated_regions_hold_the_truth_as_often_as_they_say(trained):
     run, data = trained
     width = calibration_of(run.facts.training).width(["radial2d"])
@@ -174,6 +188,11 @@ def test_training_hands_held_out_in_turn_can_tell_too(trained, tmp_path):
     assert found == calibration_of(copied.facts.training)
     assert (found.hands, found.frames) == ("training", 448)
     assert "3 short trainings" in told[0]
+    # Both inputs together are fused as on validation hands: precisions belong to the latent space of one model.
+    alone = calibration_of(run.facts.training)
+    assert found.fusions == calibrate(run, data.validation).fusions
+    assert set(found.widths) == set(alone.widths)
+    assert (found.told_by(["ulnar2d"]), found.told_by(list(HALVES))) == ("training", "validation")
     was, now = (calibration_of(r.facts.training).width(["ulnar2d"]).scale for r in (run, copied))
     assert now / was == pytest.approx(1.0, abs=0.5)
     for a, b in zip(run.model.parameters(), copied.model.parameters(), strict=True):

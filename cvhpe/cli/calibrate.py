@@ -45,4 +45,9 @@ def calibrate(
         return
     for names, width in found.widths.items():
         tails = f"tails of {width.dof:g} degrees of freedom" if width.dof else "Gaussian"
-        typer.echo(f"{names}: samples {width.scale:.2f} times as wide, {tails}; on {found.frames} {found.hands} hands")
+        told = found.told_by(names.split(","))
+        typer.echo(f"{names}: samples {width.scale:.2f} times as wide, {tails}; told by {told} hands")
+    for names, how in found.fusions.items():
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in how["weights"].items())
+        said = "precisions measured in each dimension" if how["precisions"] else f"weights {weights}"
+        typer.echo(f"{names}, fused: {said}; told by validation hands")

@@ -14,6 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from cvhpe.data.pack import Pack
     from cvhpe.metrics import Summary
+    from cvhpe.run import Run
     from cvhpe.train import Reporter
 
 PLAIN_SECONDS = 10.0
@@ -111,3 +112,14 @@ def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def its_data(run: Run, data: list[str] | None, out: Path | None = None, writes: bool = False) -> list[str]:
+    """What a run is looked at with: ``--data``, or its own. The model that ships has none, and no place for results."""
+    from cvhpe.errors import UserError
+
+    if run.shipped and not data:
+        raise UserError("default: the hands that made it did not come along; say what to look at with --data NAME:PATH")
+    if run.shipped and writes and out is None:
+        raise UserError("default: is no folder of yours; say where to write with --out")
+    return data or list(run.config.data)

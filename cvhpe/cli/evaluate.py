@@ -41,6 +41,7 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     from cvhpe.data.loader import Batches
     from cvhpe.errors import UserError
     from cvhpe.evaluate import baseline_summaries, check_request, palm_of, predict
+    from cvhpe.fusion import How, calibration_of, how_of
     from cvhpe.metrics import summary
     from cvhpe.turns import AS_IT_IS, turned
 
@@ -64,21 +65,9 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
 
     lifted = "joints2d" if "joints2d" in names else names[0]
     baselines = baseline_summaries(run.baselines, batches.epoch(0), lifted, reads, **common)
-    how = fused_how(run, names)
+    how = how_of(calibration_of(run.facts.training), names) if len(names) > 1 else How()
     alone = {name: of([name], {}) for name in names} if len(names) > 1 else {}
     return Scores(",".join(names), target, protocol, of(names, how), baselines, alone, how.get("weights", {}))
-
-
-def fused_how(run: Run, names: list[str]) -> How:
-    """How several inputs are fused, as training left it or, for a run without, from its own held-out hands."""
-    from cvhpe.calibrate import calibrate
-    from cvhpe.data.sources import open_data
-    from cvhpe.fusion import How, calibration_of, how_of
-
-    if len(names) == 1:
-        return How()
-    calibration = calibration_of(run.facts.training) or calibrate(run, open_data(run.config).validation)
-    return how_of(calibration, names)
 
 
 def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
@@ -158,7 +147,7 @@ def evaluate(
         raise UserError("evaluate what? name a run folder, or a file with --predictions")
     import json
 
-    from cvhpe.cli.console import Console
+    from cvhpe.cli.console import Console, its_data
     from cvhpe.config import PROTOCOLS
     from cvhpe.data.sources import open_held_out, remarked
     from cvhpe.evaluate import as_json as to_json
@@ -168,8 +157,10 @@ def evaluate(
         raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
     opened = load_run(run)
     with Console() as console:
-        packs = open_held_out(opened.config, data or list(opened.config.data), split, console.preparing)
-        notes = remarked(packs)
+        sources = its_data(opened, data)
+        packs = open_held_out(opened.config, sources, split, console.preparing)
+        names = [name.strip() for name in (source or "").split(",") if name.strip()]
+        notes = [*remarked(packs), *remarks(opened, sources, packs, names)]
         for note in notes:
             console.note(note)
     scores = score(opened, packs, source, target, protocol, turns)
@@ -192,6 +183,28 @@ def evaluate(
     typer.echo(json.dumps(record))
 
 
+def remarks(run: Run, sources: list[str], packs: list[Pack], names: list[str]) -> list[str]:
+    """What must be known of a score: a fusion that nobody measured, or frames that had a say in what they judge.
+
+    sources: what the packs are of. names: the inputs; none where the run's only one is meant.
+    """
+    from cvhpe.data.sources import open_held_out, parse, same_samples
+    from cvhpe.fusion import calibration_of, unmeasured
+
+    calibration = calibration_of(run.facts.training)
+    told = [said] if (said := unmeasured(calibration, names)) else []
+    if calibration is None or calibration.told_by(names or ["one"]) != "validation":
+        return told
+    for source, pack in zip(sources, packs, strict=True):
+        if source not in run.config.data or "val" not in parse(source, run.config)[0].splits:
+            continue
+        (validation,) = open_held_out(run.config, [source], "val")
+        if same_samples(pack, validation):
+            what = "how wide samples are and how inputs are fused" if len(names) > 1 else "how wide samples are"
+            told.append(f"{source}: scored on the run's validation frames, which told {what}")
+    return told
+
+
 def uncertainty(run: Run, packs: list[Pack], names: list[str]) -> dict[str, Any]:
     """How often the run's calibrated regions hold the truth; nothing for inputs that were never calibrated."""
     from cvhpe.calibrate import covered
@@ -203,4 +216,7 @@ def uncertainty(run: Run, packs: list[Pack], names: list[str]) -> dict[str, Any]
     if calibration is None or width is None:
         return {}
     found = dict(zip((f"{100 * level:g}" for level in LEVELS), covered(run, packs, names, width), strict=True))
-    return {"coverage": found, "width": {"scale": width.scale, "dof": width.dof, "found_on": calibration.hands}}
+    return {
+        "coverage": found,
+        "width": {"scale": width.scale, "dof": width.dof, "found_on": calibration.told_by(names)},
+    }

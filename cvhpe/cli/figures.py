@@ -34,7 +34,7 @@ def figures(
 
     Example: cvhpe figures runs/lift --only walk,predictions --out paper/
     """
-    from cvhpe.cli.console import Console
+    from cvhpe.cli.console import Console, its_data
     from cvhpe.data.sources import open_held_out
     from cvhpe.figures.held import Held
     from cvhpe.figures.make import make, wanted
@@ -46,7 +46,7 @@ def figures(
     wanted(names)
     opened = load_run(run, pick_device(device))
     with Console() as console:
-        packs = open_held_out(opened.config, data or list(opened.config.data), split, console.preparing)
+        packs = open_held_out(opened.config, its_data(opened, data, out, writes=True), split, console.preparing)
         held = Held(opened, packs)
         ends = ends_between(between, held.batches.samples)
 

@@ -59,8 +59,10 @@ def predict(
     asked: dict[str, Any] = {"samples": samples, "scale_mm": scale_mm, "bbox": box, "hand": hand or None}
     asked["inputs"] = [name.strip() for name in source.split(",") if name.strip()]
     paths = gather(files)
+    named = stems(paths)
+    spare_inputs(paths, [out / stem for stem in named])
     skipped = 0
-    for path, stem in zip(paths, stems(paths), strict=True):
+    for path, stem in zip(paths, named, strict=True):
         try:
             if is_video(path):
                 said = of_video(model, path, out / stem, every, overlay, asked)
@@ -77,6 +79,18 @@ def predict(
     if skipped:
         left = f"what could be read is in {out}" if skipped < len(paths) else "nothing was predicted"
         raise DataError(f"{skipped} of {len(paths)} files could not be read; {left}")
+
+
+def spare_inputs(paths: list[Path], stems: list[Path]) -> None:
+    """Refuse an --out in which a result would take the place of a picture or video that was given."""
+    from cvhpe.errors import UserError
+
+    given = {path.resolve() for path in paths}
+    for stem in stems:
+        for ending in (".json", ".png", ".mp4"):
+            result = stem.with_name(f"{stem.name}{ending}")
+            if result.resolve() in given:
+                raise UserError(f"--out {stem.parent}: {result} would be overwritten; choose another folder")
 
 
 def parse_box(text: str) -> tuple[float, ...] | None:
@@ -141,13 +155,14 @@ def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any
     """What a result file says before the hands."""
     from importlib.metadata import version
 
+    from cvhpe.run import DEFAULT
     from cvhpe.skeleton import layout
 
     facts = model.run.facts
     return {
         "file": str(path),
         "size": list(size),
-        "run": run_name(model.run.path),
+        "run": DEFAULT if model.run.shipped else str(model.run.path),
         "cvhpe": version("cvhpe"),
         "detector": model.detector_name,
         "layout": facts.layout,
@@ -155,13 +170,6 @@ def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any
         "joints": list(layout(facts.layout).joints),
         "units": UNITS,
     }
-
-
-def run_name(path: Path) -> str:
-    """A run as the user named it: its path, or ``default``, wherever the package keeps that."""
-    from cvhpe import run
-
-    return run.DEFAULT if path == Path(run.__file__).parent / "models" else str(path)
 
 
 def write(out: Path, record: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ def report(
 
     Example: cvhpe report runs/rgb-joints3d
     """
-    from cvhpe.cli.console import Console
+    from cvhpe.cli.console import Console, its_data
     from cvhpe.data.sources import open_held_out
     from cvhpe.figures.held import Held
     from cvhpe.figures.separate import FOLDER, given
@@ -39,7 +39,7 @@ def report(
     if separate is None and (beside / "model.safetensors").is_file():
         separate = beside
     with Console() as console:
-        packs = open_held_out(opened.config, data or list(opened.config.data), split, console.preparing)
+        packs = open_held_out(opened.config, its_data(opened, data, out, writes=True), split, console.preparing)
         counterpart = given(opened, separate) if separate else None
         path = out or opened.path / "report.html"
         size = write(collect(Held(opened, packs), counterpart), path)

@@ -55,7 +55,7 @@ def train(
 
     given = {"modalities": modalities, "pairs": pairs, "variant": variant, "data": data, "device": device}
     if resume:
-        settings, path = resumed(out, given, config, set_ or [])
+        settings, path = resumed(out, given | {"recipe": recipe}, config, set_ or [])
         note = f"resuming {path}"
     else:
         settings, note = resolved(given, recipe, config, set_ or [])

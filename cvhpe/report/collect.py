@@ -178,6 +178,8 @@ def training(run: Run) -> dict[str, Any]:
             record = json.loads(line)
         except ValueError:
             continue  # half a line, from a kill in the middle of a write
+        if not isinstance(record, dict) or "step" not in record:
+            continue
         (steps_ if record.get("kind") == "train" else checks).append(record)
     if not steps_:
         return {"lacking": "no step has been logged"}

@@ -75,7 +75,8 @@ def test_a_finished_run_is_kept_and_can_be_resumed(run):
     again = ("train", "--modalities=joints2d,joints3d", "--data=joints:hands.npz", "--out=run", *FEW)
     assert "holds a run already" in fails(*again, cwd=folder.parent)
     assert cvhpe("train", "--resume", "--out=run", cwd=folder.parent).returncode == 0
-    assert "own settings" in fails("train", "--resume", "--out=run", "--set=lr=1", cwd=folder.parent)
+    for other in ("--set=lr=1", "--recipe=paper"):
+        assert "own settings" in fails("train", "--resume", "--out=run", other, cwd=folder.parent)
 
 
 BAD = {

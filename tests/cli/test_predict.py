@@ -76,6 +76,11 @@ WRONG = {
     "a box of three": (("rgb", "photos", "--bbox=1,2,3"), "--bbox 1,2,3: write it as x,y,width,height"),
     "an empty box": (("rgb", "photos", "--bbox=1,2,0,4", "--hand=left"), "width and height above 0"),
     "a hand of no side": (("rgb", "photos", "--bbox=1,2,3,4", "--hand=up"), "left or right"),
+    "a box beside the picture": (("rgb", "photos", "--bbox=161,2,9,9", "--hand=left"), "the picture is 160 x 120 px"),
+    "a box like a town": (("rgb", "photos", "--bbox=0,0,1e300,9", "--hand=left"), "the picture is 160 x 120 px"),
+    "a box like a mite": (("rgb", "photos", "--bbox=5,5,0.1,0.1", "--hand=left"), "the picture is 160 x 120 px"),
+    "an endless bone": (("rgb", "photos", "--bbox=1,2,3,4", "--hand=left", "--scale-mm=inf"), "--scale-mm inf"),
+    "samples without end": (("rgb", "photos", "--bbox=1,2,3,4", "--hand=left", "--samples=99999999"), "0 to 10,000"),
     "an input it lacks": (("rgb", "photos", "--from=joints2d"), "encodes no joints2d"),
 }
 
@@ -86,13 +91,32 @@ def test_what_cannot_be_predicted_is_one_line(place, case):
     assert says in fails("predict", *arguments, "--out=bad", cwd=place)
 
 
+def test_no_result_takes_the_place_of_what_was_given(place):
+    folder = place / "own"
+    folder.mkdir()
+    before = (place / "photos" / "two.png").read_bytes()
+    (folder / "hand.png").write_bytes(before)
+    line = fails("predict", "rgb", "own", "--bbox=40,20,60,70", "--hand=left", "--out=own", cwd=place)
+    assert "hand.png would be overwritten" in line
+    assert (folder / "hand.png").read_bytes() == before
+    assert list(folder.iterdir()) == [folder / "hand.png"]
+
+
+def test_the_model_that_ships_has_neither_data_nor_a_folder(place):
+    for command in ("evaluate", "figures", "report"):
+        assert "--data NAME:PATH" in fails(command, "default", cwd=place)
+    for command in ("figures", "report"):
+        assert "--out" in fails(command, "default", "--data=joints:hands.npz", cwd=place)
+
+
 def test_without_a_detector_one_line_says_what_to_do(place):
     try:
         import mediapipe  # noqa: F401
     except ImportError:
         line = fails("predict", "default", "photos/one.jpg", "--out=bad", cwd=place)
         assert "pip install 'cvhpe[detect]'" in line
-        assert "--bbox" in line
+        assert "--bbox" not in line  # which cannot help a run of 2D joints
+        assert "--bbox" in fails("predict", "rgb", "photos/one.jpg", "--out=bad", cwd=place)
     else:
         pytest.skip("MediaPipe is installed here")
 

@@ -70,6 +70,8 @@ def test_a_run_without_3d_joints_is_told_what_it_lacks(held_everything, tmp_path
     for part in ("metrics", "pck", "joints", "examples", "reliability"):
         assert data[part] == {"lacking": "this run decodes rgb, joints2d, not joints3d"}
     assert data["training"]["lacking"] == "metrics.jsonl is not in the run folder"
+    (tmp_path / "metrics.jsonl").write_text('[1, 2]\n"x"\n7\n{"kind": "tr', encoding="utf-8")
+    assert collect(Held(run, held_everything.batches.packs), None)["training"]["lacking"] == "no step has been logged"
     assert {"picture", "joints2d"} <= set(data["walk"])
     assert data["space"]["panels"][0]["mixing"] == {"lacking": "one modality alone is encoded"}
     assert "https://" not in render(data).replace("http://www.w3.org/2000/svg", "")
