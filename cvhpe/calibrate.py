@@ -68,10 +68,10 @@ def calibrate(run: Run, packs: Sequence[Pack], turns: int = 0) -> Calibration | 
 def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, turns: int = 0) -> Calibration | None:
     """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are.
 
-    of: another run, that the calibration is for, and hands that it was trained on; of each input by itself, as several
-    are fused in the latent space of one run. Runs trained for a shorter time are
-    about as wrong on new hands, but less sure of themselves. So what is carried over is how wide samples are in mm, by
-    their typical spread: that of ``parts`` on hands they have not seen, and of ``of`` on those it has.
+    of: another run, that the calibration is for, and hands that it was trained on; each input by itself. Runs trained
+    for a shorter time are about as wrong on new hands, but less sure of themselves. So what is carried over is how wide
+    samples are in mm, by their typical spread: that of ``parts`` on hands they have not seen, and of ``of`` on those it
+    has.
     """
     one = parts[0][0]
     names = inputs_beside_truth(one)
@@ -84,10 +84,12 @@ def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, t
     own = gathered([of], names, turns) if of else []
     fusions: dict[str, How] = {}
     widths: dict[str, Width] = {}
-    for chosen in [(name,) for name in names] if of else combinations(names):
+    # Several inputs are fused in the latent space of one run, the one that they are fused for.
+    one_space = of is None and len(held) == 1
+    for chosen in combinations(names) if one_space else [(name,) for name in names]:
         how = How()
         if len(chosen) > 1:
-            how = fusions[together(chosen)] = best_fusion(held, chosen)
+            how = fusions[together(chosen)] = best_fusion(*held[0], chosen)
         found = [drawn_of(run, part, chosen, how) for run, part in held]
         known = [drawn_of(run, part, chosen, how) for run, part in own]
         width = replace(width_of(found), turns=turns)

@@ -59,20 +59,18 @@ def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:
     return errors(predicted.numpy(), held.truth.nan_to_num().numpy())[held.visible.numpy()]
 
 
-def best_fusion(held: Sequence[tuple[Run, Held]], names: Sequence[str]) -> How:
+def best_fusion(run: Run, held: Held, names: Sequence[str]) -> How:
     """How the inputs ``names`` are fused with the least error on held-out hands, never more than that of one alone.
 
-    Precisions belong to one latent space: of several runs' hands, and of fewer than :data:`LEAST_HANDS`, weights alone
-    are found. Other inputs of the hands have no say.
+    Of fewer than :data:`LEAST_HANDS` hands weights alone are found. Other inputs of the hands have no say.
     """
-    held = [(run, part.of(names)) for run, part in held]
+    hands = held.of(names)
 
     def of(weights: Mapping[str, float]) -> float:
-        return middle([error(run, part, fuse(part.posteriors, weights)) for run, part in held])
+        return middle([error(run, hands, fuse(hands.posteriors, weights))])
 
     weighed = How(weights=search(of, names), precisions={})
-    (run, hands), *others = held
-    if others or len(hands.scale) < LEAST_HANDS:
+    if len(hands.scale) < LEAST_HANDS:
         return weighed
     half = len(hands.scale) // 2
     first, second = hands.part(slice(None, half)), hands.part(slice(half, None))

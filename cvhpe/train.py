@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -211,8 +212,9 @@ class Trainer:
         optimiser.zero_grad(set_to_none=True)
         done = []
         for number, part in enumerate(parts, 1):
-            apart = isinstance(self.network, DistributedDataParallel) and number < len(parts)
-            with self.network.no_sync() if apart else nullcontext():  # type: ignore[operator]
+            network = self.network
+            last = number == len(parts)
+            with network.no_sync() if isinstance(network, DistributedDataParallel) and not last else nullcontext():
                 with phase("forward"):
                     losses = self.network(part.batch, seeds, config.beta, part.weights)
                 with phase("backward"):
@@ -261,7 +263,7 @@ class Trainer:
 
     def _evaluated(self) -> CrossModalVAE:
         averaged = self.learner.averaged
-        return self.model if averaged is None else averaged.module  # type: ignore[return-value]
+        return self.model if averaged is None else cast(CrossModalVAE, averaged.module)
 
     def _validate(self) -> None:
         """Score the weights on held-out samples, and keep the best; with several processes the first one does."""

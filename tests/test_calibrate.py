@@ -136,7 +136,7 @@ def test_precisions_that_hands_without_a_say_in_them_do_not_like_are_not_used(tr
     held = gather(run, data.validation, list(HALVES))
     flat = {name: torch.full((12,), 1.001) for name in HALVES}  # all but the prior: the mean hand
     monkeypatch.setattr("cvhpe.experts.measured", lambda *_: flat)
-    how = best_fusion([(run, held)], list(HALVES))
+    how = best_fusion(run, held, list(HALVES))
     assert how["precisions"] == {}
     fused = middle([error(run, held, fuse(held.posteriors, **how))])
     assert fused <= min(middle([error(run, held, held.posteriors[name])]) for name in HALVES)

@@ -61,7 +61,7 @@ def test_measured_precisions_are_those_of_bayes_rule():
 
 def test_inputs_that_see_different_things_are_better_together():
     run, held = known(400, NOISE)
-    how = best_fusion([(run, held)], list(NOISE))
+    how = best_fusion(run, held, list(NOISE))
     _, fresh = known(3000, NOISE, seed=7)
     fused = middle([error(run, fresh, fuse(fresh.posteriors, **how))])
     alone = [middle([error(run, fresh, one)]) for one in fresh.posteriors.values()]
@@ -73,7 +73,7 @@ def test_inputs_that_see_different_things_are_better_together():
 def test_an_input_that_knows_all_is_not_spoiled_by_one_that_knows_nothing():
     noise = {"a": [1e-4] * 4, "b": [50.0] * 4}
     run, held = known(200, noise)
-    how = best_fusion([(run, held)], list(noise))
+    how = best_fusion(run, held, list(noise))
     fused = middle([error(run, held, fuse(held.posteriors, **how))])
     assert fused <= 1.001 * middle([error(run, held, held.posteriors["a"])])
 
@@ -84,15 +84,14 @@ def test_some_inputs_are_fused_as_if_there_were_no_others(precise, monkeypatch):
         monkeypatch.setattr("cvhpe.experts.LEAST_HANDS", 10_000)
     noise = {**NOISE, "c": [1e-4] * 4}
     run, held = known(400, noise)
-    how = best_fusion([(run, held)], ["a", "b"])
-    assert how == best_fusion([(run, held.of(["a", "b"]))], ["a", "b"])
+    how = best_fusion(run, held, ["a", "b"])
+    assert how == best_fusion(run, held.of(["a", "b"]), ["a", "b"])
     assert bool(how["precisions"]) == precise
     fused = middle([error(run, held, fuse(held.of(["a", "b"]).posteriors, **how))])
     assert fused <= min(middle([error(run, held, held.posteriors[name])]) for name in "ab")
 
 
-def test_precisions_need_one_latent_space_and_enough_hands():
+def test_precisions_need_enough_hands():
     run, held = known(LEAST_HANDS, NOISE)
-    assert best_fusion([(run, held), (run, held)], list(NOISE))["precisions"] == {}
-    assert best_fusion([(run, held.part(slice(1, None)))], list(NOISE))["precisions"] == {}
-    assert set(best_fusion([(run, held)], list(NOISE))["precisions"]) == set(NOISE)
+    assert best_fusion(run, held.part(slice(1, None)), list(NOISE))["precisions"] == {}
+    assert set(best_fusion(run, held, list(NOISE))["precisions"]) == set(NOISE)

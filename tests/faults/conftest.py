@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
 from hands import joints_file
-from runs import last_state, lines, run
-
-from cvhpe import checkpoint
+from runs import alike, run
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +28,4 @@ def undisturbed(hands, tmp_path_factory):
 def same_end(undisturbed):
     """Hold a run against the undisturbed one: weights, moments, averages, every logged loss, to the bit."""
 
-    def check(out):
-        for load in (last_state, lambda o: checkpoint.load(o / "model.safetensors")):
-            a, b = load(undisturbed), load(out)
-            assert a.keys() == b.keys()
-            assert all(a[n].equal(b[n]) for n in a)
-        for kind in ("train", "validation"):
-            assert lines(out, kind) == lines(undisturbed, kind)
-        assert not list(out.rglob("*.tmp"))
-
-    return check
+    return functools.partial(alike, undisturbed)

@@ -101,3 +101,14 @@ def lines(out: Path, kind: str) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     timed = ("seconds", "samples_per_second")
     return [{k: v for k, v in r.items() if k not in timed} for r in found if r["kind"] == kind]
+
+
+def alike(whole: Path, out: Path) -> None:
+    """Hold a run against one that was never stopped: weights, moments, averages, every logged loss, to the bit."""
+    for load in (last_state, lambda o: checkpoint.load(o / "model.safetensors")):
+        a, b = load(whole), load(out)
+        assert a.keys() == b.keys()
+        assert all(a[n].equal(b[n]) for n in a)
+    for kind in ("train", "validation"):
+        assert lines(out, kind) == lines(whole, kind)
+    assert not list(out.rglob("*.tmp"))

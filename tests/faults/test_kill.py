@@ -7,31 +7,33 @@ import signal
 import time
 
 import pytest
-from runs import last_state, lines, start
-
-from cvhpe import checkpoint
+from runs import alike, lines, start
 
 
 def resumable(out):
     return (out / "config.toml").exists()
 
 
+def killed_and_resumed(data, out, kills, instants, **changes):
+    """Start a run, kill it at random instants, seconds, and resume it each time, until it ends."""
+    killed = 0
+    while True:
+        process = start(data, out, resume=resumable(out), **changes)
+        process.join(next(instants) if killed < kills else None)
+        if process.exitcode is not None:
+            break
+        process.kill()
+        process.join()
+        killed += 1
+    assert process.exitcode == 0
+    assert killed
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_again_and_again_at_random_instants(hands, same_end, tmp_path, seed):
     chance = random.Random(seed)
-    out, kills = tmp_path / "run", 0
-    for _ in range(40):
-        process = start(hands, out, resume=resumable(out))
-        process.join(chance.uniform(0.05, 0.6) if kills < 6 else None)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            kills += 1
-            continue
-        assert process.exitcode == 0
-        break
-    assert kills
-    same_end(out)
+    killed_and_resumed(hands, tmp_path / "run", 6, iter(lambda: chance.uniform(0.05, 0.6), None))
+    same_end(tmp_path / "run")
 
 
 def test_a_run_of_pictures_killed_at_random_instants(hands, tmp_path):
@@ -41,29 +43,14 @@ def test_a_run_of_pictures_killed_at_random_instants(hands, tmp_path):
         "pairs": ["rgb:joints3d", "rgb:rgb", "joints2d:joints3d"], "backbone": "keypoints", "hint": 10.0,
         "image_size": 128, "coarse": 0.5, "batch_size": 6, "precision": "bfloat16", "workers": 2, "epochs": 3,
     }  # fmt: skip
-    whole, out, chance, kills = tmp_path / "whole", tmp_path / "run", random.Random(3), 0
+    whole, out, chance = tmp_path / "whole", tmp_path / "run", random.Random(3)
     begun = time.monotonic()
     process = start("synthetic", whole, **wanted)
     process.join()
     assert process.exitcode == 0
     took = time.monotonic() - begun
-    for _ in range(20):
-        process = start("synthetic", out, resume=resumable(out), **wanted)
-        process.join(chance.uniform(0.2, 0.8) * took if kills < 3 else None)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            kills += 1
-            continue
-        assert process.exitcode == 0
-        break
-    assert kills
-    for load in (last_state, lambda o: checkpoint.load(o / "model.safetensors")):
-        a, b = load(whole), load(out)
-        assert a.keys() == b.keys()
-        assert all(a[n].equal(b[n]) for n in a)
-    for kind in ("train", "validation"):
-        assert lines(out, kind) == lines(whole, kind)
+    killed_and_resumed("synthetic", out, 3, iter(lambda: chance.uniform(0.2, 0.8) * took, None), **wanted)
+    alike(whole, out)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7, 43, 58, 71])
