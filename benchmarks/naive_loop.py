@@ -1,6 +1,7 @@
 """What people would write instead: the loops that ``bench_step.py`` is held against, with the same networks.
 
-* :class:`Pictures` and :func:`train_pictures`: PNG files, PIL, augmentation by sample in loader processes, float32.
+* :class:`Pictures` and :func:`train_pictures`: PNG files, PIL, augmentation by sample in the loader, float32; a pair
+  at a time, as one writes it who trains a list of VAEs, or both pairs from one encoding.
 * :func:`train_joints`: everything in memory, augmentation on the batch in plain torch.
 * :class:`Jmvae`: MultiVae's JMVAE (https://pypi.org/project/multivae, Apache-2.0) around our joint networks.
 """
@@ -57,23 +58,32 @@ class Pictures(Dataset):
         return pixels, torch.from_numpy(joints), torch.eye(2)[side]
 
 
-def train_pictures(data: Pictures, batch: int, workers: int) -> Iterator[float]:
-    """A step of ``rgb:joints3d`` and ``rgb:rgb`` at a time, for ever; yields the loss."""
+def train_pictures(data: Pictures, batch: int, *, shared: bool) -> Iterator[float]:
+    """Steps on ``rgb:joints3d`` and ``rgb:rgb``, for ever; yields the loss after every batch.
+
+    shared: encode the pictures once for both pairs, and update once; otherwise each pair is trained in its turn, with
+    an encoding and an update of its own.
+    """
     encoder, to_rgb = ImageEncoder(3, data.size, LATENT), ImageDecoder(3, data.size, LATENT)
     to_joints = JointDecoder(21, 3, LATENT)
     parameters = [p for m in (encoder, to_rgb, to_joints) for p in m.parameters()]
     optimiser = torch.optim.Adam(parameters, lr=1e-4)
-    loader = DataLoader(data, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0)
+    loader = DataLoader(data, batch, shuffle=True, drop_last=True)
     while True:
         for pixels, joints, side in loader:
-            q = encoder(pixels, side)
-            z = q.mu + torch.randn_like(q.mu) * (0.5 * q.logvar).exp()
-            loss = nn.functional.mse_loss(to_joints(z), joints) + nn.functional.mse_loss(to_rgb(z), pixels)
-            loss = loss + 2 * BETA * kl(q.mu, q.logvar)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            yield loss.item()
+            pairs = [(to_joints, joints), (to_rgb, pixels)]
+            total = 0.0
+            for turn in [pairs] if shared else [[pair] for pair in pairs]:
+                q = encoder(pixels, side)
+                z = q.mu + torch.randn_like(q.mu) * (0.5 * q.logvar).exp()
+                loss = len(turn) * BETA * kl(q.mu, q.logvar)
+                for decoder, truth in turn:
+                    loss = loss + nn.functional.mse_loss(decoder(z), truth)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                total += loss.item()
+            yield total
 
 
 def train_joints(points: Tensor, joints: Tensor, side: Tensor, batch: int) -> Iterator[Tensor]:

@@ -74,7 +74,9 @@ class Config(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0: torch's choice")
     workers: int = Field(0, ge=0, le=64, description="loader threads; 0: none, but four beside a GPU")
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32", description="what networks multiply in while they train; auto: bfloat16 where the hardware has it"
+    )
     validations: int = Field(25, ge=1, description="how often the run is validated, evenly spaced")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints are kept")
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints; 0: after every step")

@@ -72,7 +72,8 @@ class CrossModalVAE(nn.Module):
     """
 
     precision: torch.dtype | None
-    """What the networks of picture modalities multiply in; None is float32. Joint networks stay in float32."""
+    """What the networks multiply in; None is float32. Posteriors, and joints where they go in and come out, are in
+    float32 in any case."""
     coarse: bool
     """Whether encoders in training see pictures at half their size: a quarter of the work, for a run's first steps."""
     hint: float
@@ -111,17 +112,17 @@ class CrossModalVAE(nn.Module):
 
     def encode(self, name: str, x: Tensor, side: Tensor) -> Posterior:
         """Network-ready ``[B, *shape]`` and one-hot side ``[B, 2]`` -> posterior ``[B, D]`` float32."""
-        with self._autocast(name, x.device):
+        with self._autocast(x.device):
             posterior: Posterior = self.encoders[name](x, side)
         return Posterior(posterior.mu.float(), posterior.logvar.float())
 
     def decode(self, name: str, z: Tensor) -> Tensor:
         """Latent ``[B, D]`` -> ``[B, *shape]``."""
-        with self._autocast(name, z.device):
+        with self._autocast(z.device):
             return self.decoders[name](z)
 
-    def _autocast(self, name: str, device: torch.device) -> AbstractContextManager[Any]:
-        if self.precision is None or self.modalities[name].geometry != "image":
+    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        if self.precision is None:
             return nullcontext()
         return torch.autocast(device.type, dtype=self.precision)
 
@@ -180,7 +181,7 @@ class CrossModalVAE(nn.Module):
         look = getattr(self.encoders[name], "look", None)
         if not self.hint or look is None:
             return self.encode(name, x, side), None
-        with self._autocast(name, x.device):
+        with self._autocast(x.device):
             posterior, points = look(x, side)
         return Posterior(posterior.mu.float(), posterior.logvar.float()), points
 

@@ -383,7 +383,7 @@ def pick_device(name: str, local: int = 0) -> torch.device:
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """bfloat16 for the picture networks where asked, or (``auto``) where the hardware multiplies in it."""
+    """bfloat16 for the networks where asked, or (``auto``) where the hardware multiplies in it; None: float32."""
     if precision == "auto":
         native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
         precision = "bfloat16" if native else "float32"

@@ -88,6 +88,25 @@ def test_the_posterior_stays_in_float32_under_autocast():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
+def test_joints_enter_and_leave_a_bfloat16_network_in_float32(network):
+    """Between its ends a network multiplies in bfloat16, and the rounding of 2D joints or of 3D ones is not seen."""
+    shape = ModelShape(joints=21, width=32, depth=3, network=network)
+    encoder, decoder = joint_encoder(7, shape=shape, k=2, centred=False), joint_decoder(7, shape=shape, k=3)
+    first = next(m for m in encoder.modules() if isinstance(m, torch.nn.Linear))
+    inside = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear)][1]
+    seen = {}
+    first.register_forward_hook(lambda _, given, made: seen.update(first=(given[0], made)))
+    inside.register_forward_hook(lambda _, given, made: seen.update(inside=made))
+    points = torch.rand(4, 21, 2, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        joints = decoder(encoder(points, torch.zeros(4, 2)).mu)
+    assert joints.dtype == torch.float32
+    assert seen["inside"].dtype == torch.bfloat16
+    given, made = seen["first"]
+    assert torch.equal(made, torch.nn.functional.linear(given, first.weight, first.bias))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_the_networks_of_joints_are_those_a_run_asks_for(network):
     shape = ModelShape(joints=16, width=32, depth=3, network=network)
     encoder = joint_encoder(7, shape=shape, k=2, centred=True, input_scale=5.0)
