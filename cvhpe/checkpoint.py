@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,11 +59,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_fault(path: Path, error: Exception) -> str:
     """What went wrong while ``path`` was written, in one line; the file that was there is untouched."""
-    number = getattr(error, "errno", None)
     text = str(error)
+    told = re.search(r"\(os error (\d+)\)", text)  # safetensors has the system's number in its text alone
+    number = int(told[1]) if told else getattr(error, "errno", None)
     if number == errno.ENOSPC or "No space left" in text or "code: 28" in text:
         return f"{path}: the disk is full; free some space and go on with --resume"
-    return f"{path}: cannot be written: {text}"
+    return f"{path}: cannot be written: {os.strerror(int(told[1])) if told else text}"
 
 
 def write_text(path: Path, text: str) -> None:
