@@ -117,9 +117,10 @@ class CrossModalVAE(nn.Module):
         return Posterior(posterior.mu.float(), posterior.logvar.float())
 
     def decode(self, name: str, z: Tensor) -> Tensor:
-        """Latent ``[B, D]`` -> ``[B, *shape]``."""
+        """Latent ``[B, D]`` -> ``[B, *shape]``, in float32 unless it is a picture of a model with a ``precision``."""
         with self._autocast(z.device):
-            return self.decoders[name](z)
+            made: Tensor = self.decoders[name](z)
+        return made if self.modalities[name].geometry == "image" else made.float()
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         if self.precision is None:

@@ -101,6 +101,18 @@ def test_each_input_is_encoded_once_a_step():
     assert [e.calls for e in model.encoders.values()] == [1, 1]
 
 
+def test_a_model_in_bfloat16_gives_out_float32():
+    """Whatever the encoders and decoders of a plugin leave in bfloat16: who scores or draws need not know of it."""
+    model = build("a:a,a:b")
+    model.precision = torch.bfloat16
+    x, side = model.modalities["a"].fake(B, torch.Generator().manual_seed(0)), torch.zeros(B, 2)
+    exact = model.encoders["a"](x, side).mu
+    q = model.encode("a", x, side)
+    assert q.mu.dtype == q.logvar.dtype == model.decode("b", q.mu).dtype == torch.float32
+    assert not torch.equal(q.mu, exact)
+    torch.testing.assert_close(q.mu, exact, rtol=0.05, atol=0.05)
+
+
 def test_only_what_the_pairs_need_is_built():
     model = build("a:b")
     assert list(model.encoders) == ["a"]
