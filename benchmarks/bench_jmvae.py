@@ -24,13 +24,13 @@ import torch
 from naive_loop import Jmvae
 from torch import Tensor
 
-from cvhpe.config import Config, checked
+from cvhpe.config.presets import BEST
+from cvhpe.config.schema import Config, checked
 from cvhpe.data.loader import Batches
-from cvhpe.data.sources import open_data
-from cvhpe.evaluate import palm_of, still, truth_mm
+from cvhpe.evaluation.evaluate import palm_of, still, truth_mm
 from cvhpe.ops import warp_joints
-from cvhpe.recipes import BEST
-from cvhpe.train import Reporter, Trainer, mix
+from cvhpe.training.datamodule import open_data
+from cvhpe.training.trainer import Reporter, Trainer, mix
 
 NEAR = 1.01
 EVERY = 5

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cvhpe.modality import View
 from cvhpe.ops import JointsTerm, Palm, Term, draw_seed, elbo, sample_kl, state, warp_joints
+from cvhpe.plugin.contract import View
 
 pytestmark = pytest.mark.skipif(not state().loaded, reason=f"no kernels to measure: {state().reason}")
 SIZES = [(64, 30), (64, 64), (512, 30), (2048, 64), (8192, 30), (8192, 64)]

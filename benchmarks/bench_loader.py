@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvhpe.data import synthetic_default
-from cvhpe.data.crops import CropOptions
+from cvhpe.data.datasets import synthetic
 from cvhpe.data.loader import Batches
-from cvhpe.data.pack import Meta, Pack, create, write_meta
-from cvhpe.data.prepare import prepare
+from cvhpe.data.packing.crops import CropOptions
+from cvhpe.data.packing.pack import Meta, Pack, create, write_meta
+from cvhpe.data.packing.prepare import prepare
 
 SAMPLES = 6000
 IMAGE_SIZE = 128
@@ -88,7 +88,7 @@ def test_feed_joints_alone(benchmark, packed: Pack) -> None:
 @pytest.mark.parametrize("workers", [1, None])
 def test_prepare_synthetic(benchmark, tmp_path: Path, workers: int | None) -> None:
     """Packing frames of RHD's layout: three PNG a frame decoded, cropped and written."""
-    frames = synthetic_default.locate(Path("?count=200&seed=7"))
+    frames = synthetic.locate(Path("?count=200&seed=7"))
     places = iter(range(1000))
 
     def pack() -> int:
@@ -96,7 +96,7 @@ def test_prepare_synthetic(benchmark, tmp_path: Path, workers: int | None) -> No
         fields = ("rgb", "depth", "mask")
         return len(
             prepare(
-                synthetic_default.spec(),
+                synthetic.spec(),
                 frames,
                 "train",
                 image_size=IMAGE_SIZE,

@@ -27,12 +27,13 @@ from naive_loop import Pictures, train_joints, train_pictures
 from PIL import Image
 from torch import Tensor, nn
 
-from cvhpe.config import checked
+from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
-from cvhpe.data.sources import Data, open_data
-from cvhpe.data.synthetic import poses
-from cvhpe.ops import library
-from cvhpe.train import Reporter, Trainer
+from cvhpe.data.splits import Data
+from cvhpe.ops import extension_loader
+from cvhpe.synthetic import poses
+from cvhpe.training.datamodule import open_data
+from cvhpe.training.trainer import Reporter, Trainer
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BEGIN, END = "<!-- training: begin -->", "<!-- training: end -->"
@@ -291,7 +292,7 @@ def machine() -> str:
     load = os.getloadavg()[0]
     return (
         f"{model}, {os.cpu_count()} virtual cores, load {load:.1f}; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, threads: {torch.get_num_threads()}; {library.load().reason}; {time.strftime('%Y-%m-%d')}"
+        f"{torch.__version__}, threads: {torch.get_num_threads()}; {extension_loader.load().reason}; {time.strftime('%Y-%m-%d')}"
     )
 
 

@@ -19,9 +19,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cvhpe.modality import View
-from cvhpe.ops import library, warp_image, warp_joints
+from cvhpe.ops import extension_loader, warp_image, warp_joints
 from cvhpe.ops.warp_image import source_matrix
+from cvhpe.plugin.contract import View
 
 BATCH, STORED, SIZE, MARGIN = 64, 320, 256, 1.25
 MEAN, SCALE = 127.5, 1 / 255
@@ -218,7 +218,7 @@ def measure(benchmark, scene: Scene, name: str, make: Callable[[Scene], Run]) ->
         expected = ours(scene)().clone()
         # OpenCV rounds to bytes, and its weights to 1/32 of a pixel.
         assert (run() - expected).abs().mean() < 0.004
-    benchmark.extra_info |= {"threads": THREADS, "kernels": library.load().loaded}
+    benchmark.extra_info |= {"threads": THREADS, "kernels": extension_loader.load().loaded}
     benchmark.pedantic(run, rounds=int(os.environ.get("BENCH_ROUNDS", "15")), warmup_rounds=2)
 
 

@@ -1,6 +1,6 @@
 """Make the model that ships with the package: 2D -> 3D joints, trained on synthetic poses alone.
 
-    python benchmarks/make_default.py --work runs/default --out cvhpe/models/default.safetensors
+    python benchmarks/make_default.py --work runs/default --out cvhpe/weights/default.safetensors
 
 No real pose is seen, so the file is free of every data set's terms, and the real frames that `--score`
 names (any `--data` of `cvhpe evaluate`) are held out in full:
@@ -26,17 +26,17 @@ import numpy as np
 import torch
 import typer
 
-from cvhpe import checkpoint
-from cvhpe.calibrate import calibrate, covered
-from cvhpe.cli.evaluate import score_run, show
-from cvhpe.config import checked
-from cvhpe.data.sources import open_data, open_held_out
-from cvhpe.data.synthetic import poses
-from cvhpe.fusion import AS_TRAINED, CALIBRATION, calibration_of
-from cvhpe.regions import LEVELS
-from cvhpe.run import load_run
-from cvhpe.train import Reporter, train
-from cvhpe.views import blur
+from cvhpe.augmentation.views import blur
+from cvhpe.cli.scores import score_run, show
+from cvhpe.config.schema import checked
+from cvhpe.runs import serialization
+from cvhpe.runs.run_dir import load_run
+from cvhpe.synthetic import poses
+from cvhpe.training.datamodule import open_data, open_held_out
+from cvhpe.training.trainer import Reporter, train
+from cvhpe.uncertainty.calibration import calibrate, covered
+from cvhpe.uncertainty.coverage import LEVELS
+from cvhpe.uncertainty.fusion import AS_TRAINED, CALIBRATION, calibration_of
 
 SETTINGS: dict[str, Any] = {
     "modalities": ["joints2d", "joints3d"],
@@ -59,7 +59,7 @@ SETTINGS: dict[str, Any] = {
 }
 HELD_OUT = 2000
 TURNS = 4
-"""How often a hand is turned, and mirrored, to see how sure a prediction is (:mod:`cvhpe.doubt`)."""
+"""How often a hand is turned, and mirrored, to see how sure a prediction is (:mod:`cvhpe.uncertainty.tta_disagreement`)."""
 
 
 def write_poses(path: Path, count: int, seed: int, root: str, noise_px: float = 0.0) -> None:
@@ -83,15 +83,15 @@ def calibrate_again(model: Path, work: Path, seed: int) -> None:
     run = load_run(model)
     found = calibrate(run, open_held_out(run.config, names, "val"), TURNS)
     assert found is not None
-    known = checkpoint.read_card(model)
+    known = serialization.read_card(model)
     known["facts"]["training"][CALIBRATION] = found.as_dict()
-    checkpoint.save(model, checkpoint.load(model), known)
+    serialization.save(model, serialization.load(model), known)
     typer.echo(f"samples: {found.widths}")
 
 
 def main(
     work: Annotated[Path, typer.Option(help="Folder for the poses and the run.")] = Path("runs/default"),
-    out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("cvhpe/models/default.safetensors"),
+    out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("cvhpe/weights/default.safetensors"),
     count: Annotated[int, typer.Option(help="How many poses.")] = 240_000,
     steps: Annotated[int, typer.Option(help="Steps of 128 hands.")] = 5_000,
     seed: int = 0,
@@ -130,9 +130,9 @@ def main(
         typer.echo(f"step {record['step']}: held-out median EPE {record['score']:.2f} mm")
 
     train(config, open_data(config), Path("run"), report=Reporter(validation=told))
-    card = checkpoint.read_card(Path("run/model.safetensors"))
+    card = serialization.read_card(Path("run/model.safetensors"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(out, checkpoint.load(Path("run/model.safetensors")), card)
+    serialization.save(out, serialization.load(Path("run/model.safetensors")), card)
     calibrate_again(out, work, seed)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB")
 

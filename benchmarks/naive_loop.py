@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cvhpe.nn import ImageDecoder, ImageEncoder, JointDecoder, JointEncoder, LifterEncoder
+from cvhpe.models.blocks import ImageDecoder, ImageEncoder, JointDecoder, JointEncoder, LifterEncoder
 
 BETA, LATENT = 1e-5, 30
 

@@ -4,7 +4,7 @@
 
 Noise: Gaussian, in pixels of the frame, on every 2D joint, at test time alone. Coverage: how many joints lie in the
 50, 80 and 95 % regions of 64 posterior samples, that is no further from the mean of that joint's samples than 50, 80
-and 95 % of them are (:mod:`cvhpe.regions`); with samples as the network gives them, and as the run's calibration
+and 95 % of them are (:mod:`cvhpe.uncertainty.coverage`); with samples as the network gives them, and as the run's calibration
 widens them.
 """
 
@@ -20,15 +20,15 @@ import torch
 import typer
 from torch import Tensor
 
-from cvhpe.calibrate import covered
 from cvhpe.data.loader import Batches
-from cvhpe.data.pack import Pack
-from cvhpe.data.sources import open_held_out
-from cvhpe.evaluate import palm_of, predict
-from cvhpe.fusion import AS_TRAINED, calibration_of
-from cvhpe.metrics import summary
-from cvhpe.regions import LEVELS
-from cvhpe.run import Run, load_run, model_fields
+from cvhpe.data.packing.pack import Pack
+from cvhpe.evaluation.evaluate import palm_of, predict
+from cvhpe.evaluation.metrics import summary
+from cvhpe.runs.run_dir import Run, load_run, model_fields
+from cvhpe.training.datamodule import open_held_out
+from cvhpe.uncertainty.calibration import covered
+from cvhpe.uncertainty.coverage import LEVELS
+from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of
 
 
 def noisy(batches: Batches, px: float, seed: int) -> Iterator[Mapping[str, Tensor]]:

@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cvhpe.config import Config, checked
-from cvhpe.data.sources import open_data
-from cvhpe.logger import logged
-from cvhpe.train import Reporter, Stopped, train
+from cvhpe.config.schema import Config, checked
+from cvhpe.training.datamodule import open_data
+from cvhpe.training.trainer import Reporter, Stopped, train
+from cvhpe.viz.tensorboard import logged
 
 MOST_GROWTH = 0.01
 """Of the median, over the whole time by the fitted slope."""

@@ -21,10 +21,10 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from cvhpe.camera import mirror_points, normalise
-from cvhpe.data.synthetic import poses
-from cvhpe.metrics import summary
-from cvhpe.skeleton import convert
+from cvhpe.evaluation.metrics import summary
+from cvhpe.geometry.camera import mirror_points, normalise
+from cvhpe.geometry.skeleton import convert
+from cvhpe.synthetic import poses
 
 Array = np.ndarray
 STB_CAMERA = np.array([822.79041, 318.47345, 250.31296])  # the left camera of the pair: f, cx, cy

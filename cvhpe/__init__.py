@@ -1,7 +1,7 @@
 """One latent space for everything a hand can be seen as: RGB, depth, 2D and 3D joints, and what plugins add.
 
 The public names below are loaded when first used, so that ``cvhpe --help`` imports no torch. A plugin
-needs nothing else than these, :mod:`cvhpe.nn`, :mod:`cvhpe.losses`, :mod:`cvhpe.ops`, :mod:`cvhpe.skeleton` and
+needs nothing else than these, :mod:`cvhpe.models.blocks`, :mod:`cvhpe.models.losses`, :mod:`cvhpe.ops`, :mod:`cvhpe.geometry.skeleton` and
 :mod:`cvhpe.testing`.
 
 >>> import cvhpe
@@ -15,26 +15,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cvhpe.data.sample import DatasetSpec, Sample
+    from cvhpe.api import HandModel, load
     from cvhpe.errors import DataError, UserError
-    from cvhpe.modality import Modality, ModelShape, Posterior, View
-    from cvhpe.model import CrossModalVAE
-    from cvhpe.registry import hookimpl
-    from cvhpe.use import HandModel, load
+    from cvhpe.models.vae import CrossModalVAE
+    from cvhpe.plugin.contract import Modality, ModelShape, Posterior, View
+    from cvhpe.plugin.registry import hookimpl
+    from cvhpe.plugin.sample import DatasetSpec, Sample
 
 _HOME = {
-    "CrossModalVAE": "model:CrossModalVAE",
+    "CrossModalVAE": "models.vae:CrossModalVAE",
     "DataError": "errors:DataError",
-    "DatasetSpec": "data.sample:DatasetSpec",
-    "HandModel": "use:HandModel",
-    "Modality": "modality:Modality",
-    "ModelShape": "modality:ModelShape",
-    "Posterior": "modality:Posterior",
-    "Sample": "data.sample:Sample",
+    "DatasetSpec": "plugin.sample:DatasetSpec",
+    "HandModel": "api:HandModel",
+    "Modality": "plugin.contract:Modality",
+    "ModelShape": "plugin.contract:ModelShape",
+    "Posterior": "plugin.contract:Posterior",
+    "Sample": "plugin.sample:Sample",
     "UserError": "errors:UserError",
-    "View": "modality:View",
-    "hookimpl": "registry:hookimpl",
-    "load": "use:load",
+    "View": "plugin.contract:View",
+    "hookimpl": "plugin.registry:hookimpl",
+    "load": "api:load",
 }
 
 __all__ = [

@@ -18,7 +18,14 @@ from types import ModuleType
 from typing import Any
 
 PINNED = Path(__file__).with_name("api_surface.txt")
-MODULES = ("cvhpe", "cvhpe.losses", "cvhpe.nn", "cvhpe.ops", "cvhpe.skeleton", "cvhpe.testing")
+MODULES = (
+    "cvhpe",
+    "cvhpe.models.losses",
+    "cvhpe.models.blocks",
+    "cvhpe.ops",
+    "cvhpe.geometry.skeleton",
+    "cvhpe.testing",
+)
 
 
 def public_names(module: ModuleType) -> list[str]:
@@ -59,7 +66,7 @@ def described(name: str, value: Any) -> Iterator[str]:
 
 
 def surface() -> str:
-    lines = ["cvhpe.registry.registry() -> 'Registry'"]
+    lines = ["cvhpe.plugin.registry.registry() -> 'Registry'"]
     for module in map(importlib.import_module, MODULES):
         for name in public_names(module):
             lines += described(f"{module.__name__}.{name}", getattr(module, name))

@@ -50,7 +50,7 @@ def main() -> None:
     try:
         answered()
     except SystemExit as asked:
-        distributed = sys.modules.get("cvhpe.distributed")  # not imported for a word of help
+        distributed = sys.modules.get("cvhpe.training.distributed")  # not imported for a word of help
         if distributed is not None and distributed.met and isinstance(asked.code, int | None):
             distributed.end(asked.code or 0)
         raise
@@ -64,7 +64,7 @@ def answered() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
-        from cvhpe.faults import out_of_memory
+        from cvhpe.training.diagnostics import out_of_memory
 
         if not out_of_memory(error):
             raise

@@ -25,11 +25,12 @@ def calibrate(
     Example: cvhpe calibrate runs/lift --folds 0
     """
     from cvhpe.cli.console import Console
-    from cvhpe.data.sources import open_data
     from cvhpe.errors import UserError
-    from cvhpe.fusion import calibration_of
-    from cvhpe.run import claimed, load_run
-    from cvhpe.train import calibrated, steps_of
+    from cvhpe.io.locking import claimed
+    from cvhpe.runs.run_dir import load_run
+    from cvhpe.training.datamodule import open_data
+    from cvhpe.training.trainer import calibrated, steps_of
+    from cvhpe.uncertainty.fusion import calibration_of
 
     if not run.is_dir():
         raise UserError(f"{run}: no run folder; `cvhpe train --out {run}` makes one")

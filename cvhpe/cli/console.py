@@ -12,10 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from cvhpe.data.pack import Pack
-    from cvhpe.metrics import Summary
-    from cvhpe.run import Run
-    from cvhpe.train import Reporter
+    from cvhpe.evaluation.metrics import Summary
+    from cvhpe.runs.run_dir import Run
+    from cvhpe.training.trainer import Reporter
 
 PLAIN_SECONDS = 10.0
 WITHIN_SHOWN = (10, 20, 30, 40, 60, 80)
@@ -54,7 +53,7 @@ class Console:
         self._show(what, done, total, "")
 
     def reporter(self) -> Reporter:
-        from cvhpe.train import Reporter
+        from cvhpe.training.trainer import Reporter
 
         return Reporter(note=self.note, step=self._step, validation=self._validation)
 
@@ -79,16 +78,6 @@ class Console:
         self.spoken = now
         left = f", {seconds * (total - done) / done:.0f} s left" if seconds and done else ""
         self.note(f"{what} {done}/{total}{'  ' + info if info else ''}{left}")
-
-    def results(self, path: Path, held_out: Sequence[Pack]) -> None:
-        """Print the run's scores on held-out samples beside the baselines'."""
-        from cvhpe.cli.evaluate import score_run, show
-        from cvhpe.run import load_run
-
-        run = load_run(path)
-        for table in score_run(run, list(held_out)):
-            show(table)
-        to_stdout().print(f"run: {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 def to_stdout() -> Rich:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cvhpe.data.sample import DatasetSpec
-    from cvhpe.data.verify import Progress
+    from cvhpe.data.verify.checks import Progress
+    from cvhpe.plugin.sample import DatasetSpec
 
 app = typer.Typer(
     help="Data sets: list them, make, pack, check and look at one.\n\nExample: cvhpe data list", no_args_is_help=True
@@ -23,18 +23,6 @@ Splits = Annotated[list[str] | None, typer.Option("--split", help="A split; give
 _MARKS = {"ok": "green", "note": "dim", "warn": "yellow", "fatal": "bold red"}
 
 
-def parse_source(source: str) -> tuple[DatasetSpec, Path | None]:
-    """``NAME[:PATH]`` as a data set's specification and its path."""
-    from cvhpe.errors import UserError
-    from cvhpe.registry import registry
-
-    name, _, path = source.partition(":")
-    spec = registry().dataset(name)
-    if spec.needs_path and not path:
-        raise UserError(f"data set {name!r} needs its place: {name}:PATH")
-    return spec, Path(path).expanduser() if path else None
-
-
 @app.command("list")
 def list_() -> None:
     """List the data sets that can be read, built in and of plugins, with what each gives.
@@ -44,7 +32,7 @@ def list_() -> None:
     from rich.console import Console as Rich
 
     from cvhpe.cli.console import plain_table
-    from cvhpe.registry import registry
+    from cvhpe.plugin.registry import registry
 
     rows = []
     for spec in registry().datasets.values():
@@ -68,7 +56,7 @@ def synth(
 
     Example: cvhpe data synth --out hands --count 2000 --seed 1
     """
-    from cvhpe.data import synthetic
+    from cvhpe import synthetic
 
     with _progress() as progress:
         synthetic.generate(out, count=count, seed=seed, progress=lambda d, t: progress("rendering", d, t))
@@ -88,7 +76,8 @@ def prepare(
 
     Example: cvhpe data prepare rhd:RHD_published_v2 --image-size 128
     """
-    from cvhpe.data.prepare import prepare as pack
+    from cvhpe.data.packing.prepare import prepare as pack
+    from cvhpe.data.source import parse_source
 
     spec, path = parse_source(source)
     wanted = [f.strip() for f in fields.split(",") if f.strip()] or list(spec.fields)
@@ -127,8 +116,9 @@ def verify(
     from rich.text import Text
 
     from cvhpe.cli.console import plain_table, to_stdout
-    from cvhpe.data.verify import is_fatal
-    from cvhpe.data.verify import verify as check
+    from cvhpe.data.source import parse_source
+    from cvhpe.data.verify.checks import is_fatal
+    from cvhpe.data.verify.checks import verify as check
 
     spec, path = parse_source(source)
     asked = _splits(split, spec) if split else None
@@ -163,8 +153,9 @@ def show(
 
     Example: cvhpe data show freihand:/data/FreiHAND --count 24
     """
+    from cvhpe.data.contact_sheet import contact_sheet
     from cvhpe.data.reader import SplitAbsent
-    from cvhpe.data.show import contact_sheet
+    from cvhpe.data.source import parse_source
 
     spec, path = parse_source(source)
     splits = _splits([split] if split else None, spec)

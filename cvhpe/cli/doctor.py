@@ -93,7 +93,7 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    from cvhpe.registry import registry, unknown_in_disable_list
+    from cvhpe.plugin.registry import registry, unknown_in_disable_list
 
     plugins = registry().plugins
     fine = [m for p in plugins if p.state == "ok" for m in p.modalities]
@@ -110,8 +110,8 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    from cvhpe.data.cache import cache_dir
-    from cvhpe.registry import registry
+    from cvhpe.io.cache import cache_dir
+    from cvhpe.plugin.registry import registry
 
     folder = cache_dir()
     free = shutil.disk_usage(folder).free / 1e9

@@ -22,9 +22,9 @@ def export(
     Example: cvhpe export default --from joints2d --to joints3d --out lifter.onnx
     """
     from cvhpe.errors import UserError
-    from cvhpe.export import export as write
-    from cvhpe.fusion import calibration_of, unmeasured
-    from cvhpe.run import load_run
+    from cvhpe.inference.export import export as write
+    from cvhpe.runs.run_dir import load_run
+    from cvhpe.uncertainty.fusion import calibration_of, unmeasured
 
     if root not in ("wrist", "palm"):
         raise UserError(f"--root {root}: wrist or palm")

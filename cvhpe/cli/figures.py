@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cvhpe.figures.make import Made
-    from cvhpe.run import Run
+    from cvhpe.runs.run_dir import Run
+    from cvhpe.viz.figures.render import Made
 
 
 def figures(
@@ -35,12 +35,13 @@ def figures(
     Example: cvhpe figures runs/lift --only walk,predictions --out paper/
     """
     from cvhpe.cli.console import Console, its_data
-    from cvhpe.data.sources import open_held_out
-    from cvhpe.figures.held import Held
-    from cvhpe.figures.make import make, wanted
-    from cvhpe.figures.separate import given, separately_trained
-    from cvhpe.run import load_run
-    from cvhpe.train import Stopped, pick_device
+    from cvhpe.evaluation.eval_set import Held
+    from cvhpe.runs.run_dir import load_run
+    from cvhpe.training.datamodule import open_held_out
+    from cvhpe.training.device import pick_device
+    from cvhpe.training.trainer import Stopped
+    from cvhpe.viz.figures.render import make, wanted
+    from cvhpe.viz.figures.unimodal_baseline import given, separately_trained
 
     names = [n.strip() for n in only.split(",") if n.strip()]
     wanted(names)

@@ -17,10 +17,10 @@ def model(
 
     Example: cvhpe model --variant 4 --input rgb
     """
-    from cvhpe.config import assign, checked
-    from cvhpe.nn import parameter_count
-    from cvhpe.pairs import parse_pairs, sources, targets, variant_pairs
-    from cvhpe.run import build_model
+    from cvhpe.config.schema import assign, checked
+    from cvhpe.models.blocks import parameter_count
+    from cvhpe.models.pairs import parse_pairs, sources, targets, variant_pairs
+    from cvhpe.runs.run_dir import build_model
 
     if pairs:
         names = list(dict.fromkeys(part for item in pairs.split(",") for part in item.strip().split(":") if part))

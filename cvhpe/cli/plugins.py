@@ -23,7 +23,7 @@ def list_plugins(
     from rich.table import Table
 
     from cvhpe.cli.console import to_stdout
-    from cvhpe.registry import registry, unknown_in_disable_list
+    from cvhpe.plugin.registry import registry, unknown_in_disable_list
 
     table = Table("plugin", "package", "state", "modalities", "data sets")
     console = to_stdout()
@@ -82,7 +82,7 @@ def check(
 
     from cvhpe.cli.console import to_stdout
     from cvhpe.errors import UserError, nearest
-    from cvhpe.registry import registry
+    from cvhpe.plugin.registry import registry
     from cvhpe.testing import dataset_checks, modality_checks
 
     known = registry()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cvhpe.predict import Hand
-    from cvhpe.use import HandModel
+    from cvhpe.api import HandModel
+    from cvhpe.inference.predict import Hand
 
 UNITS = {
     "joints3d_mm": "mm, relative to the root joint; camera frame, x right, y down, z forward",
@@ -49,9 +49,9 @@ def predict(
     """
     import sys
 
+    from cvhpe.api import load
     from cvhpe.errors import DataError
-    from cvhpe.pictures import gather, is_video, stems
-    from cvhpe.use import load
+    from cvhpe.io.image import gather, is_video, stems
 
     box = parse_box(bbox)
     model = load(run, detector_model=detector_model, hands=hands)
@@ -110,8 +110,8 @@ def parse_box(text: str) -> tuple[float, ...] | None:
 
 def of_picture(model: HandModel, path: Path, out: Path, overlay: bool, asked: dict[str, Any]) -> str:
     """Predict one picture, write its results, and say in a few words what was found."""
-    from cvhpe.overlay import save_overlay
-    from cvhpe.pictures import read_picture
+    from cvhpe.io.image import read_picture
+    from cvhpe.viz.overlay import save_overlay
 
     picture = read_picture(path)
     found = model.predict(picture, **asked)
@@ -126,8 +126,8 @@ def of_video(model: HandModel, path: Path, out: Path, every: int, overlay: bool,
     """Predict the frames of a video one by one, write the results, and say what was found."""
     from contextlib import ExitStack
 
-    from cvhpe.overlay import overlay_pixels
-    from cvhpe.pictures import frame_rate, frames, writing_video
+    from cvhpe.io.video import frame_rate, frames, writing_video
+    from cvhpe.viz.overlay import overlay_pixels
 
     out.parent.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
@@ -155,8 +155,8 @@ def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any
     """What a result file says before the hands."""
     from importlib.metadata import version
 
-    from cvhpe.run import DEFAULT
-    from cvhpe.skeleton import layout
+    from cvhpe.geometry.skeleton import layout
+    from cvhpe.runs.run_dir import DEFAULT
 
     facts = model.run.facts
     return {
@@ -176,14 +176,14 @@ def write(out: Path, record: dict[str, Any]) -> None:
     """Write a result file, whole or not at all."""
     import json
 
-    from cvhpe.checkpoint import write_text
+    from cvhpe.io.atomic import write_text
 
     write_text(out.with_name(f"{out.name}.json"), json.dumps(record, indent=1) + "\n")
 
 
 def described(found: list[Hand]) -> str:
     """``2 hands (left, right)``, or that there is none."""
-    from cvhpe.predict import SIDES
+    from cvhpe.inference.predict import SIDES
 
     if not found:
         return "no hand found"

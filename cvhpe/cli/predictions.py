@@ -12,9 +12,9 @@ import typer
 def evaluate_predictions(file: Path, sources: Sequence[str], split: str, as_json: bool) -> None:
     """Score ``file`` on the one data set that ``sources`` names, and print a table or one JSON object."""
     from cvhpe.cli.console import plain_table, to_stdout, within
-    from cvhpe.cli.data import parse_source
-    from cvhpe.data.predictions import score
+    from cvhpe.data.source import parse_source
     from cvhpe.errors import UserError
+    from cvhpe.evaluation.predictions import score
 
     if len(sources) != 1:
         raise UserError("--predictions needs one data set to score them on, as in --data icvl:PATH")

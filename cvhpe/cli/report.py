@@ -26,13 +26,13 @@ def report(
     Example: cvhpe report runs/rgb-joints3d
     """
     from cvhpe.cli.console import Console, its_data
-    from cvhpe.data.sources import open_held_out
-    from cvhpe.figures.held import Held
-    from cvhpe.figures.separate import FOLDER, given
-    from cvhpe.report.collect import collect
-    from cvhpe.report.page import write
-    from cvhpe.run import load_run
-    from cvhpe.train import pick_device
+    from cvhpe.evaluation.eval_set import Held
+    from cvhpe.runs.run_dir import load_run
+    from cvhpe.training.datamodule import open_held_out
+    from cvhpe.training.device import pick_device
+    from cvhpe.viz.figures.unimodal_baseline import FOLDER, given
+    from cvhpe.viz.report.gather import collect
+    from cvhpe.viz.report.page import write
 
     opened = load_run(run, pick_device(device))
     beside = opened.path / FOLDER

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from cvhpe.distributed import World
     from cvhpe.errors import UserError
+    from cvhpe.training.distributed import World
 
 LET_IT_SPEAK = 2.0
 """Seconds that a process waits before it follows one that ended, so that the exit code is the other's."""
@@ -44,14 +44,15 @@ def train(
     from contextlib import ExitStack
 
     from cvhpe.cli.console import Console
-    from cvhpe.cli.settings import resolved, resumed
-    from cvhpe.data.sources import open_data
-    from cvhpe.distributed import joined, launch, lost, without_procs, world_of
     from cvhpe.errors import UserError
-    from cvhpe.faults import out_of_memory, stop_at_once, stopping_on_signals
-    from cvhpe.logger import logged
-    from cvhpe.train import Stopped, pick_device
-    from cvhpe.train import train as run
+    from cvhpe.training.datamodule import open_data
+    from cvhpe.training.device import pick_device
+    from cvhpe.training.diagnostics import out_of_memory, stop_at_once, stopping_on_signals
+    from cvhpe.training.distributed import joined, launch, lost, without_procs, world_of
+    from cvhpe.training.resolve import resolved, resumed
+    from cvhpe.training.trainer import Stopped
+    from cvhpe.training.trainer import train as run
+    from cvhpe.viz.tensorboard import logged
 
     given = {"modalities": modalities, "pairs": pairs, "variant": variant, "data": data, "device": device}
     if resume:
@@ -76,7 +77,9 @@ def train(
             run(settings, packs, path, resume=resume, report=report, world=world, profile=profile)
             if world.main:
                 with stopping_on_signals(stop_at_once):
-                    console.results(path, packs.test or packs.validation)
+                    from cvhpe.cli.scores import show_results
+
+                    show_results(path, packs.test or packs.validation)
         except Stopped as stopped:
             console.note(f"{stopped}; {path} holds a usable model; go on with: cvhpe train --resume --out {path}")
             raise typer.Exit(stopped.exit_code) from None
@@ -95,7 +98,7 @@ def train(
 
 def refuse(world: World, error: UserError) -> NoReturn:
     """End with the one line of ``error``, that of the first of all processes; the others say theirs elsewhere."""
-    from cvhpe.distributed import say_elsewhere
+    from cvhpe.training.distributed import say_elsewhere
 
     if world.main:
         raise error

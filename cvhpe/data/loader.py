@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.data.pack import Pack
-from cvhpe.data.sample import Array
+from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import DataError, UserError
-from cvhpe.skeleton import layout as find_layout
+from cvhpe.geometry.skeleton import layout as find_layout
+from cvhpe.plugin.sample import Array
 
 Batch = dict[str, Tensor]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.sample import Dataset, DatasetSpec, Sample
 from cvhpe.errors import DataError, nearest
+from cvhpe.plugin.sample import Dataset, DatasetSpec, Sample
 
 Array = np.ndarray
 
@@ -23,7 +23,7 @@ class SplitAbsent(DataError):
 class Reader(ABC):
     """One split of a data set on disk: ``labels`` costs no decoding, ``images`` does.
 
-    layout, root: as in :class:`cvhpe.data.sample.Dataset`.
+    layout, root: as in :class:`cvhpe.plugin.sample.Dataset`.
     absent: label files of the complete data set that this copy lacks.
     note: one line for people about what was assumed or how the split came about; usually empty.
     """

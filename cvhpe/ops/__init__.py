@@ -7,11 +7,11 @@ pure-torch twin that computes the same and serves where they are not. :func:`sta
 from __future__ import annotations
 
 from cvhpe.ops.elbo import Elbo, JointsTerm, Term, elbo
-from cvhpe.ops.geometry import Palm
+from cvhpe.ops.extension_loader import State
+from cvhpe.ops.extension_loader import load as state
 from cvhpe.ops.joints_loss import joints_loss
-from cvhpe.ops.library import State
-from cvhpe.ops.library import load as state
 from cvhpe.ops.sample_kl import draw_seed, sample_kl
+from cvhpe.ops.view_transform import Palm
 from cvhpe.ops.warp_image import warp_image
 from cvhpe.ops.warp_joints import warp_joints
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cvhpe.modality import View
-from cvhpe.ops import library
-from cvhpe.ops.geometry import Palm, parts_of
+from cvhpe.ops import extension_loader
 from cvhpe.ops.joints_loss import Kind, joints_loss, joints_loss_twin, kind_index
+from cvhpe.ops.view_transform import Palm, parts_of
+from cvhpe.plugin.contract import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def elbo(terms: Sequence[Term], beta: float) -> Elbo:
     >>> elbo([Term(torch.tensor([2.0, 4.0]), kl), Term(torch.tensor([1.0, 9.0]), kl, torch.tensor([True, False]))], 0.5)
     Elbo(total=tensor(5.5000), rec=tensor([3., 1.]), kl=tensor([2., 1.]))
     """
-    if not terms or library.transformed() or not library.serves(terms[0].kl.device.type):
+    if not terms or extension_loader.transformed() or not extension_loader.serves(terms[0].kl.device.type):
         return elbo_twin(terms, beta)
     tensors, plan, numbers, wanted = _plan(terms, beta)
     if torch.compiler.is_compiling():
@@ -75,7 +75,7 @@ def elbo(terms: Sequence[Term], beta: float) -> Elbo:
     elif wanted:
         total, values = _Elbo.apply(plan, numbers, *tensors)
     else:
-        with library.below_autograd():
+        with extension_loader.below_autograd():
             total, values, _ = torch.ops.cvhpe.elbo.default(tensors, plan, numbers, False)
     return Elbo(total, values[: len(terms)], values[len(terms) :])
 
@@ -197,7 +197,7 @@ class _Elbo(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: list[int], numbers: list[float], *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        with library.below_autograd():
+        with extension_loader.below_autograd():
             total, values, grads = torch.ops.cvhpe.elbo.default(tensors, plan, numbers, True)
         ctx.save_for_backward(*grads)
         ctx.rest = len(tensors) - len(grads)
@@ -213,9 +213,9 @@ class _Elbo(torch.autograd.Function):
         # `loss.backward()` comes with 1. On the CPU a look is cheaper than a pass over the gradients; on a GPU it
         # would stop the host.
         if not grad_total.is_cpu or grad_total != 1:
-            with library.below_autograd():
+            with extension_loader.below_autograd():
                 grads = torch.ops.cvhpe.elbo_backward.default(grad_total, grads)
-        return None, None, *library.once_differentiable("elbo", grads), *(None,) * ctx.rest
+        return None, None, *extension_loader.once_differentiable("elbo", grads), *(None,) * ctx.rest
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, list[Tensor]]) -> None:
@@ -243,7 +243,7 @@ def _fake_backward(grad_total: Tensor, grads: list[Tensor]) -> list[Tensor]:
     return [g.new_empty(g.shape) for g in grads]
 
 
-if library.load().loaded:
+if extension_loader.load().loaded:
     torch.library.register_fake("cvhpe::elbo", _fake)
     torch.library.register_fake("cvhpe::elbo_backward", _fake_backward)
     torch.library.register_autograd("cvhpe::elbo", _backward, setup_context=_save)

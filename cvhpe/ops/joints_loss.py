@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cvhpe.modality import View
-from cvhpe.ops import library
-from cvhpe.ops.geometry import Palm, Parts, check_joints, parts_of, seen, wide
+from cvhpe.ops import extension_loader
+from cvhpe.ops.view_transform import Palm, Parts, check_joints, parts_of, seen, wide
+from cvhpe.plugin.contract import View
 
 Kind = Literal["squared", "l1", "huber"]
 KINDS = ("squared", "l1", "huber")
@@ -51,7 +51,7 @@ def joints_loss(
     >>> joints_loss(pred, torch.tensor([[[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]]]), torch.tensor([[1.0, 0.0]]))
     tensor([4.6667])
     """
-    if library.transformed() or not library.serves(pred.device.type):
+    if extension_loader.transformed() or not extension_loader.serves(pred.device.type):
         return joints_loss_twin(
             pred, target, weight, view, palm, kind=kind, relative=relative, delta=delta, skip_nan=skip_nan
         )
@@ -61,7 +61,7 @@ def joints_loss(
         return torch.ops.cvhpe.joints_loss(*inputs, wanted)[0]
     if wanted:
         return _JointsLoss.apply(*inputs)
-    with library.below_autograd():
+    with extension_loader.below_autograd():
         return torch.ops.cvhpe.joints_loss.default(*inputs, False)[0]
 
 
@@ -133,14 +133,14 @@ def _backward(ctx: Any, grad_loss: Tensor, _: Tensor | None = None) -> tuple[Ten
 class _JointsLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        with library.below_autograd():
+        with extension_loader.below_autograd():
             output = torch.ops.cvhpe.joints_loss.default(*inputs, True)
         _save(ctx, inputs, output)
         return output[0]
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        return library.once_differentiable("joints_loss", _backward(ctx, grad_loss)[:-1])
+        return extension_loader.once_differentiable("joints_loss", _backward(ctx, grad_loss)[:-1])
 
 
 def _fake(pred: Tensor, target: Tensor, weight: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -148,6 +148,6 @@ def _fake(pred: Tensor, target: Tensor, weight: Tensor | None, *rest: Any) -> tu
     return pred.new_empty(pred.shape[0], dtype=wide(pred)), pred.new_empty(pred.shape if rest[-1] else 0)
 
 
-if library.load().loaded:
+if extension_loader.load().loaded:
     torch.library.register_fake("cvhpe::joints_loss", _fake)
     torch.library.register_autograd("cvhpe::joints_loss", _backward, setup_context=_save)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from cvhpe.ops import library
+from cvhpe.ops import extension_loader
 from cvhpe.ops.noise import normal
 
 
@@ -47,10 +47,10 @@ def sample_kl(
     >>> z.shape, kl
     (torch.Size([2, 3]), tensor([0., 0.]))
     """
-    if library.transformed() or not library.serves(mu.device.type):
+    if extension_loader.transformed() or not extension_loader.serves(mu.device.type):
         return sample_kl_twin(mu, logvar, seed, n, stream=stream)
     samples = -1 if n is None else n
-    if library.load().nodes or torch.compiler.is_compiling():
+    if extension_loader.load().nodes or torch.compiler.is_compiling():
         return _op(mu, logvar, seed, samples, stream)
     return _SampleKl.apply(mu, logvar, seed, samples, stream)
 
@@ -90,7 +90,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[Tensor | None, ...]:
-    with library.below_autograd():
+    with extension_loader.below_autograd():
         grads = torch.ops.cvhpe.sample_kl_backward.default(grad_z, grad_kl, *ctx.saved_tensors, ctx.n, ctx.stream)
     return *grads, None, None, None
 
@@ -102,12 +102,12 @@ class _SampleKl(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         _save(ctx, inputs, ())  # type: ignore[arg-type]
-        with library.below_autograd():
+        with extension_loader.below_autograd():
             return _op(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[Tensor | None, ...]:
-        return library.once_differentiable("sample_kl", _backward(ctx, grad_z, grad_kl))
+        return extension_loader.once_differentiable("sample_kl", _backward(ctx, grad_z, grad_kl))
 
 
 def _fake(mu: Tensor, logvar: Tensor, seed: Tensor, n: int = -1, stream: int = 0) -> tuple[Tensor, Tensor]:
@@ -130,10 +130,10 @@ def _fake_backward(
 
 
 _draw: Callable[[], Tensor] | None = None  # the same draw in one call, where csrc/autograd is loaded
-if library.load().nodes:
+if extension_loader.load().nodes:
     _draw = torch.ops.cvhpe._draw_seed.default
     torch.library.register_fake("cvhpe::_draw_seed", lambda: torch.empty(1, dtype=torch.int64))
-if library.load().loaded:
+if extension_loader.load().loaded:
     _op = torch.ops.cvhpe.sample_kl.default
     torch.library.register_fake("cvhpe::sample_kl", _fake)
     torch.library.register_fake("cvhpe::sample_kl_backward", _fake_backward)

@@ -21,8 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cvhpe.modality import View
-from cvhpe.ops import library
+from cvhpe.ops import extension_loader
+from cvhpe.plugin.contract import View
 
 Mode = Literal["bilinear", "nearest_hole"]
 Layout = Literal["NHWC", "NCHW"]
@@ -80,7 +80,7 @@ def warp_image(
     margin, nearest = float(view.margin), mode == "nearest_hole"
     if out is not None:
         _check_out(out, pictures, h, w, channels_last, dtype)
-    if not library.serves(pictures.device.type):
+    if not extension_loader.serves(pictures.device.type):
         seen = _twin(pictures, packed, margin, h, w, mean, scale, nearest, fill, channels_last, dtype)
         return seen if out is None else out.copy_(seen)
     if out is not None:
@@ -311,7 +311,7 @@ def _fake_out(
     return None
 
 
-if library.load().loaded:
+if extension_loader.load().loaded:
     torch.library.register_fake("cvhpe::warp_image", _fake)
     torch.library.register_fake("cvhpe::warp_image_out", _fake_out)
     torch.library.register_autograd("cvhpe::warp_image", _backward, setup_context=_save)

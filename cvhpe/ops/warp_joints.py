@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cvhpe.modality import View
-from cvhpe.ops import library
-from cvhpe.ops.geometry import Palm, check_joints, parts_of, seen, wide
+from cvhpe.ops import extension_loader
+from cvhpe.ops.view_transform import Palm, check_joints, parts_of, seen, wide
+from cvhpe.plugin.contract import View
 
 
 def warp_joints(joints: Tensor, view: View | None = None, palm: Palm | None = None, relative: bool = False) -> Tensor:
@@ -25,21 +25,21 @@ def warp_joints(joints: Tensor, view: View | None = None, palm: Palm | None = No
     not fit, naming the argument.
 
     >>> import torch
-    >>> from cvhpe.modality import View
+    >>> from cvhpe.plugin.contract import View
     >>> view = View.identity(1)
     >>> view.angle[:] = torch.pi / 2   # a quarter turn, from x to y
     >>> view.shift[:, 1] = 0.25
     >>> warp_joints(torch.tensor([[[0.5, 0.0]]]), view).round(decimals=3).abs()
     tensor([[[0.0000, 0.7500]]])
     """
-    if library.transformed() or not library.serves(joints.device.type):
+    if extension_loader.transformed() or not extension_loader.serves(joints.device.type):
         return warp_joints_twin(joints, view, palm, relative)
     inputs = (joints, *parts_of(view, palm), relative)
     if torch.compiler.is_compiling():
         return torch.ops.cvhpe.warp_joints(*inputs)
     if joints.requires_grad and torch.is_grad_enabled():
         return _WarpJoints.apply(*inputs)
-    with library.below_autograd():
+    with extension_loader.below_autograd():
         return torch.ops.cvhpe.warp_joints.default(*inputs)
 
 
@@ -65,13 +65,13 @@ class _WarpJoints(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         _save(ctx, inputs, None)
-        with library.below_autograd():
+        with extension_loader.below_autograd():
             return torch.ops.cvhpe.warp_joints.default(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        with library.below_autograd():
-            return library.once_differentiable("warp_joints", _backward(ctx, grad))
+        with extension_loader.below_autograd():
+            return extension_loader.once_differentiable("warp_joints", _backward(ctx, grad))
 
 
 def _fake(joints: Tensor, *rest: Any) -> Tensor:
@@ -79,7 +79,7 @@ def _fake(joints: Tensor, *rest: Any) -> Tensor:
     return joints.new_empty(joints.shape)
 
 
-if library.load().loaded:
+if extension_loader.load().loaded:
     torch.library.register_fake("cvhpe::warp_joints", _fake)
     torch.library.register_fake("cvhpe::warp_joints_backward", _fake)
     torch.library.register_autograd("cvhpe::warp_joints", _backward, setup_context=_save)

@@ -9,8 +9,8 @@ from pathlib import Path
 from unittest import SkipTest
 
 from cvhpe.data.reader import SplitAbsent
-from cvhpe.data.sample import Dataset, DatasetSpec, Sample
 from cvhpe.errors import DataError
+from cvhpe.plugin.sample import Dataset, DatasetSpec, Sample
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.sample import Dataset, DatasetSpec, Sample
 from cvhpe.errors import DataError, UserError
+from cvhpe.plugin.sample import Dataset, DatasetSpec, Sample
 from cvhpe.testing.check import Check, fail, make_checks, raise_failures, require
 from cvhpe.testing.data_subject import DataSubject, splits_there
 from cvhpe.testing.hands import HAND_TESTS
@@ -20,7 +20,7 @@ KNOWN = {"rgb": (np.uint8, 3), "depth": (np.float32, 2), "mask": (np.uint8, 2)}
 
 def splits_open(s: DataSubject) -> None:
     """every split opens, has samples and says its layout and root"""
-    from cvhpe.skeleton import layout
+    from cvhpe.geometry.skeleton import layout
 
     for split in s.splits:
         data = s.open(split)
@@ -36,12 +36,12 @@ def splits_open(s: DataSubject) -> None:
         try:
             layout(data.layout)
         except UserError as error:
-            fail(str(error), "use a layout of cvhpe.skeleton")
+            fail(str(error), "use a layout of cvhpe.geometry.skeleton")
 
 
 def samples_are_whole(s: DataSubject) -> None:
     """samples carry what `fields` promises, in the documented shapes and dtypes, under unique ids"""
-    from cvhpe.skeleton import layout
+    from cvhpe.geometry.skeleton import layout
 
     for split, samples in s.samples.items():
         joints = len(layout(s.open(split).layout))

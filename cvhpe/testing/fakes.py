@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from cvhpe.modality import View
+from cvhpe.plugin.contract import View
 
 
 def generator(seed: int = 0) -> Generator:

@@ -9,7 +9,7 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from cvhpe.modality import View
+from cvhpe.plugin.contract import View
 from cvhpe.testing.check import require
 from cvhpe.testing.fakes import centroid, disc, flip_view, generator, random_view, seen_points, turned
 from cvhpe.testing.subject import BATCH, MARGIN, Subject

@@ -6,7 +6,7 @@ from unittest import SkipTest
 
 import numpy as np
 
-from cvhpe.data.sample import Sample
+from cvhpe.plugin.sample import Sample
 from cvhpe.testing.check import require
 from cvhpe.testing.data_subject import DataSubject
 
@@ -31,7 +31,7 @@ def joints_are_in_mm(s: DataSubject) -> None:
 
 
 def _reach(x: Sample, s: DataSubject) -> float:
-    from cvhpe.skeleton import layout
+    from cvhpe.geometry.skeleton import layout
 
     assert x.joints3d_mm is not None
     root = layout(s.open(s.splits[0]).layout).root
@@ -40,7 +40,7 @@ def _reach(x: Sample, s: DataSubject) -> float:
 
 def joints_are_in_the_layouts_order(s: DataSubject) -> None:
     """the joints stand in the layout's order: bones have the length of bones, fingers grow away from the root"""
-    from cvhpe.skeleton import layout
+    from cvhpe.geometry.skeleton import layout
 
     samples = s.labelled("joints3d")
     one = layout(s.open(s.splits[0]).layout)
@@ -80,7 +80,7 @@ def joints_are_in_the_layouts_order(s: DataSubject) -> None:
 
 def hand_sides_are_right(s: DataSubject) -> None:
     """side 0 is a left hand and 1 a right one: fingers curl towards the palm that the knuckles' order implies"""
-    from cvhpe.skeleton import layout
+    from cvhpe.geometry.skeleton import layout
 
     samples = s.labelled("joints3d")
     one = layout(s.open(s.splits[0]).layout)

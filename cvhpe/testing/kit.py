@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from cvhpe.modality import Modality, ModelShape
+from cvhpe.plugin.contract import Modality, ModelShape
 from cvhpe.testing import geometry, networks, samples
 from cvhpe.testing.check import Check, make_checks, raise_failures
 from cvhpe.testing.subject import Subject

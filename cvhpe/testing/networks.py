@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.func import functional_call
 
-from cvhpe.modality import Posterior
+from cvhpe.plugin.contract import Posterior
 from cvhpe.testing.check import CheckFailed, fail, require
 from cvhpe.testing.fakes import generator, mapped, random_view
 from cvhpe.testing.subject import BATCH, LATENT, Subject
@@ -26,7 +26,7 @@ def encoder_gives_a_posterior(s: Subject) -> None:
         require(
             isinstance(q, Posterior),
             f"the encoder gave {type(q).__name__}",
-            "return cvhpe.Posterior(mu, logvar); cvhpe.nn.PosteriorHead makes one of features and side",
+            "return cvhpe.Posterior(mu, logvar); cvhpe.models.blocks.PosteriorHead makes one of features and side",
         )
         for name, value in zip(q._fields, q, strict=True):
             require(

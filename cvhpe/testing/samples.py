@@ -10,7 +10,7 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from cvhpe.modality import Modality, ModelShape, View
+from cvhpe.plugin.contract import Modality, ModelShape, View
 from cvhpe.testing.check import fail, require
 from cvhpe.testing.fakes import generator, random_view
 from cvhpe.testing.subject import BATCH, MARGIN, Subject
@@ -167,7 +167,7 @@ def missing_labels_are_left_out(s: Subject) -> None:
     target[0, 1] = float("nan")
     loss = s.m.loss(pred, target)
     (grad,) = torch.autograd.grad(loss.sum(), pred)
-    mend = "give such joints the weight 0 before subtracting (cvhpe.losses.points_loss does)"
+    mend = "give such joints the weight 0 before subtracting (cvhpe.models.losses.points_loss does)"
     require(loss.isfinite().all() and grad.isfinite().all(), "a joint that is not labelled (NaN) spoils the loss", mend)
     require((grad[0, 1] == 0).all(), "a joint that is not labelled has a gradient", mend)
 

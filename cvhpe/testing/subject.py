@@ -9,7 +9,7 @@ from unittest import SkipTest
 import torch
 from torch import Tensor, nn
 
-from cvhpe.modality import Modality
+from cvhpe.plugin.contract import Modality
 from cvhpe.testing.fakes import fake_fields, generator
 
 BATCH = 4

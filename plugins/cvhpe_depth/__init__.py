@@ -12,9 +12,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cvhpe import Modality, ModelShape, View, hookimpl
-from cvhpe.keypoints import image_encoder
-from cvhpe.losses import image_loss
-from cvhpe.nn import ImageDecoder
+from cvhpe.models.blocks import ImageDecoder
+from cvhpe.models.keypoint_encoder import image_encoder
+from cvhpe.models.losses import image_loss
 from cvhpe.ops import warp_image
 
 

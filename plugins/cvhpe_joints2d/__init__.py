@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from cvhpe import Modality, ModelShape, View, hookimpl
-from cvhpe.losses import fused_points_loss, points_loss
-from cvhpe.nn import joint_decoder, joint_encoder
+from cvhpe.models.blocks import joint_decoder, joint_encoder
+from cvhpe.models.losses import fused_points_loss, points_loss
 from cvhpe.ops import Palm, warp_joints
 
 INPUT_SCALE = {"paper": 1.0, "residual": 4.0}
@@ -26,7 +26,7 @@ def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
 
 
 def draw(axes, sample, **style) -> None:
-    from cvhpe.figures.skeleton import draw2d
+    from cvhpe.viz.skeleton import draw2d
 
     draw2d(axes, sample, **style)
 

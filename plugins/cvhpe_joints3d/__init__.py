@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from cvhpe import Modality, ModelShape, View, hookimpl
-from cvhpe.losses import distance_loss, fused_points_loss, points_loss
-from cvhpe.nn import joint_decoder, joint_encoder
+from cvhpe.models.blocks import joint_decoder, joint_encoder
+from cvhpe.models.losses import distance_loss, fused_points_loss, points_loss
 from cvhpe.ops import Palm, warp_joints
 
 
@@ -24,7 +24,7 @@ def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
 
 
 def draw(axes, sample, **style) -> None:
-    from cvhpe.figures.skeleton import draw3d
+    from cvhpe.viz.skeleton import draw3d
 
     draw3d(axes, sample, **style)
 

@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize, pad
 
 from cvhpe import Modality, ModelShape, View, hookimpl
-from cvhpe.losses import points_loss
-from cvhpe.nn import joint_decoder, joint_encoder
+from cvhpe.models.blocks import joint_decoder, joint_encoder
+from cvhpe.models.losses import points_loss
 from cvhpe.ops import Palm, warp_joints
 
 INPUT_SCALE = 8.0
@@ -73,7 +73,7 @@ def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
 
 
 def draw(axes, sample, **style) -> None:
-    from cvhpe.figures.skeleton import draw2d
+    from cvhpe.viz.skeleton import draw2d
 
     draw2d(axes, sample, **style)
 

@@ -5,8 +5,8 @@ from functools import partial
 import torch
 
 from cvhpe import Modality, ModelShape, hookimpl
-from cvhpe.losses import image_loss
-from cvhpe.nn import ImageDecoder, ImageEncoder
+from cvhpe.models.blocks import ImageDecoder, ImageEncoder
+from cvhpe.models.losses import image_loss
 from cvhpe.ops import warp_image
 
 

@@ -3,14 +3,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.dataset_writers import write_coco, write_msra
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-from writers import write_coco, write_msra
 
 COMMAND = [sys.executable, "-c", "from cvhpe.cli import main; main()", "data"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer
-from shell import cvhpe
+from helpers.shell import cvhpe
 
 from cvhpe.cli import app
 from cvhpe.cli.help import flowing

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hands import joints_file
-from shell import ENV, cvhpe, fails
+from helpers.hands import joints_file
+from helpers.shell import ENV, cvhpe, fails
 
 FEW = ("--set=epochs=2", "--set=least_steps=0", "--set=validations=1", "--set=width=16", "--set=depth=2")
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_distributions import honest, install
+from helpers.fake_distributions import honest, install
 
 from cvhpe.cli import main
-from cvhpe.registry import registry
+from cvhpe.plugin.registry import registry
 
 TESTS = Path(__file__).parents[1]
 PARTS = ["python", "torch", "kernels", "plugins", "data"]
@@ -158,7 +158,7 @@ def test_doctor_only_notes_a_broken_outsider(cvhpe: Cvhpe, tmp_path: Path) -> No
     assert "exits of cvhpe-exits 1.0 is broken: SystemExit: wants to end the program" in out
 
 
-@pytest.mark.parametrize("module", ["torch", "cvhpe.ops", "cvhpe.data.cache", "cvhpe_rgb"])
+@pytest.mark.parametrize("module", ["torch", "cvhpe.ops", "cvhpe.io.cache", "cvhpe_rgb"])
 def test_doctor_works_when_a_part_is_broken(tmp_path: Path, module: str) -> None:
     """A finder put before all others breaks one module; the rest must still be told."""
     (tmp_path / "sitecustomize.py").write_text(

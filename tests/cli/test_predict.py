@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.shell import cvhpe, fails
+from helpers.untrained import untrained_run
 from PIL import Image
-from shell import cvhpe, fails
-from untrained import untrained_run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from test_pack import write_pack
 
 from cvhpe.data.loader import Batches
-from cvhpe.data.pack import Pack
+from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import DataError, UserError
 
 ALL = ("rgb", "joints2d", "joints3d")

@@ -6,8 +6,8 @@ import functools
 import os
 
 import pytest
-from hands import joints_file
-from runs import alike, run
+from helpers.hands import joints_file
+from helpers.subprocess_runs import alike, run
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,14 @@ import subprocess
 import sys
 
 import pytest
-from runs import SETTINGS
+from helpers.subprocess_runs import SETTINGS
 
-import cvhpe.train
+import cvhpe.training.trainer
 from cvhpe import cli
-from cvhpe.checkpoint import read_card
 from cvhpe.cli.console import Console
 from cvhpe.data.loader import Batches
-from cvhpe.fusion import CALIBRATION
+from cvhpe.runs.serialization import read_card
+from cvhpe.uncertainty.fusion import CALIBRATION
 
 LIMITED = "import resource as r; r.setrlimit(r.RLIMIT_AS, ({0}, {0})); from cvhpe.cli import main; main()"
 
@@ -34,7 +34,7 @@ def ended(monkeypatch, capfd, *words):
     return end.value.code, capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("module", "name"), [(cvhpe.train, "calibrate"), (Console, "results")])
+@pytest.mark.parametrize(("module", "name"), [(cvhpe.training.trainer, "calibrate"), (Console, "results")])
 def test_a_signal_after_the_last_step_is_answered_in_one_line(hands, tmp_path, monkeypatch, capfd, module, name):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:

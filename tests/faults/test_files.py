@@ -9,14 +9,14 @@ import signal
 
 import pytest
 import torch
-from runs import config, last_state, run
+from helpers.subprocess_runs import config, last_state, run
 
-from cvhpe import checkpoint
 from cvhpe.data.loader import Batches
-from cvhpe.data.sources import open_data
 from cvhpe.errors import DataError, UserError
-from cvhpe.run import load_run
-from cvhpe.train import Reporter, Trainer
+from cvhpe.runs import serialization
+from cvhpe.runs.run_dir import load_run
+from cvhpe.training.datamodule import open_data
+from cvhpe.training.trainer import Reporter, Trainer
 
 
 def one_line(error):
@@ -65,8 +65,8 @@ def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, 
     elif harm == "garbage":
         raw = bytearray(b"\xff" * 100)
     else:  # another model's tensors under a card that was meant for these
-        tensors = {n: torch.zeros(1) for n in checkpoint.load(last)}
-        checkpoint.save(last, tensors, checkpoint.read_card(last))
+        tensors = {n: torch.zeros(1) for n in serialization.load(last)}
+        serialization.save(last, tensors, serialization.read_card(last))
         raw = bytearray(last.read_bytes())
     last.write_bytes(raw)
     notes = []
@@ -238,7 +238,7 @@ def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
     assert f"joints3d is up to 1e+30 in {name}: mend or leave out that data" in text
     dump = next((tmp_path / "broken_steps").iterdir())
     assert str(dump) in text
-    card, kept = checkpoint.read_card(dump), checkpoint.load(dump)
+    card, kept = serialization.read_card(dump), serialization.load(dump)
     assert card["step"] == number
     assert name in card["samples"]
     assert 17 in kept["index"].tolist()
@@ -260,7 +260,7 @@ def test_weights_that_are_broken_are_never_saved(hands, tmp_path):
     with pytest.raises(UserError, match=r"start anew with --set lr=.*The batch is in"):
         run(hands, tmp_path, lr=1e6, epochs=60, log_steps=50, ema=0.0, schedule="constant")
     assert states(tmp_path)
-    assert all(t.isfinite().all() for p in states(tmp_path) for t in checkpoint.load(p).values())
+    assert all(t.isfinite().all() for p in states(tmp_path) for t in serialization.load(p).values())
 
 
 def test_a_run_that_breaks_late_keeps_what_was_good(hands, tmp_path):
@@ -281,7 +281,7 @@ def test_a_run_that_breaks_late_keeps_what_was_good(hands, tmp_path):
     one_line(error)
     assert [p.name for p in states(tmp_path)] == ["step_00000008.safetensors", "step_00000009.safetensors"]
     assert load_run(tmp_path).model is not None
-    assert all(t.isfinite().all() for p in states(tmp_path) for t in checkpoint.load(p).values())
+    assert all(t.isfinite().all() for p in states(tmp_path) for t in serialization.load(p).values())
 
 
 def test_a_kl_that_blows_up_but_stays_finite_ends_the_run_before_it_is_saved(hands, tmp_path):
@@ -304,7 +304,7 @@ def test_a_kl_that_blows_up_but_stays_finite_ends_the_run_before_it_is_saved(han
         trainer.run(resume=True)
     text = one_line(error)
     assert "looks sound: start anew with --set lr=" in text
-    card = checkpoint.read_card(next((tmp_path / "broken_steps").iterdir()))
+    card = serialization.read_card(next((tmp_path / "broken_steps").iterdir()))
     assert card["step"] == 11
     assert len(card["samples"]) == 64
     assert [p.name for p in states(tmp_path)] == ["step_00000010.safetensors", "step_00000011.safetensors"]

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from runs import alike, lines, start
+from helpers.subprocess_runs import alike, lines, start
 
 
 def resumable(out):

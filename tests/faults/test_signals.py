@@ -7,12 +7,12 @@ import signal
 import time
 
 import pytest
-from runs import config, last_state, run, start
+from helpers.subprocess_runs import config, last_state, run, start
 
-from cvhpe.data.sources import open_data
 from cvhpe.errors import UserError
-from cvhpe.run import load_run
-from cvhpe.train import Reporter, Stopped, Trainer, train
+from cvhpe.runs.run_dir import load_run
+from cvhpe.training.datamodule import open_data
+from cvhpe.training.trainer import Reporter, Stopped, Trainer, train
 
 
 def wait_for(found, seconds=60.0):

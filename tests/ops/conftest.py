@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cvhpe.ops import library
+from cvhpe.ops import extension_loader
 
-STATE = library.load()
+STATE = extension_loader.load()
 DEVICES = [
     pytest.param("cpu", marks=pytest.mark.skipif(not STATE.loaded, reason=f"no kernels: {STATE.reason}")),
     pytest.param(

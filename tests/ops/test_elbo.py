@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from drawn_views import draw_view
+from helpers.drawn_views import draw_view
 from torch import Tensor
 
 from cvhpe.ops import JointsTerm, Palm, Term, draw_seed, elbo, joints_loss, sample_kl, warp_joints

@@ -7,16 +7,16 @@ import math
 
 import pytest
 import torch
-from drawn_views import draw_view
+from helpers.drawn_views import draw_view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cvhpe.modality import View
 from cvhpe.ops import Palm, joints_loss, warp_joints
-from cvhpe.ops.geometry import parts_of
 from cvhpe.ops.joints_loss import KINDS, joints_loss_twin
+from cvhpe.ops.view_transform import parts_of
 from cvhpe.ops.warp_joints import warp_joints_twin
+from cvhpe.plugin.contract import View
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.float16: 3e-3}

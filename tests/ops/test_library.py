@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cvhpe.ops import library
+from cvhpe.ops import extension_loader
 
-STATE = library.load()
+STATE = extension_loader.load()
 needs_kernels = pytest.mark.skipif(not STATE.loaded, reason=f"no kernels: {STATE.reason}")
 OPERATORS = [
     "sample_kl",
@@ -70,7 +70,7 @@ def test_python_nodes_serve_on_request_and_say_so() -> None:
 
 @pytest.mark.skipif(not STATE.nodes, reason=f"no C++ nodes: {STATE.reason}")
 def test_nodes_of_another_torch_release_are_not_loaded() -> None:
-    assert library._load_nodes("2.9.0") == (
+    assert extension_loader._load_nodes("2.9.0") == (
         f"_C_autograd was built against torch 2.9.0, this is {torch.__version__.split('+')[0]}"
     )
 
@@ -115,7 +115,7 @@ def test_a_broken_library_is_named(tmp_path: Path) -> None:
 def test_a_broken_cuda_library_leaves_the_cpu_kernels(tmp_path: Path) -> None:
     if torch.version.cuda is None:
         pytest.skip("this torch has no CUDA, so the CUDA library is not looked at")
-    built = library._find()
+    built = extension_loader._find()
     assert built is not None
     (tmp_path / built.name).symlink_to(built)
     (tmp_path / "_C_cuda.so").write_text("not a library")
@@ -135,10 +135,10 @@ def test_unknown_wishes_are_refused(variable: str) -> None:
 
 @needs_kernels
 def test_a_device_without_kernels_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    library._told.discard("xla")
+    extension_loader._told.discard("xla")
     with caplog.at_level("WARNING", "cvhpe.ops"):
-        assert not library.serves("xla")
-        assert not library.serves("xla")
+        assert not extension_loader.serves("xla")
+        assert not extension_loader.serves("xla")
     assert len(caplog.records) == 1
     assert "no kernels for xla tensors" in caplog.text
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cvhpe.ops import draw_seed, library, sample_kl
+from cvhpe.ops import draw_seed, extension_loader, sample_kl
 from cvhpe.ops.noise import normal, philox
 from cvhpe.ops.sample_kl import _SampleKl, sample_kl_twin
 
@@ -145,8 +145,8 @@ def python_node(mu: Tensor, logvar: Tensor, seed: Tensor) -> tuple[Tensor, Tenso
 
 
 def cpp_node(mu: Tensor, logvar: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-    if not library.load().nodes:
-        pytest.skip(f"no C++ nodes: {library.load().reason}")
+    if not extension_loader.load().nodes:
+        pytest.skip(f"no C++ nodes: {extension_loader.load().reason}")
     out: tuple[Tensor, Tensor] = torch.ops.cvhpe.sample_kl(mu, logvar, seed)
     assert out[0].grad_fn is not None
     assert out[0].grad_fn.name() == "SampleKlBackward"

@@ -11,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cvhpe.modality import View
-from cvhpe.ops import library, warp_image, warp_joints
+from cvhpe.ops import extension_loader, warp_image, warp_joints
 from cvhpe.ops.warp_image import SOURCES, warp_image_twin
+from cvhpe.plugin.contract import View
 
-needs_kernels = pytest.mark.skipif(not library.load().loaded, reason=f"no kernels: {library.load().reason}")
-needs_gpu = pytest.mark.skipif("cuda" not in library.load().devices or not torch.cuda.is_available(), reason="no GPU")
+needs_kernels = pytest.mark.skipif(
+    not extension_loader.load().loaded, reason=f"no kernels: {extension_loader.load().reason}"
+)
+needs_gpu = pytest.mark.skipif(
+    "cuda" not in extension_loader.load().devices or not torch.cuda.is_available(), reason="no GPU"
+)
 LEVELS = ("portable", "avx2", "avx512")
 
 

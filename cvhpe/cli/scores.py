@@ -1,0 +1,114 @@
+"""Scores of a run beside those of the baselines, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvhpe.cli.console import plain_table, to_stdout, within
+
+if TYPE_CHECKING:
+    from cvhpe.data.packing.pack import Pack
+    from cvhpe.evaluation.metrics import Summary
+    from cvhpe.models.fusion import How
+    from cvhpe.runs.run_dir import Run
+
+
+@dataclass
+class Scores:
+    """One evaluation: the model and the baselines on the same frames.
+
+    source: the input, or several joined by commas, fused; ``weights`` are then those of the inputs, and ``alone`` is
+    each by itself.
+    """
+
+    source: str
+    target: str
+    protocol: str
+    model: Summary
+    baselines: dict[str, Summary]
+    alone: dict[str, Summary] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol: str | None, turns: int = 0) -> Scores:
+    """Evaluate ``source -> target`` under a protocol on packed samples; several sources are joined by commas.
+
+    turns: above 0, every hand is looked at so often, turned, and mirrored as well (:mod:`cvhpe.augmentation.tta`).
+    """
+    from cvhpe.augmentation.tta import AS_IT_IS, turned
+    from cvhpe.data.loader import Batches
+    from cvhpe.errors import UserError
+    from cvhpe.evaluation.evaluate import baseline_summaries, check_request, palm_of, predict
+    from cvhpe.evaluation.metrics import summary
+    from cvhpe.models.fusion import How
+    from cvhpe.uncertainty.fusion import calibration_of, how_of
+
+    names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip())) if source else [None]
+    checked = [check_request(run, name, target, protocol) for name in names]
+    names, protocol = [name for name, _ in checked], checked[0][1]
+    other = sorted({p.layout for p in packs} - {run.facts.layout})
+    if other:
+        raise UserError(f"{run.path}: trained on layout {run.facts.layout}, the data has {other[0]}: other joints")
+    reads = tuple(field for name in names for field in run.model.modalities[name].reads)
+    fields = tuple(sorted({*reads, "joints3d", "joints2d"}))
+    palm = palm_of(run.facts.layout)
+    common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm}
+    batches = Batches(packs, fields, 256, seed=0, shuffle=False)
+    views = turned(run.config.augmentation, turns) if turns else [AS_IT_IS]
+
+    def of(inputs: list[str], how: How) -> Summary:
+        rows = batches.epoch(0)
+        got = predict(run.model, rows, inputs, margin=batches.margin, how=how, among=names, views=views, **common)
+        return summary(got.predicted, got.truth, got.visible)
+
+    lifted = "joints2d" if "joints2d" in names else names[0]
+    baselines = baseline_summaries(run.baselines, batches.epoch(0), lifted, reads, **common)
+    how = how_of(calibration_of(run.facts.training), names) if len(names) > 1 else How()
+    alone = {name: of([name], {}) for name in names} if len(names) > 1 else {}
+    return Scores(",".join(names), target, protocol, of(names, how), baselines, alone, how.get("weights", {}))
+
+
+def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
+    """Every input of the run that is turned into 3D joints, under the run's own protocol."""
+    from cvhpe.models.pairs import sources, targets
+
+    if "joints3d" not in targets(run.model.pairs):
+        return
+    for source in sources(run.model.pairs):
+        yield score(run, packs, source, "joints3d", None)
+
+
+def show(scores: Scores, turns: int = 0) -> None:
+    """Print one evaluation as a table; ``turns`` is said in its title."""
+    rows = []
+    alone = {f"{name} alone": s for name, s in scores.alone.items()}
+    for name, s in {**alone, "fused" if alone else "this run": scores.model, **scores.baselines}.items():
+        share = s.epe_median / scores.baselines["mean_pose"].epe_median if "mean_pose" in scores.baselines else None
+        cells = (s.epe_median, s.epe_mean, s.pa_mpjpe)
+        rows.append(
+            [
+                {"mean_pose": "mean pose", "regression": "linear regression"}.get(name, name),
+                *(f"{x:.2f}" for x in cells),
+                f"{s.auc_0_50:.3f}",
+                f"{s.auc_20_50:.3f}",
+                "" if share is None else f"{100 * share:.0f} %",
+            ]
+        )
+    source = " + ".join(scores.source.split(","))
+    title = f"{source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
+    title += f", each turned {turns} ways" if turns else ""
+    columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
+    to_stdout().print(plain_table(title, columns, rows))
+    to_stdout().print(within(scores.model), highlight=False, soft_wrap=True, markup=False)
+
+
+def show_results(path: Path, held_out: Sequence[Pack]) -> None:
+    """Print the scores of the run at ``path`` on held-out samples, then where the run is."""
+    from cvhpe.runs.run_dir import load_run
+
+    for scores in score_run(load_run(path), list(held_out)):
+        show(scores)
+    to_stdout().print(f"run: {path}", highlight=False, soft_wrap=True, markup=False)

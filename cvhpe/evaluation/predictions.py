@@ -1,0 +1,91 @@
+"""Score somebody's predictions: a text file with u, v, depth of every joint, one line a frame.
+
+This is the form the depth benchmarks publish results in. Errors are taken in mm in the camera frame, not
+root-relative, as those benchmarks do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvhpe.data.files import Array, fail, read_table, read_text, refuse_archive
+from cvhpe.data.reader import remarks
+from cvhpe.errors import DataError
+from cvhpe.evaluation.metrics import Summary, summary
+from cvhpe.geometry.camera import unproject
+from cvhpe.geometry.skeleton import layout
+from cvhpe.plugin.sample import DatasetSpec
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric over a file; ``notes``: what is to be said of the truth, such as that a copy is incomplete."""
+
+    summary: Summary
+    joints: Sequence[str]
+    notes: Sequence[str] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``evaluate --json`` prints it."""
+        return self.summary.as_dict(self.joints) | {"notes": list(self.notes)}
+
+
+def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test") -> Score:
+    """Score a predictions file against a split of a data set.
+
+    ``file`` has one line a sample of the split, in its order, with ``J`` x (u px, v px, depth mm). ``path``
+    is the data set's folder; for ICVL it may also be a text file of true labels in the same form, or a
+    folder with one such file named ``*groundtruth*``, as benchmark collections ship it.
+    """
+    truth, K, names, note = _truth(spec, path, split)
+    predicted = read_uvd(file, len(names))
+    if len(predicted) != len(truth):
+        fail(file, f"has {len(predicted)} lines, the {split} split of {spec.name} has {len(truth)} samples")
+    depth = predicted[..., 2]
+    if (depth <= 0).any():
+        line = int(np.argwhere(depth <= 0)[0, 0]) + 1
+        fail(file, f"line {line} has a joint at depth 0 or behind the camera")
+    xyz = unproject(predicted[..., :2], depth, K)
+    visible = np.isfinite(truth).all(-1)
+    return Score(summary(xyz, truth, visible), names, (note,) if note else ())
+
+
+def read_uvd(file: Path, joints: int) -> Array:
+    """Lines of ``joints`` x (u, v, depth) as float64 ``(N, joints, 3)``."""
+    lines = [(n, line) for n, line in enumerate(read_text(file).splitlines(), 1) if line.strip()]
+    if not lines:
+        fail(file, "holds no line")
+    return read_table(file, lines, 3 * joints).reshape(-1, joints, 3)
+
+
+def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Array, Sequence[str], str]:
+    """True joints ``(N, J, 3)`` mm, cameras ``(3, 3)`` or ``(N, 3, 3)``, joint names, a note."""
+    labels = _icvl_labels(path) if spec.name == "icvl" and path is not None else None
+    if labels is not None:
+        from cvhpe.data.datasets.icvl import K as icvl_camera
+
+        names = layout("icvl16").joints
+        uvd = read_uvd(labels, len(names))
+        return unproject(uvd[..., :2], uvd[..., 2], icvl_camera), icvl_camera, names, ""
+    dataset = spec.open(path, split)
+    read = getattr(dataset, "labels", dataset.__getitem__)
+    samples = [read(i) for i in range(len(dataset))]
+    for s in samples:
+        if s.joints3d_mm is None or s.K is None:
+            raise DataError(f"{spec.name}:{path}: sample {s.id} has no 3D label or no camera to score against")
+    xyz = np.stack([np.asarray(s.joints3d_mm, np.float64) for s in samples])
+    cameras = np.stack([np.asarray(s.K, np.float64) for s in samples])
+    return xyz, cameras, layout(dataset.layout).joints, remarks(dataset, spec, split, path)
+
+
+def _icvl_labels(path: Path) -> Path | None:
+    if path.is_file():
+        refuse_archive(path, "icvl")
+        return path
+    found = sorted(path.glob("*groundtruth*.txt")) if path.is_dir() and not (path / "Testing").exists() else []
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,182 @@
+"""Makes a folder of synthetic frames in RHD's layout: in parallel, all of it or nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+
+from cvhpe.errors import DataError
+from cvhpe.io import child
+from cvhpe.synthetic.frames import draw_frames
+from cvhpe.synthetic.rhd_writer import make_folders, write_annotations, write_pictures
+from cvhpe.synthetic.sphere_tracing import TILE
+
+Array = np.ndarray
+Annotations = dict[int, dict[str, Array]]
+Progress = Callable[[int, int], None]
+
+VERSION = 1
+"""Of what is drawn: another version draws other frames from the same seed."""
+
+MARKER = "synthetic.json"
+_CHUNK = 16
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def split_sizes(count: int) -> dict[str, int]:
+    """How ``count`` frames are divided: one in ten evaluates, and at least one.
+
+    >>> split_sizes(4000)
+    {'training': 3600, 'evaluation': 400}
+    """
+    held = max(1, count // 10)
+    return {"training": count - held, "evaluation": held}
+
+
+def generate(
+    out: Path,
+    count: int,
+    seed: int = 0,
+    *,
+    size: int = 320,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write ``count`` synthetic frames under ``out`` in RHD's layout; the folder appears when it is complete.
+
+    ``out/{training,evaluation}/{color,depth,mask}/%05d.png`` and ``anno_{split}.pickle``, see
+    :func:`split_sizes`; no person is in both. One frame in four shows both hands of a person, the others one:
+    the hand that is not shown is annotated beside the frame, no joint inside or visible. A frame depends on
+    ``seed``, its split and its number alone, neither on ``count`` nor on ``workers``.
+
+    size: side of the frames, px, a multiple of 8. workers: processes, by default one a core; 1 stays in this
+    one. progress: called with (frames done, frames in all) from time to time.
+
+    A folder that holds this very data set is left as it is. ``DataError`` where ``out`` holds anything else, or
+    cannot be written; nothing is left behind then, nor after Ctrl-C.
+    """
+    out = Path(out).absolute()
+    if count < 2:
+        raise DataError(f"{out}: {count} synthetic frames cannot be divided into training and evaluation; ask for 2")
+    if size < 64 or size % TILE:
+        raise DataError(f"{out}: frames of {size} px: the side must be a multiple of {TILE}, 64 or more")
+    recipe = {"generator": VERSION, "seed": int(seed), "count": count, "size": size}
+    if _is_there(out, recipe):
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-partial-", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    try:
+        _fill(partial, recipe, _workers(workers, count), progress)
+        partial.chmod(0o777 & ~_umask())
+        _publish(partial, out, recipe)
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_there(out: Path, recipe: dict[str, int]) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / MARKER).read_text())
+    except (OSError, ValueError):
+        raise DataError(f"{out}: holds something else than synthetic frames; name another folder") from None
+    if found != recipe:
+        raise DataError(f"{out}: holds other synthetic frames ({found}); remove it or name another folder")
+    return True
+
+
+def _publish(partial: Path, out: Path, recipe: dict[str, int]) -> None:
+    try:
+        os.replace(partial, out)
+    except OSError:
+        # Somebody else was faster: theirs is the same, or _is_there says what it is.
+        if not (out.exists() and _is_there(out, recipe)):
+            raise
+
+
+def _unwritable(out: Path, error: OSError) -> DataError:
+    if error.errno in _NO_SPACE:
+        return DataError(f"{out}: the disk is full; nothing was kept, make room or name another folder")
+    return DataError(f"{out}: cannot be written ({error.strerror or error}); name another folder")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _workers(asked: int | None, count: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores if asked is None else asked, -(-count // _CHUNK)))
+
+
+def _fill(folder: Path, recipe: dict[str, int], workers: int, progress: Progress | None) -> None:
+    count, sizes = recipe["count"], split_sizes(recipe["count"])
+    tasks = []
+    for split, many in sizes.items():
+        make_folders(folder / split)
+        tasks += [
+            (folder / split, range(at, min(at + _CHUNK, many)), recipe["seed"], recipe["size"])
+            for at in range(0, many, _CHUNK)
+        ]
+    found: dict[str, Annotations] = {split: {} for split in sizes}
+    done = 0
+    for split, part in _run(tasks, workers, folder):
+        found[split] |= part
+        done += len(part)
+        if progress is not None:
+            progress(done, count)
+    for split, frames in found.items():
+        write_annotations(folder / split, dict(sorted(frames.items())))
+    (folder / MARKER).write_text(json.dumps(recipe) + "\n")
+
+
+Task = tuple[Path, range, int, int]
+
+
+def _work(task: Task) -> tuple[str, Annotations]:
+    """Draw and write some frames; their annotations."""
+    folder, numbers, seed, size = task
+    annotations = {}
+    for number, drawn in zip(numbers, draw_frames(np.array(numbers), seed, folder.name, size), strict=True):
+        write_pictures(folder, number, drawn.frame.rgb, drawn.frame.depth, drawn.frame.mask)
+        annotations[number] = drawn.annotation
+    return folder.name, annotations
+
+
+def _run(tasks: list[Task], workers: int, folder: Path) -> Iterator[tuple[str, Annotations]]:
+    if workers == 1:
+        yield from map(_work, tasks)
+        return
+    # Forked processes need no importable __main__; they run numpy, scipy and Pillow only.
+    context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
+    pool = ProcessPoolExecutor(workers, context, child.begin, (os.getpid(),))
+    try:
+        waiting: set[Future[tuple[str, Annotations]]] = {pool.submit(_work, task) for task in tasks}
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool:
+        raise DataError(
+            f"{folder}: a drawing process was killed, perhaps for want of memory; use fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,90 @@
+"""How all figures look: the paper's colours, one type size, and files that print well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvhpe.runs.serialization import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TRUTH, PREDICTION = "#1f5fd0", "#d62728"
+"""Ground truth is blue, predictions are red (supplementary, figures 3 and 4)."""
+
+MODALITY_COLOURS: Mapping[str, str] = {
+    "rgb": "#2563c9",
+    "joints3d": "#2e9e4f",
+    "joints2d": "#e8b80c",
+    "depth": "#8a4fc7",
+}
+"""Blue, green and yellow are the paper's (supplementary, figure 1); it has no colour for depth."""
+_OTHERS = ("#d1495b", "#17a2a2", "#7a5c3e", "#e377c2", "#6b7280")
+
+NAMES: Mapping[str, str] = {"rgb": "RGB", "joints2d": "2D joints", "joints3d": "3D joints", "depth": "depth"}
+DPI = 200
+_SETTINGS: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # letters stay letters: journals refuse outlines of type 3
+    "savefig.facecolor": "white",
+}
+
+
+def colours(modalities: list[str]) -> dict[str, str]:
+    """A colour for every modality: the paper's where it has one, others in a fixed order.
+
+    >>> colours(["rgb", "silhouette"])
+    {'rgb': '#2563c9', 'silhouette': '#d1495b'}
+    """
+    unknown = [m for m in modalities if m not in MODALITY_COLOURS]
+    extra = {m: _OTHERS[i % len(_OTHERS)] for i, m in enumerate(unknown)}
+    return {m: MODALITY_COLOURS.get(m, extra.get(m, "")) for m in modalities}
+
+
+def label(modality: str) -> str:
+    """What people call a modality.
+
+    >>> label("joints2d"), label("sharp_edges")
+    ('2D joints', 'sharp edges')
+    """
+    return NAMES.get(modality, modality.replace("_", " "))
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The figures' settings, within this block alone."""
+    import matplotlib
+
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure, inches; on no screen, so nothing needs closing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.png`` and ``stem.pdf``, each whole or not at all, the same bytes for the same figure."""
+    written = []
+    stamps: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
+    for kind, metadata in stamps.items():
+        path = stem.with_suffix(f".{kind}")
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.03, metadata=metadata)
+        written.append(path)
+    return written

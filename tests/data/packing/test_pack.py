@@ -1,0 +1,142 @@
+"""Packs on disk: what is opened was checked first, and subsets copy no picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvhpe.data.packing.pack import FORMAT, Meta, Pack, create, write_meta
+from cvhpe.errors import DataError
+from cvhpe.io.cache import cache_dir
+
+
+def write_pack(folder: Path, count: int = 10, *, size: int = 6, **more: object) -> Pack:
+    """A pack whose picture of sample i is filled with i; for tests of packs and of the loader."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(count)
+    joints = int(more.pop("joints", 21))  # type: ignore[call-overload]
+    xyz = rng.normal(0, 40, (count, joints, 3)).astype(np.float32) + np.float32(400)
+    arrays = {
+        "rgb": np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, size, size, 3)),
+        "joints3d_mm": xyz,
+        "joints2d": rng.uniform(-0.4, 0.4, (count, joints, 2)).astype(np.float32),
+        "visible": rng.random((count, joints)) > 0.2,
+        "side": np.arange(count) % 2,
+        "palm": np.full(count, 0.5, np.float32),
+        "scale_mm": rng.uniform(30, 40, count).astype(np.float32),
+        "K": np.tile(np.eye(3), (count, 1, 1)),
+        "crop": rng.uniform(10, 90, (count, 3)),
+        "depth_z": np.full(count, 400, np.float32),
+        "group": np.arange(count) // 2,
+        "id": np.array([f"s{i}" for i in range(count)]),
+        "has_rgb": np.ones(count, bool),
+        "has_joints2d": np.ones(count, bool),
+        "has_joints3d": np.ones(count, bool),
+    }
+    arrays |= more.pop("arrays", {})  # type: ignore[arg-type]
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items() if name not in more.get("without", ())}  # type: ignore[operator]
+    more.pop("without", None)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    said = {
+        "count": count, "layout": "hand21", "native": "rhd", "root": "wrist", "image_size": 4, "stored": size,
+        "margin": 1.5, "crop_factor": 1.25, "crop_kind": "joints", "cube_mm": 150.0, "name": "made",
+        "source": "", "split": "train",
+        "fields": {name: (a.dtype.str, a.shape) for name, a in arrays.items()},
+    }  # fmt: skip
+    write_meta(folder, Meta(**(said | more)))  # type: ignore[arg-type]
+    return Pack.open(folder)
+
+
+def test_fields_are_what_was_written(tmp_path: Path) -> None:
+    got = write_pack(tmp_path / "p")
+    assert (len(got), got.layout, got.margin, got.pictures) == (10, "hand21", 1.5, ("rgb",))
+    assert isinstance(got["rgb"], np.memmap)
+    assert not isinstance(got["joints2d"], np.memmap)
+    assert got["rgb"][7, 0, 0].tolist() == [7, 7, 7]
+    assert "mask" not in got
+    assert got["id"][3] == "s3"
+
+
+def test_subsets_nest_and_copy_no_picture(tmp_path: Path) -> None:
+    got = write_pack(tmp_path / "p").subset(np.array([8, 3, 5, 1])).subset(np.array([False, True, True, False]))
+    assert got["id"].tolist() == ["s3", "s5"]
+    assert got["rgb"][:, 0, 0, 0].tolist() == [3, 5]
+    assert got.take("rgb", np.array([1, 0]))[:, 0, 0, 0].tolist() == [5, 3]
+    out = np.empty((1, 6, 6, 3), np.uint8)
+    assert got.take("rgb", np.array([1]), out) is out
+    assert out[0, 0, 0, 0] == 5
+    assert len(got.limit(1)) == 1
+    assert len(got.limit(None)) == len(got.limit(99)) == 2
+    with pytest.raises(IndexError):
+        got.take("rgb", np.array([2]))
+    with pytest.raises(IndexError):
+        write_pack(tmp_path / "q").take("rgb", np.array([-1]))
+
+
+def test_a_split_tears_no_group_apart(tmp_path: Path) -> None:
+    train, held = write_pack(tmp_path / "p", 40).split(0.2)
+    assert len(train) + len(held) == 40
+    assert len(held) == 8
+    assert not set(train["group"]) & set(held["group"])
+
+
+def test_damage_is_found_before_anything_is_mapped(tmp_path: Path) -> None:
+    def fails(match: str, damage: object) -> None:
+        folder = tmp_path / f"p{len(list(tmp_path.iterdir()))}"
+        write_pack(folder)
+        damage(folder)  # type: ignore[operator]
+        with pytest.raises(DataError, match=match) as error:
+            Pack.open(folder)
+        assert "\n" not in str(error.value)
+
+    def cut(name: str) -> object:
+        return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+
+    def meta(**changes: object) -> object:
+        def change(folder: Path) -> None:
+            said = json.loads((folder / "pack.json").read_text())
+            (folder / "pack.json").write_text(json.dumps(said | changes))
+
+        return change
+
+    fails(r"rgb\.npy: 1207 bytes", cut("rgb.npy"))
+    fails(r"joints2d\.npy: \d+ bytes", cut("joints2d.npy"))
+    fails(r"rgb\.npy: cannot be read", lambda folder: (folder / "rgb.npy").unlink())
+    fails(r"rgb\.npy: damaged", lambda folder: (folder / "rgb.npy").write_bytes(b"hello" * 300))
+    fails(r"pack\.json: cannot be read", lambda folder: (folder / "pack.json").unlink())
+    fails(r"pack\.json: damaged", lambda f: (f / "pack.json").write_text('{"format": 1'))
+    fails(r"pack\.json: damaged", lambda f: (f / "pack.json").write_text("[]"))
+    fails(rf"pack format {FORMAT + 1}", meta(format=FORMAT + 1))
+    fails("damaged", meta(fields={"rgb": ["|u1"]}))
+    fails(r"rgb\.npy: .* expected", meta(fields={"rgb": ["|u1", [10, 6, 6, 4]]}))
+    fails(r"rgb\.npy: .* expected", meta(fields={"rgb": ["<u2", [10, 6, 6, 3]]}))
+    fails(
+        r"K\.npy: damaged|K\.npy: .* expected",
+        lambda folder: np.save(folder / "K.npy", np.asfortranarray(np.arange(90.0).reshape(10, 3, 3))),
+    )
+
+
+def test_a_file_is_made_with_its_whole_space(tmp_path: Path) -> None:
+    start = create(tmp_path / "a.npy", np.dtype("<u2"), (3, 5))
+    assert (tmp_path / "a.npy").stat().st_size == start + 30
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.zeros((3, 5), np.uint16))
+
+
+def test_the_cache_is_where_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "a" / "b"))
+    assert cache_dir() == tmp_path / "a" / "b"
+    assert cache_dir().is_dir()
+    monkeypatch.delenv("CVHPE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert cache_dir() == tmp_path / "xdg" / "cvhpe"
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert cache_dir() == tmp_path / "local" / "cvhpe" / "Cache"
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / "Library" / "Caches" / "cvhpe"

@@ -1,0 +1,25 @@
+"""The pages for users do what they say, as they stand."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+from helpers import docs_runner
+
+DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(sysconfig.get_path("scripts"))
+
+
+@pytest.mark.timeout(600)
+def test_the_page_on_use_works(tmp_path: Path) -> None:
+    docs_runner.run(DOCS / "use.md", tmp_path, HERE)
+
+
+@pytest.mark.timeout(600)
+def test_the_page_on_onnx_works(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason="ONNX is not installed (extra 'export')")
+    docs_runner.run(DOCS / "onnx.md", tmp_path, HERE)
+    assert (tmp_path / "lifter.onnx").stat().st_size < 6 * 2**20

@@ -1,0 +1,18 @@
+"""Views for the operator tests."""
+
+from __future__ import annotations
+
+import torch
+
+from cvhpe.plugin.contract import View
+
+
+def draw_view(rows: int, device: str = "cpu") -> View:
+    """A view of every sample, out of torch's own generator."""
+    return View(
+        angle=(torch.randn(rows) * 3).to(device),
+        scale=(torch.rand(rows) + 0.5).to(device),
+        shift=torch.randn(rows, 2).to(device),
+        flip=(torch.rand(rows) > 0.5).to(device),
+        palm=torch.rand(rows).to(device),
+    )

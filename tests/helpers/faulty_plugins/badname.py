@@ -1,0 +1,12 @@
+"""Gives its modality a name that cannot be one."""
+
+import dataclasses
+
+from helpers.example_modalities import HONEST_DOTS
+
+from cvhpe import hookimpl
+
+
+@hookimpl
+def cvhpe_modalities():
+    return [dataclasses.replace(HONEST_DOTS, name="Thermal Camera")]

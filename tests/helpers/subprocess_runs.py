@@ -1,0 +1,114 @@
+"""Small training runs in processes of their own, which tests stop, kill and resume."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from cvhpe.config.schema import Config, checked
+from cvhpe.errors import UserError
+from cvhpe.runs import serialization
+from cvhpe.training.datamodule import open_data
+from cvhpe.training.trainer import Reporter, Stopped, train
+
+SETTINGS = {
+    "modalities": ["joints2d", "joints3d"],
+    "pairs": ["joints2d:joints3d", "joints2d:joints2d", "joints3d:joints3d"],
+    "width": 16,
+    "depth": 2,
+    "latent_dim": 4,
+    "epochs": 5,
+    "least_steps": 0,
+    "validations": 4,
+    "lr": 1e-3,
+    "ema": 0.9,
+    "schedule": "cosine",
+    "device": "cpu",
+    "threads": 1,
+    "log_steps": 1,
+    "checkpoint_seconds": 0,
+}
+"""20 steps, with a checkpoint after every one: most of the time is spent where a kill hurts most."""
+
+
+def config(data: Path | str, **changes: Any) -> Config:
+    """Of a joints file, or of a data set by its name."""
+    return checked({**SETTINGS, "data": [data if isinstance(data, str) else f"joints:{data}"], **changes})
+
+
+def run(data: Path | str, out: Path, *, resume: bool = False, report: Reporter | None = None, **changes: Any):
+    c = config(data, **changes)
+    return train(c, open_data(c), out, resume=resume, report=report)
+
+
+def child(data: Path | str, out: Path, resume: bool, kill_at: int, changes: dict[str, Any]) -> None:
+    """What a process of its own does; with ``kill_at`` it kills itself at that file operation.
+
+    Exit code 2 and a line on stderr for what the user can mend, 128 and the signal for a stop, as ``cvhpe`` does.
+    """
+    if kill_at:
+        killing_itself(kill_at)
+    try:
+        run(data, out, resume=resume, report=Reporter(note=lambda text: print(text, file=sys.stderr)), **changes)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+
+
+def killing_itself(at: int) -> None:
+    """``kill -9`` this process just before its ``at``-th sync, rename, write or removal of a file."""
+    count = 0
+
+    def counted(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("fsync", "replace", "unlink"):
+        setattr(os, name, counted(getattr(os, name)))
+    serialization.save_file = counted(serialization.save_file)  # type: ignore[attr-defined]
+
+
+def start(data: Path | str, out: Path, *, resume: bool = False, kill_at: int = 0, **changes: Any):
+    """Start a run in a process forked from one that has imported torch and nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cvhpe.training.trainer", "cvhpe.training.datamodule"])
+    process = context.Process(target=child, args=(data, out, resume, kill_at, changes))
+    process.start()
+    return process
+
+
+def last_state(out: Path):
+    return serialization.load(sorted((out / "checkpoints").glob("step_*.safetensors"))[-1])
+
+
+def lines(out: Path, kind: str) -> list[dict[str, Any]]:
+    """The lines of a kind in ``metrics.jsonl``, without what depends on the clock."""
+    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    timed = ("seconds", "samples_per_second")
+    return [{k: v for k, v in r.items() if k not in timed} for r in found if r["kind"] == kind]
+
+
+def alike(whole: Path, out: Path) -> None:
+    """Hold a run against one that was never stopped: weights, moments, averages, every logged loss, to the bit."""
+    for load in (last_state, lambda o: serialization.load(o / "model.safetensors")):
+        a, b = load(whole), load(out)
+        assert a.keys() == b.keys()
+        assert all(a[n].equal(b[n]) for n in a)
+    for kind in ("train", "validation"):
+        assert lines(out, kind) == lines(whole, kind)
+    assert not list(out.rglob("*.tmp"))

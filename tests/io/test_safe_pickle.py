@@ -1,0 +1,257 @@
+"""The restricted unpickler: what data sets hold comes through, whatever would run or explode does not."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvhpe.errors import DataError
+from cvhpe.io import safe_pickle
+
+
+def _anno() -> dict:
+    r = np.random.default_rng(0)
+    return {
+        i: {"xyz": r.normal(size=(42, 3)), "uv_vis": r.normal(size=(42, 3)), "K": np.eye(3, dtype=np.float32)}
+        for i in range(4)
+    }
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_arrays_of_every_protocol_and_both_numpy_spellings(tmp_path: Path, protocol: int) -> None:
+    want = _anno()
+    data = pickle.dumps(want, protocol)
+    here, there = (b"numpy._core", b"numpy.core") if b"numpy._core" in data else (b"numpy.core", b"numpy._core")
+    spellings = [data]
+    if protocol < 4:  # later protocols carry a length, so the text cannot simply be exchanged
+        spellings.append(data.replace(here, there))
+    for spelling in spellings:
+        path = tmp_path / "anno.pickle"
+        path.write_bytes(spelling)
+        got = safe_pickle.load(path)
+        assert got.keys() == want.keys()
+        for i in want:
+            for key, array in want[i].items():
+                assert type(got[i][key]) is np.ndarray
+                assert got[i][key].dtype == array.dtype
+                np.testing.assert_array_equal(got[i][key], array)
+
+
+def test_scalars_orders_and_containers(tmp_path: Path) -> None:
+    shared = np.arange(6).reshape(2, 3)
+    want = {
+        "f": np.asfortranarray(shared),
+        "big": shared.astype(">i2"),
+        "bool": np.array([True, False]),
+        "u": np.array(["ab", "c"]),
+        "empty": np.zeros((0, 3)),
+        "scalar": np.float32(2.5),
+        7: (1, [2.0, None], {"x"}),
+        "b": b"raw",
+        "same": [shared, shared],
+        "dtype": np.dtype("<f4"),
+    }
+    for protocol in range(6):
+        path = tmp_path / "a.pickle"
+        # protocols below 4 name builtins.set, which is not needed by any data set
+        path.write_bytes(pickle.dumps(want if protocol >= 4 else {**want, 7: 1}, protocol))
+        got = safe_pickle.load(path)
+        for key in ("f", "big", "bool", "u", "empty"):
+            np.testing.assert_array_equal(got[key], want[key])
+            assert got[key].dtype == want[key].dtype
+        assert got["scalar"] == np.float32(2.5)
+        assert isinstance(got["scalar"], np.float32)
+        assert got["b"] == b"raw"
+        assert got["dtype"] == np.dtype("<f4")
+        assert got["same"][0] is got["same"][1]
+    assert got[7] == (1, [2.0, None], {"x"})
+
+
+def test_python_2_strings_are_array_data_and_keys(tmp_path: Path) -> None:
+    """Protocol 2 as Python 2 wrote it: str keys and str array data are SHORT_BINSTRING opcodes."""
+    values = np.array([1.5, -2.0, 255.0])
+    body = io.BytesIO()
+    body.write(
+        b"\x80\x02}U\x03xyzcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x03\x85"
+    )
+    body.write(b"cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")
+    body.write(b"\x89U" + bytes([values.nbytes]) + values.tobytes() + b"tbs.")
+    path = tmp_path / "two.pickle"
+    path.write_bytes(body.getvalue())
+    np.testing.assert_array_equal(safe_pickle.load(path)["xyz"], values)
+
+
+class _Runs:
+    def __init__(self, *call: object) -> None:
+        self.call = call
+
+    def __reduce__(self) -> tuple:
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_code_is_named_and_never_run(tmp_path: Path, protocol: int) -> None:
+    marker = tmp_path / "ran"
+    path = tmp_path / "anno_training.pickle"
+    path.write_bytes(pickle.dumps({0: _Runs(os.system, f"touch {marker}")}, protocol))
+    with pytest.raises(DataError, match=r"anno_training\.pickle.*(posix|nt)\.system") as error:
+        safe_pickle.load(path)
+    assert "\n" not in str(error.value)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "call", [(eval, "1"), (getattr, "a", "upper"), (np.load, "x"), (bytearray, 10), (pickle.loads, b""), (list, (1,))]
+)
+def test_other_callables_are_refused(tmp_path: Path, call: tuple) -> None:
+    path = tmp_path / "a.pickle"
+    path.write_bytes(pickle.dumps(_Runs(*call)))
+    with pytest.raises(DataError, match=rf"wants \w+\.{call[0].__name__}"):
+        safe_pickle.load(path)
+
+
+def test_a_module_is_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "trap_of_the_test.py").write_text("raise SystemExit('imported')")
+    path = tmp_path / "a.pickle"
+    path.write_bytes(b"ctrap_of_the_test\nThing\n.")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with pytest.raises(DataError, match=r"trap_of_the_test\.Thing"):
+            safe_pickle.load(path)
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
+def test_object_and_structured_dtypes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pickle"
+    for array in (np.array([{}, None], dtype=object), np.zeros(2, [("a", "f4"), ("b", "i2")]), np.zeros(2, "V4")):
+        path.write_bytes(pickle.dumps(array))
+        with pytest.raises(DataError, match="dtype"):
+            safe_pickle.load(path)
+
+
+def test_constructors_cannot_be_changed_or_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.pickle"
+    path.write_bytes(b"cnumpy\ndtype\n}b.")
+    with pytest.raises(DataError, match="change a constructor"):
+        safe_pickle.load(path)
+    path.write_bytes(b"cnumpy\ndtype\n.")
+    with pytest.raises(DataError, match="class by itself"):
+        safe_pickle.load(path)
+    path.write_bytes(b"}cnumpy\nndarray\nNs.")
+    with pytest.raises(DataError, match="for a key"):
+        safe_pickle.load(path)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_one_line(tmp_path: Path, part: float) -> None:
+    whole = pickle.dumps(_anno(), 2)
+    path = tmp_path / "anno.pickle"
+    path.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(DataError, match=r"anno\.pickle: not a whole pickle") as error:
+        safe_pickle.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_noise_never_gets_further_than_a_data_error(tmp_path: Path) -> None:
+    whole = pickle.dumps({0: np.arange(5.0), 1: [np.float64(1)]}, 2)
+    r = np.random.default_rng(1)
+    path = tmp_path / "anno.pickle"
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for at in r.integers(0, len(whole), 3):
+            damaged[at] = r.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            safe_pickle.load(path)
+        except DataError:
+            refused += 1
+    assert refused > 200
+
+
+def test_nesting_and_size_are_limited(tmp_path: Path) -> None:
+    path = tmp_path / "a.pickle"
+    path.write_bytes(b"]" * 300 + b"a" * 299 + b".")
+    with pytest.raises(DataError, match="nests too deeply"):
+        safe_pickle.load(path)
+    path.write_bytes(pickle.dumps(list(range(100))))
+    with pytest.raises(DataError, match="at most"):
+        safe_pickle.load(path, max_bytes=100)
+    with pytest.raises(DataError, match="cannot be read"):
+        safe_pickle.load(tmp_path / "absent.pickle")
+
+
+def test_shared_parts_are_visited_once(tmp_path: Path) -> None:
+    """Forty lists that each hold the former twice: 2^40 paths, forty objects."""
+    value: list = [np.ones(1)]
+    for _ in range(40):
+        value = [value, value]
+    path = tmp_path / "a.pickle"
+    path.write_bytes(pickle.dumps(value))
+    got = safe_pickle.load(path)
+    assert got[0] is got[1]
+
+
+_BOMBS = {
+    "memo": b"\x80\x02]r" + struct.pack("<I", 2**31) + b".",
+    "text memo": b"]p2000000000\n.",
+    "long string": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.",
+    "shape": b"cnumpy.core.multiarray\n_reconstruct\n(tR(I1\n(I1000000000\nI1000\nt"
+    b"cnumpy\ndtype\n(S'f8'\ntRI00\nS''\ntb.",
+    "copies": b"c_codecs\nencode\np0\n0(V" + b"a" * 100_000 + b"\ntp1\n0(" + b"g0\ng1\nR" * 20_000 + b"l.",
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
+@pytest.mark.parametrize("name", _BOMBS)
+def test_memory_is_bounded(tmp_path: Path, name: str) -> None:
+    """In a process that may hold 1 GB beyond what it starts with, every bomb ends as a DataError."""
+    path = tmp_path / "bomb.pickle"
+    path.write_bytes(_BOMBS[name])
+    code = (
+        "import resource, sys\n"
+        "from cvhpe.io import safe_pickle as unpickle\nfrom cvhpe.errors import DataError\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "limit = pages * resource.getpagesize() + (1 << 30)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "try:\n    safe_pickle.load(sys.argv[1])\n"
+        "except DataError as error:\n"
+        "    print(error, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    before = "import resource, cvhpe.io.safe_pickle; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    started = int(subprocess.run([sys.executable, "-c", before], capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "bomb.pickle" in done.stdout
+    assert int(done.stdout.split()[-1]) - started < 100_000  # kB
+
+
+def test_opcode_scan_agrees_with_pickletools() -> None:
+    """The scanner must step exactly as the machine does, or a memo index could hide in a string."""
+    import pickletools
+
+    for protocol in range(6):
+        data = pickle.dumps({"a": [b"x" * 300, "y" * 300, 2**70, -1, 1.5, np.arange(3)], 3: (None, True)}, protocol)
+        at = 0
+        for op, _argument, place in pickletools.genops(data):
+            assert place == at
+            name, length, counted = safe_pickle._OPCODES[data[at]]
+            assert name == op.name
+            at += 1
+            if counted:
+                at += counted + int.from_bytes(data[at : at + counted], "little")
+            elif length >= 0:
+                at += length
+            else:
+                for _ in range(-length):
+                    at = data.index(b"\n", at) + 1
+        assert at == len(data)

@@ -1,0 +1,56 @@
+"""The kit for data sets: an honest one passes, and every check catches what it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.example_datasets import FAULTS, HONEST, with_thermal
+
+from cvhpe.errors import DataError
+from cvhpe.plugin.registry import registry
+from cvhpe.testing import CheckFailed, check_dataset, dataset_checks
+
+CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(faulty))]
+
+
+def test_an_honest_data_set_passes(tmp_path: Path) -> None:
+    check_dataset(HONEST, tmp_path)
+
+
+def test_pictures_of_ones_own_pass(tmp_path: Path) -> None:
+    for make in (lambda rgb: rgb, lambda rgb: rgb[..., 0], lambda rgb: rgb[..., 0].astype("uint16")):
+        checks = {c.name: c for c in dataset_checks(with_thermal(make), tmp_path)}
+        checks["samples_are_whole"]()
+
+
+def test_every_check_has_a_fault_to_catch(tmp_path: Path) -> None:
+    assert set(FAULTS) == {c.name for c in dataset_checks(HONEST, tmp_path)}
+
+
+def test_a_folder_that_is_not_the_data_set_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        dataset_checks(HONEST, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["rhd", "interhand2.6m"])
+def test_genuine_coco_style_labels_pass(shared_data: Path, name: str) -> None:
+    check_dataset(registry().dataset("coco"), shared_data / "mmpose" / name)
+
+
+def test_genuine_joints_pass(shared_data: Path) -> None:
+    check_dataset(registry().dataset("joints"), shared_data / "rhd" / "rhd_evaluation_a.npz")
+
+
+@pytest.mark.parametrize(("check", "fault"), CASES, ids=[f"{c}-{i}" for c, i in CASES])
+def test_every_check_catches_its_faults(tmp_path: Path, check: str, fault: int) -> None:
+    checks = {c.name: c for c in dataset_checks(FAULTS[check][fault], tmp_path)}
+    with pytest.raises(CheckFailed, match="To mend: ") as caught:
+        checks[check]()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_metres_are_recognised(tmp_path: Path) -> None:
+    checks = {c.name: c for c in dataset_checks(FAULTS["joints_are_in_mm"][0], tmp_path)}
+    with pytest.raises(CheckFailed, match="looks as if metres: multiply by 1000"):
+        checks["joints_are_in_mm"]()

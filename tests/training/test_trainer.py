@@ -1,0 +1,291 @@
+"""The loop: it learns, repeats itself to the bit, resumes as if never stopped, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from helpers.hands import joints_file
+
+from cvhpe.cli.scores import score
+from cvhpe.config.schema import checked
+from cvhpe.errors import UserError
+from cvhpe.runs import serialization
+from cvhpe.runs.run_dir import load_run
+from cvhpe.training.datamodule import open_data, open_held_out
+from cvhpe.training.profiling import PHASES, STEPS
+from cvhpe.training.trainer import Reporter, Stopped, Trainer, lr_factor, mix, train
+
+SMALL = {
+    "modalities": ["joints2d", "joints3d"],
+    "pairs": ["joints2d:joints3d", "joints2d:joints2d", "joints3d:joints3d"],
+    "width": 32,
+    "depth": 2,
+    "latent_dim": 8,
+    "epochs": 6,
+    "least_steps": 0,
+    "validations": 3,
+    "lr": 1e-3,
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    old = os.environ.get("CVHPE_CACHE")
+    os.environ["CVHPE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if old is None:
+        del os.environ["CVHPE_CACHE"]
+    else:
+        os.environ["CVHPE_CACHE"] = old
+
+
+@pytest.fixture(scope="module")
+def hands(tmp_path_factory):
+    return joints_file(tmp_path_factory.mktemp("hands") / "hands.npz")
+
+
+def config(hands, **changes):
+    return checked({**SMALL, "data": [f"joints:{hands}"], **changes})
+
+
+def run(hands, out, *, resume=False, report=None, **changes):
+    c = config(hands, **changes)
+    return train(c, open_data(c), out, resume=resume, report=report)
+
+
+def weights(path):
+    return serialization.load(path / "model.safetensors")
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0)
+
+
+def last_state(out):
+    return serialization.load(sorted((out / "checkpoints").iterdir())[-1])
+
+
+def test_a_run_learns_and_leaves_its_folder_whole(hands, tmp_path):
+    out = tmp_path / "run"
+    progress = run(hands, out, epochs=100, lr=3e-3, width=128)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    scores = [r["score"] for r in lines if r["kind"] == "validation"]
+    assert progress.best == min(scores)
+    assert progress.step == 100 * (256 // 64)
+    losses = [r["loss"] for r in lines if r["kind"] == "train"]
+    assert losses[-1] < losses[0]
+    assert {"joints2d:joints3d", "kl:joints2d", "samples_per_second", "epoch"} <= lines[0].keys()
+    assert (out / "config.toml").exists()
+    loaded = load_run(out)
+    assert loaded.facts.layout == "hand21"
+    assert loaded.facts.training["step"] == progress.best_step
+    card = serialization.read_card(out / "model.safetensors")
+    assert card["modalities"]["joints3d"]["plugin"] == "cvhpe"
+    assert card["pairs"] == list(SMALL["pairs"])
+    assert set(loaded.baselines) == {"mean_pose", "regression", "mean_pose_right", "regression_right"}
+    packs = open_held_out(loaded.config, [f"joints:{hands}"], "")
+    result = score(loaded, packs, "joints2d", "joints3d", None)
+    assert result.model.epe_median < 0.85 * result.baselines["mean_pose"].epe_median
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(hands, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        run(hands, tmp_path / name, seed=seed)
+    same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    a, c = (weights(tmp_path / n)["model.encoders.joints2d.body.0.weight"] for n in "ac")
+    assert not torch.equal(a, c)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("stop_at", [1, 5, 13])
+def test_a_stopped_and_resumed_run_ends_with_the_same_bits(hands, tmp_path, stop_at, ema):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(hands, whole, ema=ema, schedule="cosine")
+    c = config(hands, ema=ema, schedule="cosine")
+    trainer = Trainer(c, open_data(c), cut, Reporter())
+    step = trainer._step
+
+    def stopping(fields, number):
+        if number + 1 == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(fields, number)
+
+    trainer._step = stopping
+    with pytest.raises(Stopped, match="SIGTERM"):
+        trainer.run(resume=False)
+    assert load_run(cut).model is not None
+    assert trainer.progress.step == stop_at
+    run(hands, cut, resume=True, ema=ema, schedule="cosine")
+    same(last_state(whole), last_state(cut))
+    same(weights(whole), weights(cut))
+    kept = [json.loads(line) for f in (whole, cut) for line in (f / "metrics.jsonl").read_text().splitlines()]
+    scores = [r["score"] for r in kept if r["kind"] == "validation"]
+    assert scores[: len(scores) // 2] == scores[len(scores) // 2 :]
+
+
+def test_a_damaged_last_checkpoint_falls_back_and_says_so(hands, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(hands, whole)
+    c = config(hands)
+    trainer = Trainer(c, open_data(c), cut, Reporter())
+    trainer._open(False)
+    batches = trainer._batches_from(0)
+    trainer.model.train()
+    for number in range(5):
+        trainer._step(next(batches), number)
+        trainer.progress.step += 1
+        if number in (2, 4):
+            trainer._save()
+    last = sorted((cut / "checkpoints").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-100])
+    notes = []
+    run(hands, cut, resume=True, report=Reporter(note=notes.append))
+    assert "falling back" in notes[0]
+    assert last.name in notes[0]
+    same(last_state(whole), last_state(cut))
+
+
+def test_a_folder_with_a_run_is_not_overwritten(hands, tmp_path):
+    run(hands, tmp_path, epochs=1)
+    with pytest.raises(UserError, match="holds a run already"):
+        run(hands, tmp_path, epochs=1)
+    with pytest.raises(UserError, match="no usable checkpoint"):
+        run(hands, tmp_path / "new", resume=True)
+    with pytest.raises(UserError, match=r"made with other settings \(lr\)"):
+        run(hands, tmp_path, resume=True, epochs=1, lr=0.5)
+
+
+def test_two_runs_cannot_write_one_folder(hands, tmp_path):
+    c = config(hands)
+
+    def second(record):
+        with pytest.raises(UserError, match="another run is writing"):
+            train(c, open_data(c), tmp_path)
+        seen.append(record)
+
+    seen = []
+    train(c, open_data(c), tmp_path, report=Reporter(validation=second))
+    assert len(seen) == 3
+
+
+def test_a_loss_that_is_not_a_number_names_its_pair(hands, tmp_path):
+    with pytest.raises(UserError, match=r"step \d+: the loss of joints2d:joints3d.* is not finite"):
+        run(hands, tmp_path, lr=1e6, epochs=60)
+
+
+def test_samples_without_3d_joints_still_train_what_they_have(tmp_path):
+    n = 320
+    xyz = joints_file(tmp_path / "full.npz", n)
+    with np.load(xyz) as full:
+        labelled, visible = full["joints3d_mm"].copy(), np.ones((n, 21), bool)
+    labelled[32:256] = np.nan
+    path = joints_file(tmp_path / "part.npz", n, joints3d_mm=labelled, visible=visible & np.isfinite(labelled[..., 0]))
+    c = config(path)
+    data = open_data(c)
+    trainer = Trainer(c, data, tmp_path / "run", Reporter())
+    fields = next(trainer.batches.epoch(0))
+    has = fields["has_joints3d"]
+    assert 0 < has.sum() < len(has)
+    before = {n: p.clone() for n, p in trainer.model.named_parameters()}
+    trainer._step(fields, 0)
+    reading = trainer.ledger.read()
+    assert reading.broken is None
+    assert set(SMALL["pairs"]) <= set(reading.means)
+    moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == set(before)
+    progress = train(c, data, tmp_path / "run")
+    assert np.isfinite(progress.best)
+
+
+@pytest.mark.parametrize("protocol", ["T", "TS", "TH", "TSH"])
+def test_every_protocol_trains_and_is_evaluated_as_trained(hands, tmp_path, protocol):
+    run(hands, tmp_path, protocol=protocol)
+    loaded = load_run(tmp_path)
+    packs = open_held_out(loaded.config, [f"joints:{hands}"], "")
+    result = score(loaded, packs, "joints2d", "joints3d", None)
+    assert result.protocol == protocol
+    assert result.model.epe_median == pytest.approx(loaded.facts.training["validation"], abs=1e-4)
+    assert np.isfinite(result.model.epe_mean)
+    for more in {"T", "TS", "TH", "TSH"} - {protocol}:
+        if set(more) - set(protocol):
+            with pytest.raises(UserError, match="was trained under"):
+                score(loaded, packs, "joints2d", "joints3d", more)
+        else:
+            assert score(loaded, packs, "joints2d", "joints3d", more).protocol == more
+
+
+def test_a_profile_says_where_the_time_went(hands, tmp_path):
+    c = config(hands)
+    notes = []
+    train(c, open_data(c), tmp_path, report=Reporter(note=notes.append), profile=True)
+    table = (tmp_path / "profile" / "table.txt").read_text()
+    shares = {}
+    for phase in PHASES[:5]:
+        line = next(row for row in table.splitlines() if row.startswith(phase + " "))
+        shares[phase] = float(line.split()[-1].rstrip("%"))
+    assert all(share > 0 for share in shares.values())
+    assert sum(shares.values()) <= 100.5
+    assert "addmm" in table
+    events = json.loads((tmp_path / "profile" / "trace.json").read_text())["traceEvents"]
+    assert sum(e.get("name") == "cvhpe: forward" for e in events) == STEPS
+    assert any(str(tmp_path / "profile") in note for note in notes)
+
+
+def test_the_learning_rate_follows_its_schedule():
+    c = checked({"schedule": "cosine", "warmup": 0.1})
+    rates = [lr_factor(c, step, 100) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.5, abs=0.02)
+    assert lr_factor(checked({}), 99, 100) == 1.0
+
+
+def test_every_step_of_every_run_has_a_seed_of_its_own():
+    seeds = {mix(seed, step) for seed in range(50) for step in range(200)}
+    assert len(seeds) == 50 * 200
+    assert all(0 <= s < 2**63 for s in seeds)
+
+
+def test_a_run_does_not_go_on_with_another_plugin_of_the_same_name(hands, tmp_path, monkeypatch):
+    from cvhpe.plugin.registry import registry
+
+    run(hands, tmp_path, epochs=1)
+    supplier = registry().supplier("joints3d")
+    monkeypatch.setattr(supplier, "dist", "somebody-elses")
+    with pytest.raises(UserError, match=r"trained with modality 'joints[23]d' of cvhpe"):
+        run(hands, tmp_path, epochs=1, resume=True)
+
+
+def test_the_first_share_of_the_steps_is_coarse(hands, tmp_path):
+    c = config(hands)
+    trainer = Trainer(c, open_data(c), tmp_path / "run", Reporter())
+    # After it is made: of joints alone, which are quicker, no run may be coarse.
+    trainer.config = config(hands, coarse=0.25)
+    fields, seen = next(trainer.batches.epoch(0)), {}
+    for step in (0, 5, 6, 23):
+        trainer._step(fields, step)
+        seen[step] = trainer.model.coarse
+    assert trainer.total == 24
+    assert seen == {0: True, 5: True, 6: False, 23: False}
+
+
+def test_half_of_the_smallest_picture_is_refused(hands, tmp_path):
+    c = config(hands, coarse=0.25, image_size=64)
+    with pytest.raises(UserError, match=r"coarse 0\.25: half of image_size 64"):
+        Trainer(c, open_data(c), tmp_path / "run", Reporter())
+
+
+def test_a_coarse_run_of_no_pictures_is_refused(hands, tmp_path):
+    c = config(hands, coarse=0.25)
+    with pytest.raises(UserError, match=r"coarse 0\.25: no picture is encoded by joints2d:joints3d"):
+        Trainer(c, open_data(c), tmp_path / "run", Reporter())

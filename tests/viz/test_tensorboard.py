@@ -1,0 +1,111 @@
+"""What a run writes for TensorBoard, read back with TensorBoard's own reader."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from helpers.hands import joints_file
+
+from cvhpe.errors import UserError
+
+pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+
+SMALL = {
+    "modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d", "joints3d:joints3d"], "width": 16,
+    "depth": 1, "epochs": 1, "least_steps": 12, "validations": 2, "log_steps": 3, "batch_size": 32,
+}  # fmt: skip
+
+
+def run(out, hands, *, resume=False, logger="tensorboard", report=None, **changes):
+    from cvhpe.config.schema import checked
+    from cvhpe.training.datamodule import open_data
+    from cvhpe.training.trainer import Reporter, train
+    from cvhpe.viz.tensorboard import logged
+
+    config = checked({**SMALL, "data": [f"joints:{hands}"], **changes})
+    data = open_data(config)
+    with logged(report or Reporter(), logger, out, config, data.validation) as told:
+        train(config, data, out, resume=resume, report=told)
+
+
+@pytest.fixture(scope="module")
+def hands(tmp_path_factory):
+    return joints_file(tmp_path_factory.mktemp("hands") / "hands.npz", n=128, held_out=32)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
+
+
+def events(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    found.Reload()
+    return found
+
+
+def test_losses_kl_errors_and_pictures_are_those_of_the_run(tmp_path, hands):
+    from PIL import Image
+
+    run(tmp_path / "run", hands)
+    board = events(tmp_path / "run" / "tensorboard")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [r for r in records if r["kind"] == "train"]
+    checks = [r for r in records if r["kind"] == "validation"]
+    for tag, of, value in (
+        ("loss/total", steps, lambda r: r["loss"]),
+        ("loss/joints2d-joints3d", steps, lambda r: r["joints2d:joints3d"]),
+        ("kl/joints3d", steps, lambda r: r["kl:joints3d"]),
+        ("epe_median_mm/joints2d-joints3d", checks, lambda r: r["joints2d:joints3d"]["epe_median_mm"]),
+        ("held_out/score", checks, lambda r: r["score"]),
+    ):
+        got = board.Scalars(tag)
+        assert [s.step for s in got] == [r["step"] for r in of]
+        np.testing.assert_allclose([s.value for s in got], [value(r) for r in of], rtol=1e-6)
+    pictures = board.Images("predictions/joints2d")
+    assert [p.step for p in pictures] == [r["step"] for r in checks]
+    first, last = (np.asarray(Image.open(io.BytesIO(p.encoded_image_string))) for p in (pictures[0], pictures[-1]))
+    assert first.shape == last.shape
+    assert (first != last).any(), "the model has learned, its predictions moved"
+
+
+def test_looking_on_changes_no_bit_of_a_run(tmp_path, hands):
+    from cvhpe.runs.run_dir import load_run
+
+    run(tmp_path / "seen", hands)
+    run(tmp_path / "alone", hands, logger="")
+    a, b = (load_run(tmp_path / name).model.state_dict() for name in ("seen", "alone"))
+    assert all(bool((a[k] == b[k]).all()) for k in a)
+    assert not (tmp_path / "alone" / "tensorboard").exists()
+
+
+def test_a_run_without_3d_joints_has_scalars_alone(tmp_path, hands):
+    run(tmp_path / "run", hands, modalities=["joints2d"], pairs=["joints2d:joints2d"])
+    board = events(tmp_path / "run" / "tensorboard")
+    assert board.Tags()["images"] == []
+    assert {"loss/joints2d-joints2d", "held_out/score"} <= set(board.Tags()["scalars"])
+
+
+def test_what_listened_before_listens_still(tmp_path, hands):
+    from cvhpe.training.trainer import Reporter
+
+    heard = []
+    report = Reporter(step=lambda r: heard.append(r["step"]), validation=lambda r: heard.append(-r["step"]))
+    run(tmp_path / "run", hands, report=report)
+    assert heard == [3, 6, -6, 9, 12, -12]
+
+
+def test_unknown_loggers_and_a_missing_package_are_one_line(tmp_path, hands, monkeypatch):
+    import sys
+
+    with pytest.raises(UserError, match=r"--logger wandb: have: tensorboard"):
+        run(tmp_path / "run", hands, logger="wandb")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"pip install 'cvhpe\[tensorboard\]'"):
+        run(tmp_path / "run", hands)
+    assert not (tmp_path / "run").exists()
