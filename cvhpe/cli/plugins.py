@@ -52,7 +52,7 @@ def new(
     """
     import shlex
 
-    from cvhpe.templates import write_plugin
+    from cvhpe.plugin.templates import write_plugin
 
     folder = write_plugin(name, out)
     # without ./ pip would look for it on the index

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.label_fields import fields
 from helpers.untrained import untrained_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_evaluate import fields
 
 from cvhpe.augmentation.tta import back, turned
 from cvhpe.config.schema import Augmentation

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_pack import write_pack
+from helpers.packs import write_pack
 
 from cvhpe.data.loader import Batches
 from cvhpe.data.packing.pack import Pack

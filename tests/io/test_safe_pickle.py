@@ -219,7 +219,7 @@ def test_memory_is_bounded(tmp_path: Path, name: str) -> None:
     path.write_bytes(_BOMBS[name])
     code = (
         "import resource, sys\n"
-        "from cvhpe.io import safe_pickle as unpickle\nfrom cvhpe.errors import DataError\n"
+        "from cvhpe.io import safe_pickle\nfrom cvhpe.errors import DataError\n"
         "pages = int(open('/proc/self/statm').read().split()[0])\n"
         "limit = pages * resource.getpagesize() + (1 << 30)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"

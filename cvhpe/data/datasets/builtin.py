@@ -15,7 +15,7 @@ from cvhpe.plugin.sample import Dataset, DatasetSpec
 
 def _lazily(module: str, function: str) -> Callable[[Path | None, str], Dataset]:
     def open_(path: Path | None, split: str) -> Dataset:
-        dataset: Dataset = getattr(import_module(f"cvhpe.data.{module}"), function)(path, split)
+        dataset: Dataset = getattr(import_module(f"cvhpe.data.datasets.{module}"), function)(path, split)
         return dataset
 
     return open_
