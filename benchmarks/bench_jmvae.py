@@ -27,7 +27,7 @@ from torch import Tensor
 from cvhpe.config.presets import BEST
 from cvhpe.config.schema import Config, checked
 from cvhpe.data.loader import Batches
-from cvhpe.evaluation.evaluate import palm_of, still, truth_mm
+from cvhpe.evaluation.evaluate import identity_view, palm_of, truth_mm
 from cvhpe.ops import warp_joints
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.trainer import Reporter, Trainer, mix
@@ -36,13 +36,13 @@ NEAR = 1.01
 EVERY = 5
 """Steps between two scores."""
 SHORT = {
-    "lr": 4e-3, "warmup": 0.4, "beta": 1e-3, "clip_norm": 0.3, "precision": "auto",
+    "lr": 4e-3, "warmup_fraction": 0.4, "beta": 1e-3, "clip_norm": 0.3, "precision": "auto",
     "augmentation": {**BEST["augmentation"], "flip": 0.0},
 }  # fmt: skip
 """What a training of some hundred steps does better with than the recipe's settings, which are for thousands: a higher
 rate, reached slowly; shorter steps; no mirrored hands; and multiplications in bfloat16 where the processor has it."""
 PATIENCE = 1 / 3
-NO_AUGMENTATION = {"rotation_deg": 0.0, "shift": 0.0, "flip": 0.0, "swap": 0.0}
+NO_AUGMENTATION = {"rotation_deg": 0.0, "shift": 0.0, "flip": 0.0, "pose_swap_prob": 0.0}
 PAIRS = {
     "lifting": ["joints2d:joints3d"],
     "all": ["joints2d:joints3d", "joints2d:joints2d", "joints3d:joints3d", "joints3d:joints2d"],
@@ -52,27 +52,27 @@ Course = list[tuple[float, float, int]]
 
 
 def settings(data: str, augment: bool, pairs: str, steps: int, seed: int, short: bool = False) -> Config:
-    shorter = BEST["least_steps"] / steps * (2 if short else 1)
+    shorter = BEST["min_steps"] / steps * (2 if short else 1)
     return checked(
         {
             **BEST, "modalities": ["joints2d", "joints3d"], "pairs": PAIRS[pairs], "protocol": "TS", "data": [data],
-            "augmentation": BEST["augmentation"] if augment else NO_AUGMENTATION, "epochs": 1, "least_steps": steps,
-            "device": "cpu", "threads": 1, "seed": seed, "calibration_folds": 0, "validations": 1,
-            "ema": 1 - (1 - BEST["ema"]) * shorter,  # over the same share of a shorter training, or half of it
+            "augmentation": BEST["augmentation"] if augment else NO_AUGMENTATION, "epochs": 1, "min_steps": steps,
+            "device": "cpu", "threads": 1, "seed": seed, "calibration_num_folds": 0, "num_validations": 1,
+            "ema_decay": 1 - (1 - BEST["ema_decay"]) * shorter,  # over the same share of a shorter training, or half of it
             **(SHORT if short else {}),
         }
     )  # fmt: skip
 
 
-class Held:
-    """Held-out hands, and the median error of what is made of their 2D joints."""
+class EvalSet:
+    """EvalSet-out hands, and the median error of what is made of their 2D joints."""
 
     def __init__(self, config: Config, layout: str) -> None:
         packs = open_data(config).validation
         fields = next(Batches(packs, ("joints2d", "joints3d"), 10_000, shuffle=False).epoch(0))
         palm = palm_of(layout)
         self.truth, self.mm = truth_mm(fields, palm), fields["scale_mm"][:, None, None]
-        self.seen = warp_joints(fields["joints2d"], still(fields, 1.0), palm)
+        self.seen = warp_joints(fields["joints2d"], identity_view(fields, 1.0), palm)
 
     def error(self, lift: Callable[[Tensor], Tensor]) -> float:
         with torch.inference_mode():
@@ -98,7 +98,7 @@ def course(step: Callable[[], None], score: Callable[[], float], steps: int, sec
     return found
 
 
-def theirs(trainer: Trainer, held: Held, seconds: float) -> Course:
+def theirs(trainer: Trainer, held: EvalSet, seconds: float) -> Course:
     """JMVAE on the batches that our feed makes."""
     other, config = Jmvae(lr=1e-3, network=config_of(trainer)), trainer.config
     batches, modalities = trainer._batches_from(0), trainer.model.modalities
@@ -115,10 +115,10 @@ def theirs(trainer: Trainer, held: Held, seconds: float) -> Course:
 
 
 def config_of(trainer: Trainer) -> dict[str, int]:
-    return {"width": trainer.config.width, "depth": trainer.config.depth}
+    return {"width": trainer.config.hidden_dim, "depth": trainer.config.num_hidden_layers}
 
 
-def ours(trainer: Trainer, held: Held, seconds: float) -> Course:
+def ours(trainer: Trainer, held: EvalSet, seconds: float) -> Course:
     batches = trainer._batches_from(0)
     trainer.model.train()
 
@@ -161,7 +161,7 @@ def main() -> None:
 
         torch.manual_seed(asked.seed)
         first = trainer("all", 1000, asked.augment == "both")
-        held = Held(first.config, first.layout)
+        held = EvalSet(first.config, first.layout)
         table = theirs(first, held, asked.seconds)
         goal = min(error for _, error, _ in table)
         reached = first_within(table, NEAR * goal)

@@ -82,9 +82,9 @@ def test_sample_kl_forward(benchmark: Any, shape: tuple[int, int], peer: str) ->
     measure(benchmark, f"sample_kl forward {shape[0]}x{shape[1]}", lambda: function(mu, logvar))
 
 
-def eager_seen(joints: Tensor, view: View, root: int, toward: int, relative: bool) -> Tensor:
+def eager_seen(joints: Tensor, view: View, root: int, root_shift_joint: int, relative: bool) -> Tensor:
     """Palm, root-relative, view, as one writes it with a matrix product."""
-    palm = torch.lerp(joints[:, root], joints[:, toward], view.palm[:, None])
+    palm = torch.lerp(joints[:, root], joints[:, root_shift_joint], view.root_shift_weight[:, None])
     joints = torch.cat([palm[:, None], joints[:, 1:]], 1)
     if relative:
         joints = joints - palm[:, None]

@@ -1,4 +1,4 @@
-"""How fast packed pictures are fed and data sets are packed.
+"""FusionParams fast packed pictures are fed and data sets are packed.
 
     pytest benchmarks/bench_loader.py --benchmark-enable
 
@@ -39,7 +39,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Pack:
         "joints2d": rng.uniform(-0.4, 0.4, (SAMPLES, 21, 2)).astype(np.float32),
         "visible": np.ones((SAMPLES, 21), bool),
         "side": np.zeros(SAMPLES, np.int64),
-        "palm": np.zeros(SAMPLES, np.float32),
+        "root_shift_weight": np.zeros(SAMPLES, np.float32),
         "scale_mm": np.full(SAMPLES, 35, np.float32),
         "K": np.tile(np.eye(3), (SAMPLES, 1, 1)),
         "crop": np.ones((SAMPLES, 3)),

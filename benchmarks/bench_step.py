@@ -1,4 +1,4 @@
-"""How fast training is: the loop around the networks, naive loops, ``torch.compile``; one command, one run.
+"""FusionParams fast training is: the loop around the networks, naive loops, ``torch.compile``; one command, one run.
 
     python benchmarks/bench_step.py [--parts loop,pictures,ceiling,joints,compile,compile-pictures] [--threads 1]
       [--write]
@@ -63,7 +63,7 @@ def take_turns(contestants: Mapping[str, Callable[[], object]], steps: int, turn
 
 def make_trainer(out: Path, data: str, **settings: object) -> tuple[Trainer, Data]:
     config = checked(
-        {"device": "cpu", "least_steps": 0, "data": [data], "epochs": 100000, "validations": 1, **settings}
+        {"device": "cpu", "min_steps": 0, "data": [data], "epochs": 100000, "num_validations": 1, **settings}
     )
     packs = open_data(config)
     out.mkdir()
@@ -131,8 +131,8 @@ def loop_cost(folder: Path) -> Table:
         loop = looped(trainer)
         times = take_turns({"bare": bare(trainer), "loop": loop}, steps, turns)
         log, save = once(trainer._log, loop), once(trainer._save)
-        each = trainer.config.checkpoint_seconds
-        whole = times["loop"] + log / trainer.config.log_steps + save * times["loop"] / each
+        each = trainer.config.checkpoint_every_s
+        whole = times["loop"] + log / trainer.config.log_every + save * times["loop"] / each
         rows.append([name, ms(times["bare"]), ms(whole), f"{whole / times['bare'] - 1:+.1%}", ms(log), ms(save)])
     title = f"The loop's own cost: ms a step, networks alone and the whole loop ({clock()})"
     return title, ["", "bare networks", "whole loop", "cost", "a log line", "a checkpoint"], rows
@@ -177,7 +177,7 @@ def pictures(folder: Path) -> Table:
 
 
 def ceiling(folder: Path) -> Table:
-    """How near the picture step is to what the core can do: its operations a second beside those of a large matmul."""
+    """FusionParams near the picture step is to what the core can do: its operations a second beside those of a large matmul."""
     from torch.utils.flop_counter import FlopCounterMode
 
     settings = {"modalities": ["rgb", "joints3d"], "pairs": ["rgb:joints3d", "rgb:rgb"], "image_size": 256}

@@ -207,7 +207,9 @@ def albumentations_keypoints(s: Scene) -> Run:
     return run
 
 
-PICTURES = {f.__name__: f for f in (ours, opencv, opencv_warp_alone, grid_sample, kornia_affine, torchvision_affine)}
+IMAGE_MODALITIES = {
+    f.__name__: f for f in (ours, opencv, opencv_warp_alone, grid_sample, kornia_affine, torchvision_affine)
+}
 WITH_JOINTS = {f.__name__: f for f in (ours_with_joints, albumentations_keypoints)}
 EXACT = ("opencv", "grid_sample", "kornia_affine")  # the others resample twice or do not normalise
 
@@ -223,9 +225,9 @@ def measure(benchmark, scene: Scene, name: str, make: Callable[[Scene], Run]) ->
 
 
 @pytest.mark.benchmark(group="64 pictures")
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGE_MODALITIES)
 def test_pictures(benchmark, scene: Scene, name: str) -> None:
-    measure(benchmark, scene, name, PICTURES[name])
+    measure(benchmark, scene, name, IMAGE_MODALITIES[name])
 
 
 @pytest.mark.benchmark(group="64 pictures with 21 joints each")

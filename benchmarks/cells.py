@@ -43,11 +43,11 @@ class Cell:
         """The training command, for data at ``place``."""
         data = place or PLACES[self.data][0]
         out = out or f"runs/{self.name}"
-        taught = settings(f"teacher={out.replace(self.name, self.teacher)}") if self.teacher else ()
+        taught = settings(f"pseudo_label_run={out.replace(self.name, self.teacher)}") if self.teacher else ()
         return ["cvhpe", "train", *self.options, *taught, "--data", data, "--out", out]
 
     def evaluate(self, out: str = "") -> list[str]:
-        turned = ["--turns", str(self.turns)] if self.turns else []
+        turned = ["--tta", str(self.turns)] if self.turns else []
         return ["cvhpe", "evaluate", out or f"runs/{self.name}", "--from", self.source, *turned, "--json"]
 
 
@@ -101,7 +101,7 @@ def cells() -> Iterator[Cell]:
     for share, (column, options) in product(SHARES, LABELS.items()):
         source = "rays" if column == "rays" else "joints2d"
         taught = f"labels-{share}-rays" if column == "taught" else ""
-        some = (*options, *settings(f"labelled={share / 100:g}"), *FEW)
+        some = (*options, *settings(f"label_fraction={share / 100:g}"), *FEW)
         name = f"labels-{share}-{column}"
         yield Cell(name, "labels", f"{share} %", column, "frames", some, source, teacher=taught)
     yield Cell("labels-100-alone", "labels", "100 %", "alone", "frames", (*LABELS["alone"], *FEW), "joints2d")
@@ -120,7 +120,7 @@ def of(recipe: str, source: str, variant: int) -> tuple[str, ...]:
     return ("--recipe", recipe, "--modalities", f"{source},joints3d", "--variant", str(variant))
 
 
-FEW = settings("least_steps=1500", "ema=0.996")
+FEW = settings("min_steps=1500", "ema_decay=0.996")
 LABELS = {
     "alone": of("best", "joints2d", 1),
     "rays": of("best", "rays", 1),

@@ -7,7 +7,7 @@ names (any `--data` of `cvhpe evaluate`) are held out in full:
 
     python benchmarks/make_default.py --score joints:rhd_evaluation.npz --score stb:STB
 
-It also says how many of their joints lie in the regions of the model's samples. How wide samples are is told by
+It also says how many of their joints lie in the regions of the model's samples. FusionParams wide samples are is told by
 synthetic hands that had no part in training, seen with the same pixel noise; `--calibrate` tells it anew.
 
 Two thirds of the poses are rooted in the wrist, as detectors label it, and become palms half way to the
@@ -41,35 +41,35 @@ from cvhpe.uncertainty.fusion import AS_TRAINED, CALIBRATION, calibration_of
 SETTINGS: dict[str, Any] = {
     "modalities": ["joints2d", "joints3d"],
     "pairs": ["joints2d:joints3d"],
-    "network": "lifter",
-    "joint_loss": "distance",
-    "width": 304,
-    "depth": 4,
+    "joint_network": "lifter",
+    "joint_loss": "l2",
+    "hidden_dim": 304,
+    "num_hidden_layers": 4,
     "latent_dim": 30,
     "batch_size": 128,
     "lr": 2e-3,
     "schedule": "cosine",
-    "warmup": 0.1,
-    "ema": 0.998,
+    "warmup_fraction": 0.1,
+    "ema_decay": 0.998,
     "clip_norm": 1.0,
     "epochs": 1,
-    "validations": 12,
-    "augmentation": {"rotation_deg": 180.0, "shift": 0.02, "scale": 0.05, "noise_px": 3.0},
+    "num_validations": 12,
+    "augmentation": {"rotation_deg": 180.0, "shift": 0.02, "scale": 0.05, "keypoint_noise_px": 3.0},
     "device": "cpu",
 }
 HELD_OUT = 2000
 TURNS = 4
-"""How often a hand is turned, and mirrored, to see how sure a prediction is (:mod:`cvhpe.uncertainty.tta_disagreement`)."""
+"""FusionParams often a hand is turned, and mirrored, to see how sure a prediction is (:mod:`cvhpe.uncertainty.tta_disagreement`)."""
 
 
-def write_poses(path: Path, count: int, seed: int, root: str, noise_px: float = 0.0) -> None:
-    """A joints file of ``count`` synthetic hands, the last ones for validation; ``noise_px`` as in training."""
+def write_poses(path: Path, count: int, seed: int, root: str, keypoint_noise_px: float = 0.0) -> None:
+    """A joints file of ``count`` synthetic hands, the last ones for validation; ``keypoint_noise_px`` as in training."""
     drawn = poses(count, seed, root=root)  # type: ignore[arg-type]
     split = np.where(np.arange(count) < count - HELD_OUT, "train", "val")
     arrays = {name: drawn[name] for name in ("joints3d_mm", "joints2d_px", "K", "is_left")}
-    if noise_px:
+    if keypoint_noise_px:
         seen, whole = torch.from_numpy(arrays["joints2d_px"]), torch.ones(count, 3)  # a crop of one pixel
-        arrays["joints2d_px"] = blur(seen, whole, noise_px, torch.Generator().manual_seed(seed), count).numpy()
+        arrays["joints2d_px"] = blur(seen, whole, keypoint_noise_px, torch.Generator().manual_seed(seed), count).numpy()
     np.savez(path, layout="hand21", root=root, split=split, **arrays)
 
 
@@ -78,13 +78,13 @@ def calibrate_again(model: Path, work: Path, seed: int) -> None:
     names = []
     for number, root in enumerate(("wrist", "wrist", "palm")):
         path = work / f"fresh-{number}-{root}.npz"
-        write_poses(path, HELD_OUT, 1000 * seed + 500 + number, root, SETTINGS["augmentation"]["noise_px"])
+        write_poses(path, HELD_OUT, 1000 * seed + 500 + number, root, SETTINGS["augmentation"]["keypoint_noise_px"])
         names.append(f"joints:{path}")
     run = load_run(model)
     found = calibrate(run, open_held_out(run.config, names, "val"), TURNS)
     assert found is not None
     known = serialization.read_card(model)
-    known["facts"]["training"][CALIBRATION] = found.as_dict()
+    known["metadata"]["training"][CALIBRATION] = found.as_dict()
     serialization.save(model, serialization.load(model), known)
     typer.echo(f"samples: {found.widths}")
 
@@ -92,7 +92,7 @@ def calibrate_again(model: Path, work: Path, seed: int) -> None:
 def main(
     work: Annotated[Path, typer.Option(help="Folder for the poses and the run.")] = Path("runs/default"),
     out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("cvhpe/weights/default.safetensors"),
-    count: Annotated[int, typer.Option(help="How many poses.")] = 240_000,
+    count: Annotated[int, typer.Option(help="FusionParams many poses.")] = 240_000,
     steps: Annotated[int, typer.Option(help="Steps of 128 hands.")] = 5_000,
     seed: int = 0,
     threads: int = 2,
@@ -107,7 +107,7 @@ def main(
             packs = open_held_out(run.config, [source], "")
             for table in score_run(run, packs):
                 show(table)
-            calibration = calibration_of(run.facts.training)
+            calibration = calibration_of(run.metadata.training)
             width = calibration.width(["joints2d"]) if calibration else None
             found = covered(run, packs, ["joints2d"], width or AS_TRAINED)
             said = ", ".join(f"{share:.1%} of {level:.0%}" for level, share in zip(LEVELS, found, strict=True))
@@ -123,7 +123,7 @@ def main(
     for number, (root, many) in enumerate(data.items()):
         write_poses(Path(f"{root}.npz"), many, 1000 * seed + number, root)
     names = [f"joints:{root}.npz" for root in data]
-    config = checked({**SETTINGS, "data": names, "least_steps": steps, "seed": seed, "threads": threads})
+    config = checked({**SETTINGS, "data": names, "min_steps": steps, "seed": seed, "threads": threads})
     shutil.rmtree("run", ignore_errors=True)
 
     def told(record: dict[str, Any]) -> None:

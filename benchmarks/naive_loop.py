@@ -152,7 +152,7 @@ class Jmvae:
         class Decoder(BaseDecoder):
             def __init__(self, k: int) -> None:
                 super().__init__()
-                kind = {} if network is None else {"network": "lifter", **network}
+                kind = {} if network is None else {"joint_network": "lifter", **network}
                 self.net = JointDecoder(21, k, LATENT, **kind)
 
             def forward(self, z):

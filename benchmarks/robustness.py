@@ -47,9 +47,9 @@ def median_mm(run: Run, packs: list[Pack], source: str, px: float, seed: int) ->
         noisy(batches, px, seed),
         source,
         protocol=run.config.protocol,
-        mean_scale_mm=run.facts.mean_scale_mm,
+        mean_scale_mm=run.metadata.mean_scale_mm,
         margin=batches.margin,
-        palm=palm_of(run.facts.layout),
+        palm=palm_of(run.metadata.layout),
     )
     return summary(got.predicted, got.truth, got.visible).epe_median
 
@@ -58,7 +58,7 @@ def main(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="A run that lifts 2D joints, or what is made of them.")],
     data: Annotated[list[str] | None, typer.Option(help="NAME:PATH; by default the run's own.")] = None,
     px: Annotated[float, typer.Option(help="Standard deviation of the noise, pixels.")] = 1.0,
-    draws: Annotated[int, typer.Option(help="How often noise is drawn.")] = 5,
+    draws: Annotated[int, typer.Option(help="FusionParams often noise is drawn.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """The median EPE with and without noise, and the coverage with the run's calibration and without."""
@@ -67,7 +67,7 @@ def main(
     source = next(p.source for p in run.model.pairs if p.target == "joints3d" and p.source != "joints3d")
     clean = median_mm(run, packs, source, 0.0, 0)
     found = np.array([median_mm(run, packs, source, px, seed) for seed in range(draws)])
-    calibration = calibration_of(run.facts.training)
+    calibration = calibration_of(run.metadata.training)
     width = calibration.width([source]) if calibration else None
     result = {"clean_mm": clean, "noisy_mm": float(found.mean()), "px": px, "levels": list(LEVELS)}
     result["covered_as_trained"] = covered(run, packs, [source], AS_TRAINED)

@@ -1,4 +1,4 @@
-"""How real are the synthetic hands? Train a 2D -> 3D lifter on them alone and score it on real labels.
+"""FusionParams real are the synthetic hands? Train a 2D -> 3D lifter on them alone and score it on real labels.
 
     python benchmarks/synthetic_lifter.py --rhd ../shared/data/rhd/rhd_evaluation_a.npz \
         --stb ../shared/data/stb/labels/B1Counting_BB.mat

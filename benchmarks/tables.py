@@ -79,7 +79,7 @@ def frames_table(results: Results) -> str:
 
 
 def commands_of(cell: Cell) -> str:
-    """How a cell is run, as the page says it."""
+    """FusionParams a cell is run, as the page says it."""
     return f"`{shlex.join(cell.train())}`, `{shlex.join(cell.evaluate())}`"
 
 

@@ -22,7 +22,15 @@ from torch import Tensor
 
 from cvhpe.errors import UserError, nearest
 from cvhpe.geometry.skeleton import LEFT, RIGHT
-from cvhpe.inference.hand_detector import MOST_HANDS, Box, Detector, Found, inside, mediapipe_detector, search
+from cvhpe.inference.hand_detector import (
+    MOST_HANDS,
+    Box,
+    Detection,
+    Detector,
+    detect_in_box,
+    mediapipe_detector,
+    search,
+)
 from cvhpe.inference.predict import (
     Hand,
     Options,
@@ -38,7 +46,7 @@ from cvhpe.models.fusion import draw
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior, View, hand_side
 from cvhpe.runs.run_dir import Run, load_run
-from cvhpe.uncertainty.fusion import calibration_of, unmeasured
+from cvhpe.uncertainty.fusion import calibration_of, uncalibrated_warning
 
 Array = np.ndarray
 
@@ -63,7 +71,7 @@ def load(
 
 
 class HandModel:
-    """A trained model with its facts. ``inputs`` and ``targets``: what it encodes and decodes.
+    """A trained model with its metadata. ``inputs`` and ``targets``: what it encodes and decodes.
 
     run: weights, configuration, layout and scale (:class:`cvhpe.runs.run_dir.Run`).
     tell: where remarks go, such as that a run's second input is left out; by default Python warnings.
@@ -84,7 +92,7 @@ class HandModel:
         self._told: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"HandModel({', '.join(self.inputs)} -> {', '.join(self.targets)}, {self.run.facts.layout})"
+        return f"HandModel({', '.join(self.inputs)} -> {', '.join(self.targets)}, {self.run.metadata.layout})"
 
     @property
     def detector(self) -> Detector:
@@ -133,9 +141,9 @@ class HandModel:
         found = self._find(picture, box, side, joints2d, root, options)
         found.sort(key=lambda one: -one.box[2] * one.box[3])
         hands = [predict_hand(self.run, picture, one, options) for one in found]
-        calibration = calibration_of(self.run.facts.training)
+        calibration = calibration_of(self.run.metadata.training)
         for one in hands:
-            if told := unmeasured(calibration, one.inputs):
+            if told := uncalibrated_warning(calibration, one.inputs):
                 self._tell_once(told)
         return hands
 
@@ -173,12 +181,12 @@ class HandModel:
             flat = self.run.model.decode(name, z.reshape(-1, z.shape[-1])).float()
         return flat.unflatten(0, z.shape[:-1]) if z.dim() > 1 else flat[0]
 
-    def walk(self, a: Posterior | Tensor, b: Posterior | Tensor, n: int = 8) -> Tensor:
+    def interpolate(self, a: Posterior | Tensor, b: Posterior | Tensor, n: int = 8) -> Tensor:
         """``n`` latents on the straight line from ``a`` to ``b``, both included: ``[n, D]`` of single samples.
 
         a, b: latents ``[D]`` or ``[1, D]``, or posteriors, of which the means are taken.
 
-        >>> load("default").walk(torch.zeros(30), torch.ones(30), 3)[:, 0]
+        >>> load("default").interpolate(torch.zeros(30), torch.ones(30), 3)[:, 0]
         tensor([0.0000, 0.5000, 1.0000])
         """
         start, end = (_latent(one) for one in (a, b))
@@ -207,8 +215,8 @@ class HandModel:
         joints2d: Array | None,
         root: str,
         options: Options,
-    ) -> list[Found]:
-        layout = self.run.facts.layout
+    ) -> list[Detection]:
+        layout = self.run.metadata.layout
         if joints2d is not None:
             return [found_by_hand(box, side, joints2d, layout, root)]
         assert picture is not None
@@ -229,7 +237,7 @@ class HandModel:
                 raise
             self._tell_once(f"predicting without 2D joints: {error}")
             return [pointed]
-        one = inside(detector, picture, box)
+        one = detect_in_box(detector, picture, box)
         if one is not None:
             return [_with_side(one, side)]
         if needs_joints(self.run, options):
@@ -264,10 +272,10 @@ def side_of(hand: str | int | None) -> int | None:
     return sides[hand]
 
 
-def _with_side(found: Found, side: int | None) -> Found:
+def _with_side(found: Detection, side: int | None) -> Detection:
     if side is None:
         return found
-    return Found(
+    return Detection(
         box=found.box, side=side, joints2d_px=found.joints2d_px, layout=found.layout, root=found.root, confidence=None
     )
 

@@ -11,7 +11,7 @@ from PIL import Image
 import cvhpe
 from cvhpe.api import HandModel, load, side_of
 from cvhpe.errors import UserError
-from cvhpe.inference.hand_detector import Found, box_around
+from cvhpe.inference.hand_detector import Detection, box_around
 from cvhpe.plugin.contract import Posterior
 from cvhpe.synthetic import poses
 
@@ -29,8 +29,8 @@ class Two:
             return []
         small, large = UV * 0.3, UV
         return [
-            Found(box=box_around(small), side=0, confidence=0.6, joints2d_px=small),
-            Found(box=box_around(large), side=1, confidence=0.9, joints2d_px=large),
+            Detection(box=box_around(small), side=0, confidence=0.6, joints2d_px=small),
+            Detection(box=box_around(large), side=1, confidence=0.9, joints2d_px=large),
         ]
 
 
@@ -146,7 +146,7 @@ def test_latents_encode_decode_walk_and_sample(both):
     torch.testing.assert_close(a.mu, b.mu, atol=2e-2, rtol=0)
     single = model.encode("joints2d", torch.rand(21, 2), hand="left")
     assert single.mu.shape == (1, 6)
-    line = model.walk(single, a.mu[0], 5)
+    line = model.interpolate(single, a.mu[0], 5)
     torch.testing.assert_close(line[2], (single.mu[0] + a.mu[0]) / 2)
     assert model.decode("joints3d", line).shape == (5, 21, 3)
     assert model.decode("joints3d", line[0]).shape == (21, 3)
@@ -167,6 +167,6 @@ def test_what_the_model_cannot_do_is_one_line(both):
     with pytest.raises(UserError, match="left or right"):
         side_of("up")
     with pytest.raises(UserError, match="one point"):
-        model.walk(Posterior(torch.zeros(2, 6), torch.zeros(2, 6)), torch.zeros(6))
+        model.interpolate(Posterior(torch.zeros(2, 6), torch.zeros(2, 6)), torch.zeros(6))
     with pytest.raises(UserError, match="3 numbers"):
         model.predict(PICTURE, bbox=(1, 2, 3))

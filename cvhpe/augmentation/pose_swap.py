@@ -52,7 +52,7 @@ PALMS: Mapping[str, PalmJoints] = {
 
 @dataclass(frozen=True)
 class CropRule:
-    """How samples are cropped: ``factor`` times the joints' box, or a cube of half edge ``cube`` mm.
+    """FusionParams samples are cropped: ``factor`` times the joints' box, or a cube of half edge ``cube`` mm.
 
     kind: ``joints`` or ``cube``, as in :class:`cvhpe.data.packing.crops.CropOptions`.
     """
@@ -68,7 +68,7 @@ class CropRule:
         if len(found) != 1:
             raise UserError(
                 "the data sets are cropped in different ways, so that hands cannot swap places; "
-                "--set augmentation.swap=0, or one data set at a time"
+                "--set augmentation.pose_swap_prob=0, or one data set at a time"
             )
         return found.pop()
 
@@ -115,7 +115,7 @@ class Swap:
         if batches.layout not in PALMS:
             raise UserError(
                 f"layout {batches.layout}: where its palm is, is not known, so that hands cannot swap places; "
-                "--set augmentation.swap=0"
+                "--set augmentation.pose_swap_prob=0"
             )
         self.chance, self.palm, self.rule = chance, PALMS[batches.layout], CropRule.of(batches.packs)
         everything = batches.arrays()
@@ -131,9 +131,9 @@ class Swap:
         Pictures cannot; nor can samples without 3D joints, 2D joints and a camera.
         """
         reads = {name for modality in modalities.values() for name in modality.reads}
-        if not config.augmentation.swap or not reads <= JOINT_FIELDS:
+        if not config.augmentation.pose_swap_prob or not reads <= JOINT_FIELDS:
             return None
-        swap = Swap(config.augmentation.swap, batches)
+        swap = Swap(config.augmentation.pose_swap_prob, batches)
         return swap if len(swap.places["side"]) > 1 else None
 
     def __call__(self, fields: Fields, generator: Generator, n: int, first: int = 0) -> Fields:

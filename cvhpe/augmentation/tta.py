@@ -14,7 +14,7 @@ AS_IT_IS = (0.0, False)
 """The view that changes nothing."""
 
 
-def turned(drawn: Augmentation, turns: int) -> list[tuple[float, bool]]:
+def tta_views(drawn: Augmentation, turns: int) -> list[tuple[float, bool]]:
     """Angles, radians, and flips to look at hands under: ``turns`` angles out of the training's, mirrored as well.
 
     All round the circle where training turned hands all round, evenly from one end of its range to the other where it
@@ -31,10 +31,10 @@ def turned(drawn: Augmentation, turns: int) -> list[tuple[float, bool]]:
     return found
 
 
-def back(joints: Tensor, angle: float, flip: bool) -> Tensor:
+def undo_view(joints: Tensor, angle: float, flip: bool) -> Tensor:
     """Joints ``[..., 3]`` as they were before they were mirrored, where ``flip`` is set, and turned by ``angle``.
 
-    >>> back(torch.tensor([0.0, 1.0, 5.0]), math.pi / 2, True).round(decimals=3)
+    >>> undo_view(torch.tensor([0.0, 1.0, 5.0]), math.pi / 2, True).round(decimals=3)
     tensor([-1.,  0.,  5.])
     """
     cos, sin = math.cos(angle), math.sin(angle)

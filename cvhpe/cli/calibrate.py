@@ -22,11 +22,11 @@ def calibrate(
 
     Example: cvhpe calibrate runs/lift
 
-    Example: cvhpe calibrate runs/lift --folds 0
+    Example: cvhpe calibrate runs/lift --cv-folds 0
     """
     from cvhpe.cli.console import Console
     from cvhpe.errors import UserError
-    from cvhpe.io.locking import claimed
+    from cvhpe.io.locking import run_lock
     from cvhpe.runs.run_dir import load_run
     from cvhpe.training.datamodule import open_data
     from cvhpe.training.trainer import calibrated, steps_of
@@ -35,12 +35,12 @@ def calibrate(
     if not run.is_dir():
         raise UserError(f"{run}: no run folder; `cvhpe train --out {run}` makes one")
     opened = load_run(run)
-    changes = {"calibration_folds": folds, **({"data": tuple(data)} if data else {})}
+    changes = {"calibration_num_folds": folds, **({"data": tuple(data)} if data else {})}
     config = opened.config.model_copy(update=changes)
-    with Console() as console, claimed(opened.path):
+    with Console() as console, run_lock(opened.path):
         packs = open_data(config, console.preparing)
         done = calibrated(opened, config, packs, steps_of(config, packs), console.reporter())
-    found = calibration_of(done.facts.training)
+    found = calibration_of(done.metadata.training)
     if found is None:
         typer.echo(f"{run}: no input beside the 3D joints, or nothing decoded to 3D; there is nothing to calibrate")
         return

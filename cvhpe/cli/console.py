@@ -1,4 +1,4 @@
-"""How a training run shows itself: live bars on a terminal, plain lines elsewhere, a table at the end."""
+"""FusionParams a training run shows itself: live bars on a terminal, plain lines elsewhere, a table at the end."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def its_data(run: Run, data: list[str] | None, out: Path | None = None, writes: 
     """What a run is looked at with: ``--data``, or its own. The model that ships has none, and no place for results."""
     from cvhpe.errors import UserError
 
-    if run.shipped and not data:
+    if run.bundled and not data:
         raise UserError("default: the hands that made it did not come along; say what to look at with --data NAME:PATH")
-    if run.shipped and writes and out is None:
+    if run.bundled and writes and out is None:
         raise UserError("default: is no folder of yours; say where to write with --out")
     return data or list(run.config.data)

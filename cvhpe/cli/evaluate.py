@@ -34,7 +34,7 @@ def evaluate(
 
     Example: cvhpe evaluate runs/both --from rgb,joints2d
 
-    Example: cvhpe evaluate runs/rgb --turns 8
+    Example: cvhpe evaluate runs/rgb --tta 8
 
     Example: cvhpe evaluate --predictions results.txt --data icvl:ICVL
     """
@@ -46,7 +46,7 @@ def evaluate(
         if run is not None:
             raise UserError(f"{run} and --predictions {predictions}: score one of them at a time")
         if turns:
-            raise UserError("--turns: predictions in a file cannot be made of another view; leave it out")
+            raise UserError("--tta: predictions in a file cannot be made of another view; leave it out")
         evaluate_predictions(predictions, data or [], split, as_json)
         return
     if run is None:
@@ -96,10 +96,10 @@ def remarks(run: Run, sources: list[str], packs: list[Pack], names: list[str]) -
     sources: what the packs are of. names: the inputs; none where the run's only one is meant.
     """
     from cvhpe.training.datamodule import open_held_out, parse, same_samples
-    from cvhpe.uncertainty.fusion import calibration_of, unmeasured
+    from cvhpe.uncertainty.fusion import calibration_of, uncalibrated_warning
 
-    calibration = calibration_of(run.facts.training)
-    told = [said] if (said := unmeasured(calibration, names)) else []
+    calibration = calibration_of(run.metadata.training)
+    told = [said] if (said := uncalibrated_warning(calibration, names)) else []
     if calibration is None or calibration.told_by(names or ["one"]) != "validation":
         return told
     for source, pack in zip(sources, packs, strict=True):
@@ -113,12 +113,12 @@ def remarks(run: Run, sources: list[str], packs: list[Pack], names: list[str]) -
 
 
 def uncertainty(run: Run, packs: list[Pack], names: list[str]) -> dict[str, Any]:
-    """How often the run's calibrated regions hold the truth; nothing for inputs that were never calibrated."""
+    """FusionParams often the run's calibrated regions hold the truth; nothing for inputs that were never calibrated."""
     from cvhpe.uncertainty.calibration import covered
     from cvhpe.uncertainty.coverage import LEVELS
     from cvhpe.uncertainty.fusion import calibration_of
 
-    calibration = calibration_of(run.facts.training)
+    calibration = calibration_of(run.metadata.training)
     width = calibration.width(names) if calibration else None
     if calibration is None or width is None:
         return {}

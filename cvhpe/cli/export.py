@@ -24,14 +24,14 @@ def export(
     from cvhpe.errors import UserError
     from cvhpe.inference.export import export as write
     from cvhpe.runs.run_dir import load_run
-    from cvhpe.uncertainty.fusion import calibration_of, unmeasured
+    from cvhpe.uncertainty.fusion import calibration_of, uncalibrated_warning
 
     if root not in ("wrist", "palm"):
         raise UserError(f"--root {root}: wrist or palm")
     names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip()))
     opened = load_run(run)
     worst = write(opened, names, target, out, root)
-    if told := unmeasured(calibration_of(opened.facts.training), names):
+    if told := uncalibrated_warning(calibration_of(opened.metadata.training), names):
         typer.echo(f"export: {told}", err=True)
     unit = "mm" if target == "joints3d" else "of the target's units"
     size = out.stat().st_size / 2**20

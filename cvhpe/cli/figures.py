@@ -22,7 +22,7 @@ def figures(
     separate_steps: Annotated[
         int | None, typer.Option(min=1, help="Else, steps to train one in RUN/separate; 2000, or 300 with pictures.")
     ] = None,
-    between: Annotated[str, typer.Option(metavar="A,B", help="Held-out hands to walk between, as in 3,17.")] = "",
+    between: Annotated[str, typer.Option(metavar="A,B", help="EvalSet-out hands to walk between, as in 3,17.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Draw the paper's figures of a run: latent space, latent walk, predictions, posterior samples, depth.
@@ -35,7 +35,7 @@ def figures(
     Example: cvhpe figures runs/lift --only walk,predictions --out paper/
     """
     from cvhpe.cli.console import Console, its_data
-    from cvhpe.evaluation.eval_set import Held
+    from cvhpe.evaluation.eval_set import EvalSet
     from cvhpe.runs.run_dir import load_run
     from cvhpe.training.datamodule import open_held_out
     from cvhpe.training.device import pick_device
@@ -48,7 +48,7 @@ def figures(
     opened = load_run(run, pick_device(device))
     with Console() as console:
         packs = open_held_out(opened.config, its_data(opened, data, out, writes=True), split, console.preparing)
-        held = Held(opened, packs)
+        held = EvalSet(opened, packs)
         ends = ends_between(between, held.batches.samples)
 
         def counterpart() -> Run:
@@ -73,9 +73,9 @@ def ends_between(text: str, samples: int) -> tuple[int, int] | None:
     try:
         a, b = (int(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"--between {text}: write two numbers of held-out hands, as in 3,17") from None
+        raise UserError(f"--interpolate {text}: write two numbers of held-out hands, as in 3,17") from None
     if not (0 <= a < samples and 0 <= b < samples):
-        raise UserError(f"--between {text}: the held-out hands are 0 to {samples - 1}")
+        raise UserError(f"--interpolate {text}: the held-out hands are 0 to {samples - 1}")
     return a, b
 
 

@@ -1,4 +1,4 @@
-"""How ``--help`` reads: paragraphs that fill the terminal, and brackets that stay."""
+"""FusionParams ``--help`` reads: paragraphs that fill the terminal, and brackets that stay."""
 
 from __future__ import annotations
 

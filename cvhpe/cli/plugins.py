@@ -14,7 +14,9 @@ app = typer.Typer(
 
 @app.command("list")
 def list_plugins(
-    trace: Annotated[bool, typer.Option("--trace", help="Show the whole traceback of every broken plugin.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--traceback", help="Show the whole traceback of every broken plugin.")
+    ] = False,
 ) -> None:
     """List every installed plugin, its state, what it supplies, and why it is broken where it is.
 

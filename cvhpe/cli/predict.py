@@ -45,7 +45,7 @@ def predict(
 
     Example: cvhpe predict default photo.jpg --out out
 
-    Example: cvhpe predict runs/rgb photo.jpg --bbox 120,80,200,220 --hand right --out out
+    Example: cvhpe predict runs/rgb photo.jpg --bbox 120,80,200,220 --handedness right --out out
     """
     import sys
 
@@ -118,7 +118,7 @@ def of_picture(model: HandModel, path: Path, out: Path, overlay: bool, asked: di
     height, width = picture.shape[:2]
     write(out, {**header(model, path, (width, height)), "hands": [hand.as_dict() for hand in found]})
     if overlay:
-        save_overlay(out.with_name(f"{out.name}.png"), picture, found, model.run.facts.layout)
+        save_overlay(out.with_name(f"{out.name}.png"), picture, found, model.run.metadata.layout)
     return described(found)
 
 
@@ -145,7 +145,7 @@ def of_video(model: HandModel, path: Path, out: Path, every: int, overlay: bool,
                 rate = frame_rate(path) / every
                 writer = stack.enter_context(writing_video(out.with_name(f"{out.name}.mp4"), rate))
                 shown = (2 * round(250 * size[0] / size[1]) + 1000, 500)
-            writer.write(overlay_pixels(frame.picture, found, model.run.facts.layout, shown))
+            writer.write(overlay_pixels(frame.picture, found, model.run.metadata.layout, shown))
     write(out, {**header(model, path, size), "frames": records})
     several = sum(bool(record["hands"]) for record in records)
     return f"{len(records)} frames, {several} with a hand"
@@ -158,16 +158,16 @@ def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any
     from cvhpe.geometry.skeleton import layout
     from cvhpe.runs.run_dir import DEFAULT
 
-    facts = model.run.facts
+    metadata = model.run.metadata
     return {
         "file": str(path),
         "size": list(size),
-        "run": DEFAULT if model.run.shipped else str(model.run.path),
+        "run": DEFAULT if model.run.bundled else str(model.run.path),
         "cvhpe": version("cvhpe"),
         "detector": model.detector_name,
-        "layout": facts.layout,
-        "root": facts.root,
-        "joints": list(layout(facts.layout).joints),
+        "layout": metadata.layout,
+        "root": metadata.root,
+        "joints": list(layout(metadata.layout).joints),
         "units": UNITS,
     }
 

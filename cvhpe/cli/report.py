@@ -26,7 +26,7 @@ def report(
     Example: cvhpe report runs/rgb-joints3d
     """
     from cvhpe.cli.console import Console, its_data
-    from cvhpe.evaluation.eval_set import Held
+    from cvhpe.evaluation.eval_set import EvalSet
     from cvhpe.runs.run_dir import load_run
     from cvhpe.training.datamodule import open_held_out
     from cvhpe.training.device import pick_device
@@ -42,5 +42,5 @@ def report(
         packs = open_held_out(opened.config, its_data(opened, data, out, writes=True), split, console.preparing)
         counterpart = given(opened, separate) if separate else None
         path = out or opened.path / "report.html"
-        size = write(collect(Held(opened, packs), counterpart), path)
+        size = write(collect(EvalSet(opened, packs), counterpart), path)
     typer.echo(f"{path} ({size / 1e6:.1f} MB)")

@@ -12,7 +12,7 @@ from cvhpe.cli.console import plain_table, to_stdout, within
 if TYPE_CHECKING:
     from cvhpe.data.packing.pack import Pack
     from cvhpe.evaluation.metrics import Summary
-    from cvhpe.models.fusion import How
+    from cvhpe.models.fusion import FusionParams
     from cvhpe.runs.run_dir import Run
 
 
@@ -38,35 +38,35 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
 
     turns: above 0, every hand is looked at so often, turned, and mirrored as well (:mod:`cvhpe.augmentation.tta`).
     """
-    from cvhpe.augmentation.tta import AS_IT_IS, turned
+    from cvhpe.augmentation.tta import AS_IT_IS, tta_views
     from cvhpe.data.loader import Batches
     from cvhpe.errors import UserError
     from cvhpe.evaluation.evaluate import baseline_summaries, check_request, palm_of, predict
     from cvhpe.evaluation.metrics import summary
-    from cvhpe.models.fusion import How
-    from cvhpe.uncertainty.fusion import calibration_of, how_of
+    from cvhpe.models.fusion import FusionParams
+    from cvhpe.uncertainty.fusion import calibration_of, fusion_params
 
     names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip())) if source else [None]
     checked = [check_request(run, name, target, protocol) for name in names]
     names, protocol = [name for name, _ in checked], checked[0][1]
-    other = sorted({p.layout for p in packs} - {run.facts.layout})
+    other = sorted({p.layout for p in packs} - {run.metadata.layout})
     if other:
-        raise UserError(f"{run.path}: trained on layout {run.facts.layout}, the data has {other[0]}: other joints")
+        raise UserError(f"{run.path}: trained on layout {run.metadata.layout}, the data has {other[0]}: other joints")
     reads = tuple(field for name in names for field in run.model.modalities[name].reads)
     fields = tuple(sorted({*reads, "joints3d", "joints2d"}))
-    palm = palm_of(run.facts.layout)
-    common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm}
+    palm = palm_of(run.metadata.layout)
+    common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.metadata.mean_scale_mm, "palm": palm}
     batches = Batches(packs, fields, 256, seed=0, shuffle=False)
-    views = turned(run.config.augmentation, turns) if turns else [AS_IT_IS]
+    views = tta_views(run.config.augmentation, turns) if turns else [AS_IT_IS]
 
-    def of(inputs: list[str], how: How) -> Summary:
+    def of(inputs: list[str], how: FusionParams) -> Summary:
         rows = batches.epoch(0)
         got = predict(run.model, rows, inputs, margin=batches.margin, how=how, among=names, views=views, **common)
         return summary(got.predicted, got.truth, got.visible)
 
     lifted = "joints2d" if "joints2d" in names else names[0]
     baselines = baseline_summaries(run.baselines, batches.epoch(0), lifted, reads, **common)
-    how = how_of(calibration_of(run.facts.training), names) if len(names) > 1 else How()
+    how = fusion_params(calibration_of(run.metadata.training), names) if len(names) > 1 else FusionParams()
     alone = {name: of([name], {}) for name in names} if len(names) > 1 else {}
     return Scores(",".join(names), target, protocol, of(names, how), baselines, alone, how.get("weights", {}))
 

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from cvhpe.errors import UserError
-    from cvhpe.training.distributed import World
+    from cvhpe.training.distributed import ProcessGroup
 
 LET_IT_SPEAK = 2.0
 """Seconds that a process waits before it follows one that ended, so that the exit code is the other's."""
@@ -48,7 +48,7 @@ def train(
     from cvhpe.training.datamodule import open_data
     from cvhpe.training.device import pick_device
     from cvhpe.training.diagnostics import out_of_memory, stop_at_once, stopping_on_signals
-    from cvhpe.training.distributed import joined, launch, lost, without_procs, world_of
+    from cvhpe.training.distributed import is_peer_failure, launch, process_group, without_procs, world_of
     from cvhpe.training.resolve import resolved, resumed
     from cvhpe.training.trainer import Stopped
     from cvhpe.training.trainer import train as run
@@ -65,17 +65,17 @@ def train(
     if procs > 1 and world.size == 1:
         raise typer.Exit(launch(procs, without_procs(sys.argv[1:])))
     with ExitStack() as held:
-        console = held.enter_context(Console(silent=not world.main))
+        console = held.enter_context(Console(silent=not world.is_rank0))
         if note:
             console.note(note)
         try:
             packs = open_data(settings, console.preparing)
             for line in packs.notes:
                 console.note(line)
-            held.enter_context(joined(world, pick_device(settings.device, world.local)))
+            held.enter_context(process_group(world, pick_device(settings.device, world.local)))
             report = held.enter_context(logged(console.reporter(), logger, path, settings, packs.validation))
             run(settings, packs, path, resume=resume, report=report, world=world, profile=profile)
-            if world.main:
+            if world.is_rank0:
                 with stopping_on_signals(stop_at_once):
                     from cvhpe.cli.scores import show_results
 
@@ -89,18 +89,18 @@ def train(
             if out_of_memory(error):
                 saved = f"; {path} can go on where there is more (--resume)" if (path / "config.toml").exists() else ""
                 refuse(world, UserError(f"out of memory: a smaller batch_size or accumulate=2 takes less{saved}"))
-            if not isinstance(error, RuntimeError) or not lost(world, error):
+            if not isinstance(error, RuntimeError) or not is_peer_failure(world, error):
                 raise
             console.note("another process of this run has ended; go on with --resume")
             time.sleep(LET_IT_SPEAK)
             raise typer.Exit(1) from None
 
 
-def refuse(world: World, error: UserError) -> NoReturn:
+def refuse(world: ProcessGroup, error: UserError) -> NoReturn:
     """End with the one line of ``error``, that of the first of all processes; the others say theirs elsewhere."""
     from cvhpe.training.distributed import say_elsewhere
 
-    if world.main:
+    if world.is_rank0:
         raise error
     say_elsewhere(world, error)
     raise typer.Exit(2)

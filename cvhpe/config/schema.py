@@ -17,7 +17,7 @@ Protocol = Literal["T", "TS", "TH", "TSH"]
 
 
 class Augmentation(BaseModel):
-    """How far a view may stray: the paper's rotation, shift and flip; scale is off as in the paper."""
+    """FusionParams far a view may stray: the paper's rotation, shift and flip; scale is off as in the paper."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,8 +25,10 @@ class Augmentation(BaseModel):
     shift: float = Field(0.05, ge=0, le=0.5, description="move, uniform in [-this, this] of the crop's side")
     scale: float = Field(0.0, ge=0, le=0.5, description="enlarge, log-uniform in [1 / (1 + this), 1 + this]")
     flip: float = Field(0.5, ge=0, le=1, description="chance of a mirror image, which swaps the hand side")
-    swap: float = Field(0.0, ge=0, le=1, description="chance to be seen as another hand is; for runs of joints alone")
-    noise_px: float = Field(0.0, ge=0, description="largest pixel noise on 2D joints, for half of the samples")
+    pose_swap_prob: float = Field(
+        0.0, ge=0, le=1, description="chance to be seen as another hand is; for runs of joints alone"
+    )
+    keypoint_noise_px: float = Field(0.0, ge=0, description="largest pixel noise on 2D joints, for half of the samples")
 
 
 class Config(BaseModel):
@@ -46,39 +48,43 @@ class Config(BaseModel):
     backbone: Literal["resnet18", "resnet50", "resnet18-half", "keypoints"] = Field(
         "resnet18", description="of picture encoders"
     )
-    network: Literal["paper", "residual", "lifter"] = Field("paper", description="of joints")
-    joint_loss: Literal["squared", "distance"] = Field("squared", description="of 3D joints")
-    width: int = Field(512, ge=8, le=16384, description="of the joint networks")
-    depth: int = Field(5, ge=1, le=64, description="hidden layers of the joint networks")
+    joint_network: Literal["paper", "residual", "lifter"] = Field("paper", description="of joints")
+    joint_loss: Literal["mse", "l2"] = Field("mse", description="of 3D joints")
+    hidden_dim: int = Field(512, ge=8, le=16384, description="of the joint networks")
+    num_hidden_layers: int = Field(5, ge=1, le=64, description="hidden layers of the joint networks")
 
     initial_logvar: float = Field(0.0, le=0, description="posteriors begin at about this logvar; 0: as torch has it")
     beta: float = Field(1e-5, ge=0, description="weight of the KL term (the paper does not say)")
-    hint: float = Field(0.0, ge=0, description="weight of 2D joints for what backbone keypoints sees of them")
+    aux_keypoint_weight: float = Field(
+        0.0, ge=0, description="weight of 2D joints for what backbone keypoints sees of them"
+    )
     pair_weights: dict[str, float] = Field(default_factory=dict, description="INPUT:TARGET -> weight, else 1")
     batch_size: int = Field(64, ge=1, le=65536)
-    accumulate: int = Field(1, ge=1, description="work through each batch in this many pieces, to spare memory")
+    grad_accum_steps: int = Field(1, ge=1, description="work through each batch in this many pieces, to spare memory")
     lr: float = Field(1e-4, gt=0)
     epochs: int = Field(100, ge=1)
-    least_steps: int = Field(13000, ge=0, description="train longer than the epochs say where they are fewer steps")
-    coarse: float = Field(
+    min_steps: int = Field(13000, ge=0, description="train longer than the epochs say where they are fewer steps")
+    low_res_fraction: float = Field(
         0.0, ge=0, lt=1, description="share of the steps in which, at first, encoders see half-size pictures"
     )
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising learning rate")
+    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising learning rate")
     weight_decay: float = Field(0.0, ge=0)
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
     clip_norm: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
     augmentation: Augmentation = Field(default_factory=lambda: Augmentation())
 
-    calibration_folds: int = Field(
+    calibration_num_folds: int = Field(
         0, ge=0, le=20, description="calibrate on training hands, held out in so many folds; 0: on validation hands"
     )
 
     crop_factor: float = Field(1.25, gt=1, le=4, description="side of the hand crop over that of the joints' box")
-    margin: float = Field(1.5, ge=1, le=3, description="side of the stored picture over that of the crop")
-    limit: int = Field(0, ge=0, description="use this many training samples; 0: all")
-    labelled: float = Field(1.0, gt=0, le=1, description="share of the training samples that keep their 3D joints")
-    teacher: str = Field("", description="a run whose predictions stand in for hands without 3D joints")
+    crop_margin: float = Field(1.5, ge=1, le=3, description="side of the stored picture over that of the crop")
+    max_train_samples: int = Field(0, ge=0, description="use this many training samples; 0: all")
+    label_fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the training samples that keep their 3D joints"
+    )
+    pseudo_label_run: str = Field("", description="a run whose predictions stand in for hands without 3D joints")
     synthetic_count: int = Field(20000, ge=10, description="frames of the synthetic data set")
     synthetic_seed: int = Field(0, ge=0)
 
@@ -89,10 +95,10 @@ class Config(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "float32", description="what networks multiply in while they train; auto: bfloat16 where the hardware has it"
     )
-    validations: int = Field(25, ge=1, description="how often the run is validated, evenly spaced")
-    keep: int = Field(2, ge=1, description="how many of the last checkpoints are kept")
-    checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints; 0: after every step")
-    log_steps: int = Field(50, ge=1, description="losses are read from the device and logged every so many steps")
+    num_validations: int = Field(25, ge=1, description="how often the run is validated, evenly spaced")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints are kept")
+    checkpoint_every_s: float = Field(30.0, ge=0, description="least time between checkpoints; 0: after every step")
+    log_every: int = Field(50, ge=1, description="losses are read from the device and logged every so many steps")
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = Field(
         "off", description="torch.compile for the networks, and in which mode; reduce-overhead uses CUDA graphs"
     )

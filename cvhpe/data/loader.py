@@ -18,7 +18,7 @@ from cvhpe.plugin.sample import Array
 
 Batch = dict[str, Tensor]
 
-ALWAYS = ("side", "palm", "scale_mm", "visible", "K", "crop", "depth_z", "group")
+ALWAYS = ("side", "root_shift_weight", "scale_mm", "visible", "K", "crop", "depth_z", "group")
 _SINGLE = ("K", "crop")  # stored in double precision, handed out as float32 like everything else
 
 
@@ -68,11 +68,11 @@ class Batches:
 
     @property
     def samples(self) -> int:
-        """How many samples there are in all."""
+        """FusionParams many samples there are in all."""
         return int(self._starts[-1])
 
     def __len__(self) -> int:
-        """How many batches an epoch has."""
+        """FusionParams many batches an epoch has."""
         many, rest = divmod(self.samples, self.batch_size * self.world)
         return many + (rest >= self.world and not self.drop_last)
 

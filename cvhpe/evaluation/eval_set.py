@@ -1,4 +1,4 @@
-"""Held-out samples of a run as its networks see them: what every figure and the report are made of."""
+"""EvalSet-out samples of a run as its networks see them: what every figure and the report are made of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from torch import Tensor
 from cvhpe.data.loader import Batches
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
-from cvhpe.evaluation.evaluate import palm_of, ready, refined, rooted, still, truth_mm
+from cvhpe.evaluation.evaluate import (
+    identity_view,
+    palm_of,
+    refine_absolute_pose,
+    root_relative,
+    to_network_input,
+    truth_mm,
+)
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior, hand_side
 from cvhpe.runs.run_dir import Run, model_fields
@@ -24,20 +31,22 @@ class Lacking(Exception):
     """A figure cannot be drawn of a run; the message says what the run lacks."""
 
 
-class Held:
+class EvalSet:
     """The held-out samples ``packs`` of a run; a row is a number among them.
 
     inputs, outputs: what the run encodes and decodes. Joints are handed out in mm, relative to the root.
     """
 
     def __init__(self, run: Run, packs: Sequence[Pack]) -> None:
-        other = sorted({p.layout for p in packs} - {run.facts.layout})
+        other = sorted({p.layout for p in packs} - {run.metadata.layout})
         if other:
-            raise UserError(f"{run.path}: trained on layout {run.facts.layout}, the data has {other[0]}: other joints")
+            raise UserError(
+                f"{run.path}: trained on layout {run.metadata.layout}, the data has {other[0]}: other joints"
+            )
         self.run = run
         self.batches = Batches(packs, model_fields(run.config), AT_ONCE, seed=0, shuffle=False)
         self.arrays = self.batches.arrays()
-        self.palm = palm_of(run.facts.layout)
+        self.palm = palm_of(run.metadata.layout)
         self.inputs, self.outputs = sources(run.model.pairs), targets(run.model.pairs)
         self.device = next(run.model.parameters()).device
 
@@ -61,10 +70,10 @@ class Held:
         """Those rows, as the loader gives them."""
         return self.batches.batch(np.asarray(rows))
 
-    def ready(self, modality: str, rows: Array, by: Run | None = None) -> Tensor:
+    def to_network_input(self, modality: str, rows: Array, by: Run | None = None) -> Tensor:
         """``[n, *shape]``: rows of a modality as its encoder takes them, unaugmented; ``by``: another run's encoder."""
         fields = self.fields(rows)
-        return ready((by or self.run).model, modality, fields, still(fields, self.batches.margin))
+        return to_network_input((by or self.run).model, modality, fields, identity_view(fields, self.batches.margin))
 
     def side(self, rows: Array) -> Tensor:
         """One-hot hand side ``[n, 2]``, zeros where the run is not given it."""
@@ -75,7 +84,7 @@ class Held:
         model = (by or self.run).model
         means, logvars = [], []
         for part in parts(rows):
-            x, side = self.ready(modality, part, by), self.side(part)
+            x, side = self.to_network_input(modality, part, by), self.side(part)
             with torch.inference_mode():
                 device = next(model.parameters()).device
                 mu, logvar = model.encode(modality, x.to(device), side.to(device))
@@ -123,7 +132,7 @@ class Held:
     def joints(self, z: Tensor, rows: Array) -> Array:
         """Joints ``(..., n, J, 3)`` mm, root-relative, that latents ``[..., n, D]`` of some rows decode to."""
         flat = torch.from_numpy(self.decode("joints3d", z.flatten(0, -2))).unflatten(0, z.shape[:-1])
-        return rooted(flat, self.palm.root).numpy() * self.scale(rows)[:, None, None]
+        return root_relative(flat, self.palm.root).numpy() * self.scale(rows)[:, None, None]
 
     def predict(self, modality: str, rows: Array) -> Array:
         """Joints ``(n, J, 3)`` mm that the posterior's mean of a modality decodes to, refined as in evaluation."""
@@ -131,7 +140,9 @@ class Held:
         if self.run.model.modalities[modality].refine is None:
             return joints
         fields = self.fields(rows)
-        return refined(self.run.model, torch.from_numpy(joints), fields, [modality], self.batches.margin).numpy()
+        return refine_absolute_pose(
+            self.run.model, torch.from_numpy(joints), fields, [modality], self.batches.margin
+        ).numpy()
 
 
 def parts(rows: Array) -> Iterator[Array]:

@@ -1,4 +1,4 @@
-"""Scoring a model, and the two baselines that any score must stand beside (PAPER facts, "The metric")."""
+"""Scoring a model, and the two baselines that any score must stand beside (PAPER metadata, "The metric")."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.augmentation.tta import AS_IT_IS, back
+from cvhpe.augmentation.tta import AS_IT_IS, undo_view
 from cvhpe.errors import UserError, nearest
 from cvhpe.evaluation.metrics import Summary, summary
 from cvhpe.geometry.skeleton import layout as find_layout
-from cvhpe.models.fusion import How, fuse
+from cvhpe.models.fusion import FusionParams, fuse
 from cvhpe.models.pairs import sources, targets
 from cvhpe.models.vae import CrossModalVAE
 from cvhpe.ops import Palm, warp_joints
@@ -24,10 +24,12 @@ from cvhpe.runs.run_dir import Run
 Fields = Mapping[str, Tensor]
 
 
-def still(fields: Fields, margin: float) -> View:
+def identity_view(fields: Fields, margin: float) -> View:
     """The view that shows every stored sample as it is, its wrist moved to the palm where it is one."""
     identity = View.identity(len(fields["side"]))
-    return View(identity.angle, identity.scale, identity.shift, identity.flip, fields["palm"].float(), margin)
+    return View(
+        identity.angle, identity.scale, identity.shift, identity.flip, fields["root_shift_weight"].float(), margin
+    )
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Predictions:
 
 def truth_mm(fields: Fields, palm: Palm) -> Tensor:
     """True joints ``[B, J, 3]``, relative to the root, mm."""
-    joints = warp_joints(fields["joints3d"], still(fields, 1.0), palm, relative=True)
+    joints = warp_joints(fields["joints3d"], identity_view(fields, 1.0), palm, relative=True)
     return joints * fields["scale_mm"][:, None, None]
 
 
@@ -54,7 +56,7 @@ def predict(
     mean_scale_mm: float,
     margin: float,
     palm: Palm,
-    how: How | None = None,
+    how: FusionParams | None = None,
     among: Sequence[str] = (),
     views: Sequence[tuple[float, bool]] = (AS_IT_IS,),
 ) -> Predictions:
@@ -83,10 +85,10 @@ def predict(
             seen = [encode(model, fields, names, protocol=protocol, margin=margin, turn=view) for view in views]
             latents = [fuse(posteriors, **(how or {})).mu for posteriors in seen]
             found = [model.decode("joints3d", z).float().cpu() for z in latents]
-            joints = torch.stack([back(one, *view) for one, view in zip(found, views, strict=True)]).mean(0)
+            joints = torch.stack([undo_view(one, *view) for one, view in zip(found, views, strict=True)]).mean(0)
             scale = fields["scale_mm"] if "S" in protocol else torch.full_like(fields["scale_mm"], mean_scale_mm)
-            joints = rooted(joints * scale[:, None, None], palm.root)
-            predicted.append(refined(model, joints, fields, names, margin).numpy())
+            joints = root_relative(joints * scale[:, None, None], palm.root)
+            predicted.append(refine_absolute_pose(model, joints, fields, names, margin).numpy())
             truth.append(truth_mm(fields, palm).numpy())
             visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
     model.train(was_training)
@@ -106,33 +108,35 @@ def encode(
 ) -> dict[str, Posterior]:
     """The posteriors ``[B, D]`` of some inputs of the samples in ``fields``: as they are, or mirrored and turned."""
     device = next(model.parameters()).device
-    (angle, flip), seen = turn, still(fields, margin)
+    (angle, flip), seen = turn, identity_view(fields, margin)
     side = hand_side(fields["side"] ^ int(flip), known="H" in protocol).to(device)
     seen = replace(seen, angle=torch.full_like(seen.angle, angle), flip=torch.full_like(seen.flip, flip))
     found = {}
     for name in names:
-        found[name] = model.encode(name, ready(model, name, fields, seen).to(device), side)
+        found[name] = model.encode(name, to_network_input(model, name, fields, seen).to(device), side)
     return found
 
 
-def ready(model: CrossModalVAE, name: str, fields: Fields, view: View) -> Tensor:
+def to_network_input(model: CrossModalVAE, name: str, fields: Fields, view: View) -> Tensor:
     """``[B, *shape]``: a modality of the samples in ``fields`` as the model's encoder takes it."""
     return model.modalities[name].augment(model.stored(name, fields), view)
 
 
-def rooted(joints: Tensor, root: int) -> Tensor:
+def root_relative(joints: Tensor, root: int) -> Tensor:
     """Joints ``[..., J, 3]`` with the root where it is by definition, at 0, whatever the model thought."""
     joints = joints.clone()
     joints[..., root, :] = 0.0
     return joints
 
 
-def refined(model: CrossModalVAE, joints: Tensor, fields: Fields, names: Iterable[str], margin: float) -> Tensor:
+def refine_absolute_pose(
+    model: CrossModalVAE, joints: Tensor, fields: Fields, names: Iterable[str], margin: float
+) -> Tensor:
     """Joints ``[..., B, J, 3]`` mm that were predicted from inputs, after what those say of them beside a posterior."""
     for name in names:
         refine = model.modalities[name].refine
         if refine is not None:
-            joints = refine(joints, ready(model, name, fields, still(fields, margin)))
+            joints = refine(joints, to_network_input(model, name, fields, identity_view(fields, margin)))
     return joints
 
 
@@ -180,7 +184,7 @@ def fit_baselines(fields: Fields, palm: Palm) -> dict[str, Tensor]:
     if not bool(keep.any()):
         return {}
     fields = {n: t[keep] for n, t in fields.items()}
-    view = still(fields, 1.0)
+    view = identity_view(fields, 1.0)
     joints = warp_joints(fields["joints3d"], view, palm, relative=True)
     points = fields.get("joints2d")
     if points is not None:
@@ -239,7 +243,7 @@ def baseline_summaries(
             if name == "mean_pose":
                 joints = fitted.expand(len(scale), -1, -1)
             else:
-                points = warp_joints(fields["joints2d"], still(fields, 1.0), palm)
+                points = warp_joints(fields["joints2d"], identity_view(fields, 1.0), palm)
                 flat = design(mirrored(points.nan_to_num(), left)) @ fitted.double()
                 joints = flat.float().unflatten(1, baselines["mean_pose"].shape)
             rows[name].append((mirrored(joints, left) * scale[:, None, None]).numpy())
@@ -260,7 +264,7 @@ def palm_of(layout: str) -> Palm:
 def as_json(run: Run, result: Summary, *, source: str, target: str, protocol: str) -> dict[str, Any]:
     """What ``cvhpe evaluate --json`` prints of one evaluation."""
     return {
-        **result.as_dict(find_layout(run.facts.layout).joints),
+        **result.as_dict(find_layout(run.metadata.layout).joints),
         "protocol": protocol,
         "from": source,
         "to": target,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.errors import UserError
-from cvhpe.evaluation.eval_set import Held
+from cvhpe.evaluation.eval_set import EvalSet
 from cvhpe.runs.run_dir import Run
 
 Array = np.ndarray
@@ -32,7 +32,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Mixing:
-    """How well modalities are told apart by where their latents lie, on hands that were not learned from.
+    """FusionParams well modalities are told apart by where their latents lie, on hands that were not learned from.
 
     Both accuracies count every modality the same, are ``chance`` where the modalities are perfectly mixed and 1
     where each keeps to itself; the errors are standard errors over the folds. accuracy: by nearest neighbours,
@@ -50,7 +50,7 @@ class Mixing:
         return f"{self.accuracy:.2f} ± {self.error:.2f}"
 
 
-def embed(held: Held, count: int, by: Run | None = None) -> Space:
+def embed(held: EvalSet, count: int, by: Run | None = None) -> Space:
     """Encode at most ``count`` held-out hands in each modality that the run encodes; ``by``: another run's encoders.
 
     The same hands stand for every modality as far as they have it.

@@ -162,7 +162,7 @@ def pa_mpjpe(pred: Array, target: Array, visible: Array | None = None) -> float:
 
 
 def summary(pred: Array, target: Array, visible: Array | None = None) -> Summary:
-    """The paper's metric (PAPER facts, "The metric"): see the fields of :class:`Summary`.
+    """The paper's metric (PAPER metadata, "The metric"): see the fields of :class:`Summary`.
 
     Per joint over the frames where it is visible: mean and median error; then the mean over joints, the
     root among them, a joint that is never visible left out.

@@ -42,7 +42,7 @@ class Layout:
     root_kind: what that joint is on the hand; ``any`` where the layout does not fix it.
     scale_bone: (child, parent) of the bone that scale normalisation divides by: middle PIP and middle
         MCP, or the nearest thing the layout has.
-    palm: (root, toward): the root joint and the middle MCP that it moves towards when a wrist becomes a
+    palm: (root, root_shift_joint): the root joint and the middle MCP that it moves towards when a wrist becomes a
         palm; None where the root is a palm already or no such pair is labelled.
     fingers: finger -> its joints from base to tip.
     """
@@ -226,11 +226,11 @@ def convert(
         )
     out = joints[..., list(p), :]
     if differ and root == "move":
-        toward = b.index("middle_mcp")
+        root_shift_joint = b.index("middle_mcp")
         if a.root_kind == "wrist":
-            out[..., b.root, :] = 0.5 * (out[..., b.root, :] + out[..., toward, :])
+            out[..., b.root, :] = 0.5 * (out[..., b.root, :] + out[..., root_shift_joint, :])
         else:
-            out[..., b.root, :] = 2.0 * out[..., b.root, :] - out[..., toward, :]
+            out[..., b.root, :] = 2.0 * out[..., b.root, :] - out[..., root_shift_joint, :]
     return out
 
 
@@ -249,9 +249,9 @@ def wrist_to_palm(joints: Array, of: str | Layout, weight: float | Array = 0.5) 
     if one.palm is None:
         raise UserError(f"layout {one.name!r} has no wrist to move: its root is a {one.root_kind}")
     out = _checked(joints, one).astype(np.result_type(joints, np.float32), copy=True)
-    root, toward = one.palm
+    root, root_shift_joint = one.palm
     w = np.asarray(weight, out.dtype)[..., None]
-    out[..., root, :] += w * (out[..., toward, :] - out[..., root, :])
+    out[..., root, :] += w * (out[..., root_shift_joint, :] - out[..., root, :])
     return out
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from cvhpe.errors import UserError, nearest
-from cvhpe.evaluation.evaluate import encode, refined, rooted
+from cvhpe.evaluation.evaluate import encode, refine_absolute_pose, root_relative
 from cvhpe.geometry.camera import crop_around
 from cvhpe.geometry.skeleton import layout
 from cvhpe.inference.exported_modules import Exported, Port, ports, refines, takes_pixels, takes_points
@@ -30,11 +30,11 @@ from cvhpe.io import atomic
 from cvhpe.models.fusion import fuse
 from cvhpe.models.pairs import sources, targets
 from cvhpe.runs.run_dir import Run
-from cvhpe.uncertainty.fusion import calibration_of, how_of
+from cvhpe.uncertainty.fusion import calibration_of, fusion_params
 
 SUFFIXES = (".onnx", ".pt2")
 TOLERANCE_MM = 1e-3
-"""How far the file may be from the model it was made of, mm; for other targets than 3D joints, in their units."""
+"""FusionParams far the file may be from the model it was made of, mm; for other targets than 3D joints, in their units."""
 
 
 def export(run: Run, names: Sequence[str], target: str, out: Path, root: str = "wrist") -> float:
@@ -91,16 +91,16 @@ def check_request(run: Run, names: Sequence[str], target: str, out: Path) -> Non
 
 def metadata(run: Run, inputs: Sequence[Port], output: Port, root: str) -> dict[str, str]:
     """What travels with the file, every value a text (JSON where it is more than one word)."""
-    facts = run.facts
+    metadata = run.metadata
     return {
         "cvhpe": version("cvhpe"),
-        "layout": facts.layout,
-        "joints": json.dumps(layout(facts.layout).joints),
-        "bones": json.dumps(layout(facts.layout).bones),
-        "root": facts.root,
+        "layout": metadata.layout,
+        "joints": json.dumps(layout(metadata.layout).joints),
+        "bones": json.dumps(layout(metadata.layout).bones),
+        "root": metadata.root,
         "input_root": root,
         "units": output.meaning,
-        "scale_mm": f"{facts.mean_scale_mm:.6g}",
+        "scale_mm": f"{metadata.mean_scale_mm:.6g}",
         "scale_from": "training mean" if run.has_scale else "predicted",
         "protocol": run.config.protocol,
         "crop_factor": f"{run.config.crop_factor:g}",
@@ -173,8 +173,10 @@ def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tens
     """The same inputs on the way that evaluation goes: crops, views and the modalities' own ``augment``."""
     n = len(batch[0])
     fields: dict[str, Tensor] = {"side": batch[-1] if run.knows_side else torch.zeros(n, dtype=torch.int64)}
-    movable = layout(run.facts.layout).palm is not None
-    fields["palm"] = torch.full((n,), 0.5 if root == "wrist" and run.facts.root == "palm" and movable else 0.0)
+    movable = layout(run.metadata.layout).palm is not None
+    fields["root_shift_weight"] = torch.full(
+        (n,), 0.5 if root == "wrist" and run.metadata.root == "palm" and movable else 0.0
+    )
     ready: dict[str, Tensor] = {}
     for name, x in zip(names, batch, strict=False):
         modality = run.model.modalities[name]
@@ -194,11 +196,13 @@ def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tens
             side = torch.nn.functional.one_hot(fields["side"], 2).float() * float(run.knows_side)
             posteriors[name] = model.encode(name, x, side)
         ordered = {name: posteriors[name] for name in names}
-        z = fuse(ordered, **how_of(calibration_of(run.facts.training), names)).mu
+        z = fuse(ordered, **fusion_params(calibration_of(run.metadata.training), names)).mu
         out = model.decode(target, z).float()
         if target != "joints3d":
             return out
-        joints = refined(model, rooted(out * run.facts.mean_scale_mm, layout(run.facts.layout).root), fields, made, 1.0)
+        joints = refine_absolute_pose(
+            model, root_relative(out * run.metadata.mean_scale_mm, layout(run.metadata.layout).root), fields, made, 1.0
+        )
         for name, refine in refines(run, list(ready), target).items():
             joints = refine(joints, ready[name])
     return joints

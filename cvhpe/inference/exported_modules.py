@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import palm_of
 from cvhpe.geometry.skeleton import layout
-from cvhpe.models.fusion import How, fuse
+from cvhpe.models.fusion import FusionParams, fuse
 from cvhpe.plugin.contract import Modality, View
 from cvhpe.runs.run_dir import Run
-from cvhpe.uncertainty.fusion import calibration_of, how_of
+from cvhpe.uncertainty.fusion import calibration_of, fusion_params
 
 _STORED = {"rgb": (torch.uint8, 3), "depth": (torch.uint16, 0), "mask": (torch.uint8, 0)}
 """Packed pictures: their type and channels, 0 for a picture without a channel axis."""
@@ -99,15 +99,15 @@ def _not_by_pixel(modality: Modality) -> UserError:
 class Points(nn.Module):
     """2D joints px ``[B, J, 2]`` -> fractions of the square crop about them, a wrist root moved to the palm."""
 
-    def __init__(self, factor: float, root: int, toward: int, weight: float) -> None:
+    def __init__(self, factor: float, root: int, root_shift_joint: int, weight: float) -> None:
         super().__init__()
-        self.factor, self.root, self.toward, self.weight = factor, root, toward, weight
+        self.factor, self.root, self.root_shift_joint, self.weight = factor, root, root_shift_joint, weight
 
     def forward(self, px: Tensor) -> Tensor:
         low, high = px.amin(1, keepdim=True), px.amax(1, keepdim=True)
         side = ((high - low).amax(2, keepdim=True) * self.factor).clamp_min(8.0)
         at = (px - (low + high) / 2) / side
-        root = at[:, self.root] + self.weight * (at[:, self.toward] - at[:, self.root])
+        root = at[:, self.root] + self.weight * (at[:, self.root_shift_joint] - at[:, self.root])
         return torch.cat([at[:, : self.root], root[:, None], at[:, self.root + 1 :]], 1)
 
 
@@ -122,9 +122,9 @@ class Exported(nn.Module):
         self.encoders = nn.ModuleList(run.model.encoders[name] for name in names)
         self.decoder = run.model.decoders[target]
         self.prepare = nn.ModuleList(preparation(run, name, root) for name in names)
-        how = how_of(calibration_of(run.facts.training), names)
+        how = fusion_params(calibration_of(run.metadata.training), names)
         known = {name: torch.tensor(list(one)) for name, one in how["precisions"].items()}
-        self.how = How(weights=how["weights"], precisions=known)
+        self.how = FusionParams(weights=how["weights"], precisions=known)
         self.knows_side = run.knows_side
         self.refines = refines(run, names, target)
         self.register_buffer("scale", scale_of(run) if target == "joints3d" else torch.ones(1))
@@ -152,8 +152,8 @@ def refines(run: Run, names: Sequence[str], target: str) -> dict[str, Callable[[
 
 def scale_of(run: Run) -> Tensor:
     """What decoded 3D joints are multiplied by, ``[J, 1]``: mm of the unit, and 0 for the root, which is the origin."""
-    scale = torch.full((len(layout(run.facts.layout)), 1), run.facts.mean_scale_mm)
-    scale[layout(run.facts.layout).root] = 0.0
+    scale = torch.full((len(layout(run.metadata.layout)), 1), run.metadata.mean_scale_mm)
+    scale[layout(run.metadata.layout).root] = 0.0
     return scale
 
 
@@ -163,9 +163,9 @@ def preparation(run: Run, name: str, root: str) -> nn.Module:
     if takes_pixels(modality):
         return Pixels(modality)
     if takes_points(modality):
-        movable = layout(run.facts.layout).palm is not None
-        weight = 0.5 if root == "wrist" and run.facts.root == "palm" and movable else 0.0
-        return Points(run.config.crop_factor, *palm_of(run.facts.layout)[:2], weight)
+        movable = layout(run.metadata.layout).palm is not None
+        weight = 0.5 if root == "wrist" and run.metadata.root == "palm" and movable else 0.0
+        return Points(run.config.crop_factor, *palm_of(run.metadata.layout)[:2], weight)
     return nn.Identity()
 
 
@@ -192,7 +192,7 @@ def ports(run: Run, names: Sequence[str], target: str, root: str) -> tuple[list[
             )
             found.append(Port(name, dtype, shape, meaning))
         elif takes_points(modality):
-            meaning = f"px of any frame, x right, y down; layout {run.facts.layout}, root {root}; all joints known"
+            meaning = f"px of any frame, x right, y down; layout {run.metadata.layout}, root {root}; all joints known"
             found.append(Port(f"{name}_px", torch.float32, modality.shape, meaning))
         else:
             unit = run.model.unit_mm if "joints3d" in modality.reads else 0.0

@@ -1,6 +1,6 @@
 """Finding the hands of a photograph: one small interface, and MediaPipe behind it where it is installed.
 
-A detector is anything that is called with a picture and answers with :class:`Found` hands; whoever has a
+A detector is anything that is called with a picture and answers with :class:`Detection` hands; whoever has a
 better one passes it to :meth:`cvhpe.api.HandModel.predict`. MediaPipe comes in two kinds: wheels of the 0.10
 series carry their models (``mediapipe.solutions``), later ones carry none and need a ``hand_landmarker.task``
 file that the user names (``mediapipe.tasks``).
@@ -34,7 +34,7 @@ _INSTALL = "pip install 'cvhpe[detect]'"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Detection:
     """One hand in a picture.
 
     box: x, y, width, height in pixels, from pixel edge to pixel edge.
@@ -51,11 +51,11 @@ class Found:
     layout: str = "coco21"
     root: str = "wrist"
 
-    def moved(self, x: float, y: float) -> Found:
+    def moved(self, x: float, y: float) -> Detection:
         """The same hand in a picture whose pixel (0, 0) was this one's (-x, -y)."""
         joints = None if self.joints2d_px is None else self.joints2d_px + np.array([x, y])
         box = (self.box[0] + x, self.box[1] + y, *self.box[2:])
-        return Found(
+        return Detection(
             box=box,
             side=self.side,
             confidence=self.confidence,
@@ -70,7 +70,7 @@ class Detector(Protocol):
 
     name: str
 
-    def __call__(self, picture: Array) -> list[Found]: ...
+    def __call__(self, picture: Array) -> list[Detection]: ...
 
 
 def box_around(joints2d_px: Array) -> Box:
@@ -130,7 +130,7 @@ class Solutions:
             static_image_mode=True, max_num_hands=hands, min_detection_confidence=LEAST_CONFIDENCE
         )
 
-    def __call__(self, picture: Array) -> list[Found]:
+    def __call__(self, picture: Array) -> list[Detection]:
         with quiet():
             result = self._hands.process(np.ascontiguousarray(picture))
         height, width = picture.shape[:2]
@@ -140,7 +140,7 @@ class Solutions:
             best = sides.classification[0]
             # These models were trained on mirrored pictures: what they call Left is a right hand in a photograph.
             side = RIGHT if best.label == "Left" else LEFT
-            found.append(Found(box=box_around(joints), side=side, confidence=float(best.score), joints2d_px=joints))
+            found.append(Detection(box=box_around(joints), side=side, confidence=float(best.score), joints2d_px=joints))
         return found
 
 
@@ -164,7 +164,7 @@ class Tasks:
             raise UserError(f"{model}: MediaPipe cannot use it as a hand_landmarker.task: {first}") from None
         atexit.register(self._landmarker.close)  # left to the interpreter's end, it complains
 
-    def __call__(self, picture: Array) -> list[Found]:
+    def __call__(self, picture: Array) -> list[Detection]:
         image = self._package.Image(
             image_format=self._package.ImageFormat.SRGB, data=np.ascontiguousarray(picture, np.uint8)
         )
@@ -176,11 +176,11 @@ class Tasks:
             joints = landmarks_px(marks, width, height)
             best = sides[0]
             side = RIGHT if best.category_name == "Right" else LEFT
-            found.append(Found(box=box_around(joints), side=side, confidence=float(best.score), joints2d_px=joints))
+            found.append(Detection(box=box_around(joints), side=side, confidence=float(best.score), joints2d_px=joints))
         return found
 
 
-def search(detector: Detector, picture: Array, most: int = MOST_HANDS) -> list[Found]:
+def search(detector: Detector, picture: Array, most: int = MOST_HANDS) -> list[Detection]:
     """The hands of a picture: of the whole, then of its parts, until ``most`` are found.
 
     Detectors look at a shrunk picture, in which the hand of a person seen from head to foot is a few pixels. So they
@@ -196,11 +196,11 @@ def search(detector: Detector, picture: Array, most: int = MOST_HANDS) -> list[F
     return found[:most]
 
 
-def parts(detector: Detector, picture: Array, share: float) -> list[Found]:
+def parts(detector: Detector, picture: Array, share: float) -> list[Detection]:
     """What a detector finds in overlapping squares of ``share`` of the longer side that cover a picture."""
     height, width = picture.shape[:2]
     size = max(round(max(height, width) * share), 1)
-    found: list[Found] = []
+    found: list[Detection] = []
     for top in _starts(height, size):
         for left in _starts(width, size):
             seen = [one.moved(left, top) for one in detector(window(picture, left, top, size))]
@@ -208,7 +208,7 @@ def parts(detector: Detector, picture: Array, share: float) -> list[Found]:
     return found
 
 
-def together(first: list[Found], then: list[Found]) -> list[Found]:
+def together(first: list[Detection], then: list[Detection]) -> list[Detection]:
     """The hands of ``first``, and those of ``then`` whose middle lies in none of their boxes, and theirs in none."""
     out = list(first)
     for one in then:
@@ -234,14 +234,14 @@ def _starts(length: int, size: int) -> list[int]:
     return [round(k * (length - size) / (count - 1)) for k in range(count)]
 
 
-def inside(detector: Detector, picture: Array, box: Box, widen: float = 1.6) -> Found | None:
+def detect_in_box(detector: Detector, picture: Array, box: Box, rescale_samples: float = 1.6) -> Detection | None:
     """The hand that a detector finds about a box of a picture, in the picture's pixels; None where there is none.
 
-    The detector looks at the box widened ``widen`` times, as it expects to see more than the hand. Of several
+    The detector looks at the box widened ``rescale_samples`` times, as it expects to see more than the hand. Of several
     hands the one whose middle is nearest the box's.
     """
     x, y, width, height = box
-    size = max(round(widen * max(width, height)), 1)
+    size = max(round(rescale_samples * max(width, height)), 1)
     left, top = round(x + width / 2 - size / 2), round(y + height / 2 - size / 2)
     found = [one.moved(left, top) for one in detector(window(picture, left, top, size))]
     return min(found, key=lambda one: _apart(one.box, box), default=None)

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from cvhpe.data.packing.crops import CropOptions, JointMap, crop_sample
 from cvhpe.errors import UserError, nearest
-from cvhpe.evaluation.evaluate import encode, still
+from cvhpe.evaluation.evaluate import encode, identity_view
 from cvhpe.geometry.camera import Crop
 from cvhpe.geometry.skeleton import LEFT, RIGHT, layout
-from cvhpe.inference.hand_detector import Box, Found, box_around
+from cvhpe.inference.hand_detector import Box, Detection, box_around
 from cvhpe.models.fusion import draw, fuse
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior
 from cvhpe.plugin.sample import Sample
 from cvhpe.runs.run_dir import Run
-from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of, how_of, spread
-from cvhpe.uncertainty.tta_disagreement import doubt, joints_mm, look_again
+from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of, fusion_params, spread
+from cvhpe.uncertainty.tta_disagreement import encode_tta, joints_mm, tta_std
 
 Array = np.ndarray
 MOST_SAMPLES = 10_000
@@ -48,7 +48,7 @@ class Hand:
         into the crop, where the model decodes no 2D).
     uncertainty_mm: ``(J,)`` float32, root mean square distance of posterior samples from ``joints3d_mm``; None
         where no sample was asked for. ``calibrated``: samples are as wide as hands that the run was not trained
-        on asked for (:class:`cvhpe.uncertainty.fusion.Width`): regions hold the truth as often as they say.
+        on asked for (:class:`cvhpe.uncertainty.fusion.SampleScaling`): regions hold the truth as often as they say.
     samples_mm: ``(N, J, 3)`` float32, the sampled joints themselves.
     side: 0 left, 1 right, None unknown. side_confidence: of the detector.
     box: x, y, width, height px of the hand as found. inputs: the modalities that were encoded.
@@ -145,42 +145,44 @@ def uses_joints(run: Run, options: Options) -> bool:
     return len(wanted_inputs(run, options)) > len(wanted_inputs(run, options, ("rgb",)))
 
 
-def predict_hand(run: Run, picture: Array | None, found: Found, options: Options | None = None) -> Hand:
+def predict_hand(run: Run, picture: Array | None, found: Detection, options: Options | None = None) -> Hand:
     """One hand of a picture uint8 ``(H, W, 3)``, or of 2D joints alone (``picture`` None), through a run.
 
     Raises :class:`UserError` where an input is missing that the run cannot do without.
     """
     options = options or Options()
     if run.knows_side and found.side is None:
-        raise UserError("this run must be told which hand it sees (protocol H): say --hand left or --hand right")
+        raise UserError(
+            "this run must be told which hand it sees (protocol H): say --handedness left or --handedness right"
+        )
     fields, crop, given = look(run, picture, found)
     names = wanted_inputs(run, options, given)
     asked = [n for n in options.inputs if n not in names]
     if asked or not names:
         lacking = asked or wanted_inputs(run, options)
         raise UserError(f"no input {', '.join(lacking)}: {_why_not(picture, found, run)}")
-    calibration = calibration_of(run.facts.training)
-    how = how_of(calibration, names)
+    calibration = calibration_of(run.metadata.training)
+    how = fusion_params(calibration, names)
     width = calibration.width(names) if calibration else None
     generator = torch.Generator().manual_seed(options.seed)
     with torch.inference_mode():
-        posteriors = encode(run.model, fields, names, protocol=run.config.protocol, margin=run.config.margin)
+        posteriors = encode(run.model, fields, names, protocol=run.config.protocol, margin=run.config.crop_margin)
         posterior = fuse(posteriors, **how)
-        unit = torch.tensor([options.scale_mm or run.facts.mean_scale_mm])
+        unit = torch.tensor([options.scale_mm or run.metadata.mean_scale_mm])
         joints = joints_mm(run, posterior.mu, unit)
         samples = None
         if options.samples:
             samples = joints_mm(run, draw(posterior, options.samples, generator), unit)
             unsure = None
             if width and width.turns:
-                again = look_again(run, fields, names, run.config.margin, width.turns)
-                unsure = doubt(run, again, names, how, unit)
-            samples = (width or AS_TRAINED).widen(samples, joints, generator, unsure)
+                again = encode_tta(run, fields, names, run.config.crop_margin, width.turns)
+                unsure = tta_std(run, again, names, how, unit)
+            samples = (width or AS_TRAINED).rescale_samples(samples, joints, generator, unsure)
         flat, flat_from = flat_joints(run, fields, crop, posterior, joints, names)
     wide = None if samples is None else spread(samples, joints)[0].numpy()
     length = float(unit)
     if not run.has_scale:
-        child, parent = layout(run.facts.layout).scale_bone
+        child, parent = layout(run.metadata.layout).scale_bone
         length = float((joints[0, child] - joints[0, parent]).norm())
     return Hand(
         joints3d_mm=joints[0].numpy(),
@@ -200,12 +202,14 @@ def predict_hand(run: Run, picture: Array | None, found: Found, options: Options
     )
 
 
-def look(run: Run, picture: Array | None, found: Found) -> tuple[dict[str, Tensor], Crop, list[str]]:
+def look(run: Run, picture: Array | None, found: Detection) -> tuple[dict[str, Tensor], Crop, list[str]]:
     """The fields of a batch of one, as a packed data set would give them; the crop; the inputs' fields there are."""
-    options = CropOptions(image_size=run.config.image_size, margin=run.config.margin, factor=run.config.crop_factor)
-    joints = JointMap.of(run.facts.layout)
+    options = CropOptions(
+        image_size=run.config.image_size, margin=run.config.crop_margin, factor=run.config.crop_factor
+    )
+    joints = JointMap.of(run.metadata.layout)
     uv = None
-    if found.joints2d_px is not None and JointMap.of(found.layout).name == run.facts.layout:
+    if found.joints2d_px is not None and JointMap.of(found.layout).name == run.metadata.layout:
         joints, uv = JointMap.of(found.layout), found.joints2d_px
     sample = Sample(
         id="the picture",
@@ -217,8 +221,10 @@ def look(run: Run, picture: Array | None, found: Found) -> tuple[dict[str, Tenso
     row = crop_sample(sample, joints, options, () if picture is None else ("rgb",))
     x, y, side = row["crop"]
     fields = {name: torch.as_tensor(np.array(value)[None]) for name, value in row.items()}
-    movable = layout(run.facts.layout).palm is not None
-    fields["palm"] = torch.tensor([0.5 if movable and run.facts.root == "palm" and found.root == "wrist" else 0.0])
+    movable = layout(run.metadata.layout).palm is not None
+    fields["root_shift_weight"] = torch.tensor(
+        [0.5 if movable and run.metadata.root == "palm" and found.root == "wrist" else 0.0]
+    )
     given = [] if picture is None else ["rgb"]
     if uv is not None and np.isfinite(uv).any():
         given.append("joints2d")
@@ -235,7 +241,7 @@ def flat_joints(
     laid = laid_flat(joints[0].numpy(), run.config.crop_factor) if decoded is None else decoded
     if "joints2d" not in names:
         return crop.pixels(laid).astype(np.float32), "crop" if decoded is None else "decoded"
-    seen = run.model.modalities["joints2d"].augment(fields["joints2d"], still(fields, 1.0))[0].numpy()
+    seen = run.model.modalities["joints2d"].augment(fields["joints2d"], identity_view(fields, 1.0))[0].numpy()
     return crop.pixels(np.where(np.isfinite(seen), seen, laid)).astype(np.float32), "detector"
 
 
@@ -265,12 +271,12 @@ def laid_flat(joints3d: Array, factor: float) -> Array:
     return (flat - (low + high) / 2) / ((high - low).max() * factor)
 
 
-def _why_not(picture: Array | None, found: Found, run: Run) -> str:
+def _why_not(picture: Array | None, found: Detection, run: Run) -> str:
     if picture is None:
         return "2D joints alone were given, and no picture"
     if found.joints2d_px is None:
         return "the detector found no 2D joints there; without one, a run that encodes rgb is needed"
-    return f"2D joints of layout {found.layout} do not fit this run's {run.facts.layout}"
+    return f"2D joints of layout {found.layout} do not fit this run's {run.metadata.layout}"
 
 
 def checked_joints(joints2d_px: Array, name: str) -> Array:
@@ -286,7 +292,7 @@ def checked_joints(joints2d_px: Array, name: str) -> Array:
 
 def found_by_hand(
     box: Box | None, side: int | None, joints2d_px: Array | None = None, name: str = "hand21", root: str = "wrist"
-) -> Found:
+) -> Detection:
     """A hand that the caller points at, by a box, by its 2D joints in the layout ``name``, or both."""
     if root not in ("wrist", "palm"):
         raise UserError(f"root {root!r}: wrist or palm")
@@ -297,4 +303,4 @@ def found_by_hand(
         box = box_around(joints)
     elif not (np.isfinite(box).all() and box[2] > 0 and box[3] > 0):
         raise UserError(f"--bbox {','.join(f'{x:g}' for x in box)}: x,y,width,height with a width and height above 0")
-    return Found(box=box, side=side, joints2d_px=joints, layout=name, root=root)
+    return Detection(box=box, side=side, joints2d_px=joints, layout=name, root=root)

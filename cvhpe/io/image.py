@@ -1,4 +1,4 @@
-"""Reading photographs and videos, upright and in RGB, whatever they come as."""
+"""LossSummary photographs and videos, upright and in RGB, whatever they come as."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvhpe.errors import DataError, UserError
 
 Array = np.ndarray
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+IMAGE_MODALITIES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
 
@@ -55,7 +55,7 @@ def gather(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in (*PICTURES, *VIDEOS))
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in (*IMAGE_MODALITIES, *VIDEOS))
             if not inside:
                 raise DataError(f"{path}: a folder without pictures or videos")
             found += inside

@@ -1,4 +1,4 @@
-"""Does a picture file end as its format ends? Found from a few of its bytes, without decoding the picture."""
+"""Does a picture file end as its format ends? Detection from a few of its bytes, without decoding the picture."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _jpeg(f: BinaryIO, size: int) -> bool:
 
 
 def _bin(head: bytes, size: int) -> bool:
-    """Width, height, left, top, right, bottom; then a float32 for every pixel of the box."""
+    """SampleScaling, height, left, top, right, bottom; then a float32 for every pixel of the box."""
     if len(head) < _BIN_HEADER.size:
         return False
     _, _, left, top, right, bottom = _BIN_HEADER.unpack(head)

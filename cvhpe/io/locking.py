@@ -12,7 +12,7 @@ from cvhpe.errors import UserError
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def run_lock(path: Path) -> Iterator[None]:
     """Hold a run folder for this process alone; a second run told to write it is refused."""
     try:
         path.mkdir(parents=True, exist_ok=True)

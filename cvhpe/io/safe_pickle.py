@@ -121,7 +121,7 @@ class _Unpickler(pickle.Unpickler):
         self._left = 4 * len(data) + 4096
 
     def _encode(self, text: str, encoding: str = "latin1") -> bytes:
-        """How protocols 0 to 2 of Python 3 spell bytes; the same text could be asked for a million times."""
+        """FusionParams protocols 0 to 2 of Python 3 spell bytes; the same text could be asked for a million times."""
         self._left -= len(text)
         if self._left < 0 or encoding not in ("latin1", "latin-1"):
             raise _Refused("more bytes than the file has" if self._left < 0 else f"the encoding {encoding!r:.40}")

@@ -1,4 +1,4 @@
-"""Reading and writing videos with OpenCV, frames in RGB."""
+"""LossSummary and writing videos with OpenCV, frames in RGB."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class PosteriorHead(nn.Module):
         """Start with a variance of about ``exp(logvar)`` for every input.
 
         torch's initial weights start at variance 1, as wide as the prior: the decoder then sees mostly noise,
-        and a picture network spends its first hundreds of steps on learning to be sure of anything.
+        and an image network spends its first hundreds of steps on learning to be sure of anything.
         """
         with torch.no_grad():
             self.logvar.bias.fill_(logvar)
@@ -58,25 +58,25 @@ class PosteriorHead(nn.Module):
             return Posterior(self.mu(both), self.logvar(both))
 
 
-def plain_mlp(inputs: int, outputs: int | None, width: int, depth: int) -> nn.Sequential:
-    """``depth`` times (Linear, ReLU) of ``width``, then Linear to ``outputs`` (table 1 with depth 5)."""
+def plain_mlp(inputs: int, outputs: int | None, hidden_dim: int, num_hidden_layers: int) -> nn.Sequential:
+    """``num_hidden_layers`` times (Linear, ReLU) of ``hidden_dim``, then Linear to ``outputs`` (table 1 with num_hidden_layers 5)."""
     layers: list[nn.Module] = []
-    for i in range(depth):
-        layers += [FullLinear(inputs, width) if i == 0 else nn.Linear(width, width), nn.ReLU()]
+    for i in range(num_hidden_layers):
+        layers += [FullLinear(inputs, hidden_dim) if i == 0 else nn.Linear(hidden_dim, hidden_dim), nn.ReLU()]
     if outputs is not None:
-        layers.append(FullLinear(width, outputs))
+        layers.append(FullLinear(hidden_dim, outputs))
     return nn.Sequential(*layers)
 
 
 class ResidualBlock(nn.Module):
     """x + Linear(GELU(Linear(LayerNorm(x)))): what the recipe ``best`` stacks instead of plain layers."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, hidden_dim: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.up = nn.Linear(hidden_dim, hidden_dim)
         self.act = nn.GELU()
-        self.down = nn.Linear(width, width)
+        self.down = nn.Linear(hidden_dim, hidden_dim)
         nn.init.zeros_(self.down.weight)
         nn.init.zeros_(self.down.bias)
 
@@ -84,23 +84,23 @@ class ResidualBlock(nn.Module):
         return x + self.down(self.act(self.up(self.norm(x))))
 
 
-def residual_mlp(inputs: int, outputs: int | None, width: int, depth: int) -> nn.Sequential:
-    """Linear to ``width``, ``depth - 1`` residual blocks, LayerNorm, then Linear to ``outputs``."""
-    layers: list[nn.Module] = [FullLinear(inputs, width)]
-    layers += [ResidualBlock(width) for _ in range(depth - 1)]
-    layers.append(nn.LayerNorm(width))
+def residual_mlp(inputs: int, outputs: int | None, hidden_dim: int, num_hidden_layers: int) -> nn.Sequential:
+    """Linear to ``hidden_dim``, ``num_hidden_layers - 1`` residual blocks, LayerNorm, then Linear to ``outputs``."""
+    layers: list[nn.Module] = [FullLinear(inputs, hidden_dim)]
+    layers += [ResidualBlock(hidden_dim) for _ in range(num_hidden_layers - 1)]
+    layers.append(nn.LayerNorm(hidden_dim))
     if outputs is not None:
-        layers.append(FullLinear(width, outputs))
+        layers.append(FullLinear(hidden_dim, outputs))
     return nn.Sequential(*layers)
 
 
-def mlp(network: str, inputs: int, outputs: int | None, width: int, depth: int) -> nn.Sequential:
+def mlp(joint_network: str, inputs: int, outputs: int | None, hidden_dim: int, num_hidden_layers: int) -> nn.Sequential:
     """The stack named ``network``, one of :data:`NETWORKS`."""
-    if network == "paper":
-        return plain_mlp(inputs, outputs, width, depth)
-    if network in ("residual", "lifter"):
-        return residual_mlp(inputs, outputs, width, depth)
-    raise UserError(f"unknown network {network!r}; {nearest(network, NETWORKS)}")
+    if joint_network == "paper":
+        return plain_mlp(inputs, outputs, hidden_dim, num_hidden_layers)
+    if joint_network in ("residual", "lifter"):
+        return residual_mlp(inputs, outputs, hidden_dim, num_hidden_layers)
+    raise UserError(f"unknown network {joint_network!r}; {nearest(joint_network, NETWORKS)}")
 
 
 class JointEncoder(nn.Module):
@@ -120,15 +120,15 @@ class JointEncoder(nn.Module):
         k: int,
         latent_dim: int,
         *,
-        width: int = 512,
-        depth: int = 5,
-        network: str = "paper",
+        hidden_dim: int = 512,
+        num_hidden_layers: int = 5,
+        joint_network: str = "paper",
         input_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.input_scale = input_scale
-        self.body = mlp(network, joints * k, None, width, depth)
-        self.head = PosteriorHead(width, latent_dim)
+        self.body = mlp(joint_network, joints * k, None, hidden_dim, num_hidden_layers)
+        self.head = PosteriorHead(hidden_dim, latent_dim)
 
     def forward(self, joints: Tensor, side: Tensor) -> Posterior:
         # A joint that is not labelled is NaN; to the network it stands at the origin.
@@ -139,11 +139,18 @@ class JointDecoder(nn.Module):
     """Latent ``[B, D]`` -> joints ``[B, J, k]`` (table 1)."""
 
     def __init__(
-        self, joints: int, k: int, latent_dim: int, *, width: int = 512, depth: int = 5, network: str = "paper"
+        self,
+        joints: int,
+        k: int,
+        latent_dim: int,
+        *,
+        hidden_dim: int = 512,
+        num_hidden_layers: int = 5,
+        joint_network: str = "paper",
     ) -> None:
         super().__init__()
         self.shape = (joints, k)
-        self.body = mlp(network, latent_dim, joints * k, width, depth)
+        self.body = mlp(joint_network, latent_dim, joints * k, hidden_dim, num_hidden_layers)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.body(z).unflatten(1, self.shape)
@@ -159,17 +166,19 @@ class LifterEncoder(nn.Module):
     centred: give the network the joints' shape, free of place and size, with place and size beside it;
         for 2D joints, which mean the same hand wherever they are.
 
-    >>> encoder = LifterEncoder(21, 2, latent_dim=30, width=64, depth=3, centred=True)
+    >>> encoder = LifterEncoder(21, 2, latent_dim=30, hidden_dim=64, num_hidden_layers=3, centred=True)
     >>> encoder(torch.rand(4, 21, 2), torch.zeros(4, 2)).mu.shape
     torch.Size([4, 30])
     """
 
-    def __init__(self, joints: int, k: int, latent_dim: int, *, width: int, depth: int, centred: bool) -> None:
+    def __init__(
+        self, joints: int, k: int, latent_dim: int, *, hidden_dim: int, num_hidden_layers: int, centred: bool
+    ) -> None:
         super().__init__()
         self.centred = centred
         beside = k + 1 if centred else 0
-        self.body = residual_mlp(joints * k + beside + 2, None, width, depth)
-        self.head = PosteriorHead(width, latent_dim)
+        self.body = residual_mlp(joints * k + beside + 2, None, hidden_dim, num_hidden_layers)
+        self.head = PosteriorHead(hidden_dim, latent_dim)
         nn.init.zeros_(self.head.logvar.weight)
         nn.init.constant_(self.head.logvar.bias, -3.0)
 
@@ -194,18 +203,25 @@ def joint_encoder(
 
     centred: of :class:`LifterEncoder`. input_scale: of :class:`JointEncoder`.
 
-    >>> type(joint_encoder(30, shape=ModelShape(network="lifter"), k=2, centred=True)).__name__
+    >>> type(joint_encoder(30, shape=ModelShape(joint_network="lifter"), k=2, centred=True)).__name__
     'LifterEncoder'
     """
-    sizes = {"width": shape.width, "depth": shape.depth}
-    if shape.network == "lifter":
+    sizes = {"width": shape.hidden_dim, "depth": shape.num_hidden_layers}
+    if shape.joint_network == "lifter":
         return LifterEncoder(shape.joints, k, latent_dim, centred=centred, **sizes)
-    return JointEncoder(shape.joints, k, latent_dim, network=shape.network, input_scale=input_scale, **sizes)
+    return JointEncoder(shape.joints, k, latent_dim, joint_network=shape.joint_network, input_scale=input_scale, **sizes)
 
 
 def joint_decoder(latent_dim: int, *, shape: ModelShape, k: int) -> JointDecoder:
     """The decoder to joints ``[B, J, k]`` that a run's sizes ask for."""
-    return JointDecoder(shape.joints, k, latent_dim, width=shape.width, depth=shape.depth, network=shape.network)
+    return JointDecoder(
+        shape.joints,
+        k,
+        latent_dim,
+        hidden_dim=shape.hidden_dim,
+        num_hidden_layers=shape.num_hidden_layers,
+        joint_network=shape.joint_network,
+    )
 
 
 def check_image_size(image_size: int) -> None:
@@ -241,15 +257,15 @@ def half_resnet18(channels: int) -> nn.Sequential:
 
     stem = (nn.Conv2d(channels, 32, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
     layers: list[nn.Module] = [*stem, nn.MaxPool2d(3, stride=2, padding=1)]
-    width = 32
+    hidden_dim = 32
     for out in (32, 64, 128, 256):
-        if out == width:
-            first = BasicBlock(width, out)
+        if out == hidden_dim:
+            first = BasicBlock(hidden_dim, out)
         else:
-            skip = nn.Sequential(nn.Conv2d(width, out, 1, stride=2, bias=False), nn.BatchNorm2d(out))
-            first = BasicBlock(width, out, stride=2, downsample=skip)
+            skip = nn.Sequential(nn.Conv2d(hidden_dim, out, 1, stride=2, bias=False), nn.BatchNorm2d(out))
+            first = BasicBlock(hidden_dim, out, stride=2, downsample=skip)
         layers.append(nn.Sequential(first, BasicBlock(out, out)))
-        width = out
+        hidden_dim = out
     net = nn.Sequential(*layers)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -302,11 +318,11 @@ class ImageDecoder(nn.Module):
         doublings = (image_size // 4).bit_length() - 1
         self.start = nn.Sequential(nn.Linear(latent_dim, 4096), BatchNorm1d(4096), nn.ReLU())
         layers: list[nn.Module] = []
-        width = 256
+        hidden_dim = 256
         for out in (128, 64, 32, 16, 8)[: doublings - 1]:
-            layers += [nn.ConvTranspose2d(width, out, 4, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
-            width = out
-        layers.append(nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1))
+            layers += [nn.ConvTranspose2d(hidden_dim, out, 4, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
+            hidden_dim = out
+        layers.append(nn.ConvTranspose2d(hidden_dim, channels, 4, stride=2, padding=1))
         self.body = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -314,5 +330,5 @@ class ImageDecoder(nn.Module):
 
 
 def parameter_count(module: nn.Module) -> int:
-    """How many numbers of ``module`` are learned."""
+    """FusionParams many numbers of ``module`` are learned."""
     return sum(p.numel() for p in module.parameters())

@@ -22,8 +22,8 @@ from torch import Tensor
 from cvhpe.plugin.contract import Posterior
 
 
-class How(TypedDict, total=False):
-    """How :func:`fuse` multiplies: input -> its power in the product, and its precision in each dimension.
+class FusionParams(TypedDict, total=False):
+    """FusionParams :func:`fuse` multiplies: input -> its power in the product, and its precision in each dimension.
 
     Precisions are empty where the posteriors' own are used.
     """

@@ -20,19 +20,19 @@ TOLD = 12
 
 
 class KeypointEncoder(nn.Module):
-    """Image ``[B, C, S, S]`` and side ``[B, 2]`` -> Posterior; :meth:`look` says also where it saw the joints.
+    """Image ``[B, C, S, S]`` and side ``[B, 2]`` -> Posterior; :meth:`encode_with_keypoints` says also where it saw the joints.
 
     Half of ResNet-18, whose last three maps are brought together at an eighth of the picture's size; from there
     places and features of all joints, and the mean of the last map, go through residual layers to the posterior.
     Pictures of any size that 32 divides.
 
-    >>> encoder = KeypointEncoder(3, 30, joints=21, width=64, depth=2)
-    >>> posterior, points = encoder.look(torch.zeros(2, 3, 128, 128), torch.zeros(2, 2))
+    >>> encoder = KeypointEncoder(3, 30, joints=21, hidden_dim=64, num_hidden_layers=2)
+    >>> posterior, points = encoder.encode_with_keypoints(torch.zeros(2, 3, 128, 128), torch.zeros(2, 2))
     >>> posterior.mu.shape, points.shape
     (torch.Size([2, 30]), torch.Size([2, 21, 2]))
     """
 
-    def __init__(self, channels: int, latent_dim: int, *, joints: int, width: int, depth: int) -> None:
+    def __init__(self, channels: int, latent_dim: int, *, joints: int, hidden_dim: int, num_hidden_layers: int) -> None:
         super().__init__()
         layers = list(half_resnet18(channels))
         self.early, self.middle, self.late = nn.Sequential(*layers[:6]), layers[6], layers[7]
@@ -43,10 +43,10 @@ class KeypointEncoder(nn.Module):
             nn.Conv2d(MAP_CHANNELS, joints + TOLD, 1),
         )  # fmt: skip
         self.joints = joints
-        self.body = residual_mlp(joints * (2 + TOLD) + 256 + 2, None, width, depth)
-        self.head = PosteriorHead(width, latent_dim)
+        self.body = residual_mlp(joints * (2 + TOLD) + 256 + 2, None, hidden_dim, num_hidden_layers)
+        self.head = PosteriorHead(hidden_dim, latent_dim)
 
-    def look(self, image: Tensor, side: Tensor) -> tuple[Posterior, Tensor]:
+    def encode_with_keypoints(self, image: Tensor, side: Tensor) -> tuple[Posterior, Tensor]:
         """The posterior, and where in the crop the joints were seen: ``[B, J, 2]`` crop fractions."""
         early = self.early(image)
         middle = self.middle(early)
@@ -67,24 +67,30 @@ class KeypointEncoder(nn.Module):
         return self.head(x, side), points
 
     def forward(self, image: Tensor, side: Tensor) -> Posterior:
-        return self.look(image, side)[0]
+        return self.encode_with_keypoints(image, side)[0]
 
 
 def image_encoder(channels: int, latent_dim: int, shape: ModelShape) -> ImageEncoder | KeypointEncoder:
     """The encoder of pictures of a hand's joints, ``[B, channels, S, S]``, that a run's sizes ask for.
 
-    >>> type(image_encoder(1, 30, ModelShape(backbone="keypoints", width=64, depth=2))).__name__
+    >>> type(image_encoder(1, 30, ModelShape(backbone="keypoints", hidden_dim=64, num_hidden_layers=2))).__name__
     'KeypointEncoder'
     """
     if shape.backbone == "keypoints":
-        return KeypointEncoder(channels, latent_dim, joints=shape.joints, width=shape.width, depth=shape.depth)
+        return KeypointEncoder(
+            channels,
+            latent_dim,
+            joints=shape.joints,
+            hidden_dim=shape.hidden_dim,
+            num_hidden_layers=shape.num_hidden_layers,
+        )
     return ImageEncoder(channels, shape.image_size, latent_dim, backbone=shape.backbone)
 
 
-def missed(points: Tensor, truth: Tensor) -> Tensor:
+def masked_keypoint_loss(points: Tensor, truth: Tensor) -> Tensor:
     """Mean distance, in crop fractions, of points ``[B, J, 2]`` from true ones; those that the crop shows count.
 
-    >>> missed(torch.zeros(1, 2, 2), torch.tensor([[[0.3, 0.4], [0.9, 0.0]]]))
+    >>> masked_keypoint_loss(torch.zeros(1, 2, 2), torch.tensor([[[0.3, 0.4], [0.9, 0.0]]]))
     tensor(0.5000)
     """
     shown = (truth.abs() < 0.5).all(-1)  # False where a joint is not labelled, too, for it is NaN

@@ -37,6 +37,8 @@ def distance_loss(pred: Tensor, target: Tensor) -> Tensor:
     return each.sum(1) / known.sum(1).clamp_min(1)
 
 
-def fused_points_loss(pred: Tensor, stored: Tensor, view: View, *, root: int, toward: int, relative: bool) -> Tensor:
+def fused_points_loss(
+    pred: Tensor, stored: Tensor, view: View, *, root: int, root_shift_joint: int, relative: bool
+) -> Tensor:
     """:func:`points_loss` against the stored joints seen under ``view``, in one kernel -> ``[B]``."""
-    return joints_loss(pred, stored, None, view, Palm(root, toward), relative=relative, skip_nan=True)
+    return joints_loss(pred, stored, None, view, Palm(root, root_shift_joint), relative=relative, skip_nan=True)

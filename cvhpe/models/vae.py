@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cvhpe.models.keypoint_encoder import missed
+from cvhpe.models.keypoint_encoder import masked_keypoint_loss
 from cvhpe.models.pairs import Pair, sources, targets
 from cvhpe.ops import Term, elbo, sample_kl
 from cvhpe.plugin.contract import Modality, Posterior, View
@@ -40,7 +40,7 @@ class Batch:
         """Indices of the samples that have ``name``, None for all of them."""
         return self.rows.get(name)
 
-    def both(self, pair: Pair) -> tuple[Tensor | None, Tensor | None]:
+    def source_and_target_rows(self, pair: Pair) -> tuple[Tensor | None, Tensor | None]:
         """The samples that have both modalities of a pair: which they are of its source's, and of its target's."""
         if pair in self.shared:
             return self.shared[pair]
@@ -74,9 +74,9 @@ class CrossModalVAE(nn.Module):
     precision: torch.dtype | None
     """What the networks multiply in; None is float32. Posteriors, and joints where they go in and come out, are in
     float32 in any case."""
-    coarse: bool
+    low_res: bool
     """Whether encoders in training see pictures at half their size: a quarter of the work, for a run's first steps."""
-    hint: float
+    aux_keypoint_weight: float
     """Weight of the distance from the 2D joints at which encoders that look for joints see them; 0: they look alone."""
     unit_mm: float
     """Length of the unit of 3D joints, mm; 0 where it is each hand's own bone (protocol S). Whoever trains or loads
@@ -88,8 +88,8 @@ class CrossModalVAE(nn.Module):
         self.pairs = tuple(pairs)
         self.latent_dim = latent_dim
         self.precision: torch.dtype | None = None
-        self.coarse = False
-        self.hint = 0.0
+        self.low_res = False
+        self.aux_keypoint_weight = 0.0
         self.unit_mm = 0.0
         self.encoders = nn.ModuleDict({n: modalities[n].encoder(latent_dim) for n in sources(pairs)})
         self.decoders = nn.ModuleDict({n: modalities[n].decoder(latent_dim) for n in targets(pairs)})
@@ -137,9 +137,9 @@ class CrossModalVAE(nn.Module):
                 continue
             stored, view = batch.take(name, rows)
             seen[name] = self.modalities[name].augment(stored, view)
-        hints: list[Tensor] = []
+        keypoint_losses: list[Tensor] = []
         terms: list[Term] = []
-        paid: list[Pair] = []
+        loss_pairs: list[Pair] = []
         unused: list[nn.Module] = []
         for k, source in enumerate(inputs):
             rows = batch.has(source)
@@ -148,19 +148,19 @@ class CrossModalVAE(nn.Module):
                 unused += [self.encoders[source], *(self.decoders[p.target] for p in outgoing)]
                 continue
             side = batch.side if rows is None else batch.side[rows]
-            posterior, points = self._look(source, self._glimpse(source, seen[source]), side)
+            posterior, points = self._encode_with_keypoints(source, self._downsample_input(source, seen[source]), side)
             if points is not None:
-                hints.append(self._hint(points, rows, batch))
+                keypoint_losses.append(self._keypoint_loss(points, rows, batch))
             z, kl = sample_from(posterior, seeds[k : k + 1], batch.first.get(source, 0))
             for pair in outgoing:
-                of_z, of_target = batch.both(pair)
+                of_z, of_target = batch.source_and_target_rows(pair)
                 if of_z is not None and not len(of_z):
                     unused += [self.encoders[source], self.decoders[pair.target]]
                     continue
                 prediction = self.decode(pair.target, z if of_z is None else z[of_z])
                 loss = self._reconstruction(pair.target, prediction, of_target, batch, seen)
                 terms.append(Term(loss, kl if of_z is None else kl[of_z], None, weights.get(pair, 1.0)))
-                paid.append(pair)
+                loss_pairs.append(pair)
         if not terms:
             return Losses(idle(unused), {}, {})
         total, reconstruction, divergence = idle(unused) if unused else None, {}, {}
@@ -170,30 +170,30 @@ class CrossModalVAE(nn.Module):
             bound = elbo([terms[i] for i in which], beta)
             total = bound.total if total is None else total + bound.total
             for at, i in enumerate(which):
-                reconstruction[paid[i]] = bound.rec[at]
-                divergence[paid[i]] = bound.kl[at]
+                reconstruction[loss_pairs[i]] = bound.rec[at]
+                divergence[loss_pairs[i]] = bound.kl[at]
         assert total is not None
-        if hints:
-            total = total + self.hint * torch.stack(hints).sum()
+        if keypoint_losses:
+            total = total + self.aux_keypoint_weight * torch.stack(keypoint_losses).sum()
         return Losses(total, reconstruction, divergence)
 
-    def _look(self, name: str, x: Tensor, side: Tensor) -> tuple[Posterior, Tensor | None]:
-        """The posterior and, where the run gives hints and the encoder looks for joints, where it saw them."""
-        look = getattr(self.encoders[name], "look", None)
-        if not self.hint or look is None:
+    def _encode_with_keypoints(self, name: str, x: Tensor, side: Tensor) -> tuple[Posterior, Tensor | None]:
+        """The posterior and, where the run gives keypoint_losses and the encoder looks for joints, where it saw them."""
+        look = getattr(self.encoders[name], "encode_with_keypoints", None)
+        if not self.aux_keypoint_weight or look is None:
             return self.encode(name, x, side), None
         with self._autocast(x.device):
             posterior, points = look(x, side)
         return Posterior(posterior.mu.float(), posterior.logvar.float()), points
 
-    def _hint(self, points: Tensor, rows: Tensor | None, batch: Batch) -> Tensor:
-        """How far an encoder's points ``[n, J, 2]`` are from the 2D joints; ``rows``: the samples they are of."""
+    def _keypoint_loss(self, points: Tensor, rows: Tensor | None, batch: Batch) -> Tensor:
+        """FusionParams far an encoder's points ``[n, J, 2]`` are from the 2D joints; ``rows``: the samples they are of."""
         stored, view = batch.take("joints2d", rows)
-        return missed(points, self.modalities["joints2d"].augment(stored, view))
+        return masked_keypoint_loss(points, self.modalities["joints2d"].augment(stored, view))
 
-    def _glimpse(self, name: str, x: Tensor) -> Tensor:
+    def _downsample_input(self, name: str, x: Tensor) -> Tensor:
         """What an encoder in training sees of its input: while the run is ``coarse``, a picture at half its size."""
-        if self.coarse and self.modalities[name].geometry == "image":
+        if self.low_res and self.modalities[name].geometry == "image":
             return nn.functional.avg_pool2d(x, 2)
         return x
 

@@ -183,10 +183,18 @@ def _plan(terms: Sequence[Term], beta: float) -> tuple[list[Tensor], list[int], 
             numbers += (term.weight, 1.0)
             continue
         recs.append(rec.pred)
-        *view, root, toward = parts_of(rec.view, rec.palm)
+        *view, root, root_shift_joint = parts_of(rec.view, rec.palm)
         plan += (1, place_of(rec.target), place_of(rec.weight))
         plan += [place_of(part) for part in view]
-        plan += (root, toward, rec.relative, rec.skip_nan, kind_index(rec.kind), kl_place, place_of(term.mask))
+        plan += (
+            root,
+            root_shift_joint,
+            rec.relative,
+            rec.skip_nan,
+            kind_index(rec.kind),
+            kl_place,
+            place_of(term.mask),
+        )
         numbers += (term.weight, rec.delta)
     wanted = differentiable and any(t.requires_grad for t in (*kls, *recs))
     return kls + recs + rest, plan, numbers, wanted

@@ -13,18 +13,18 @@ from cvhpe.plugin.contract import View
 class Palm(NamedTuple):
     """Which joint a skeleton is rooted in, and where that root goes when it is labelled at the wrist.
 
-    The root joint moves from where it is labelled towards joint ``toward`` by the share ``weight``, or where that is
-    None by ``View.palm`` of the view (0.5 turns a wrist into a palm, 0 leaves it).
+    The root joint moves from where it is labelled towards joint ``root_shift_joint`` by the share ``weight``, or where that is
+    None by ``View.root_shift_weight`` of the view (0.5 turns a wrist into a palm, 0 leaves it).
 
-    root, toward: indices of joints; 0 and 9 (middle-finger MCP) in the canonical layout.
+    root, root_shift_joint: indices of joints; 0 and 9 (middle-finger MCP) in the canonical layout.
     weight: ``[B]`` float32, or None.
 
-    >>> Palm(root=0, toward=9)
-    Palm(root=0, toward=9, weight=None)
+    >>> Palm(root=0, root_shift_joint=9)
+    Palm(root=0, root_shift_joint=9, weight=None)
     """
 
     root: int
-    toward: int
+    root_shift_joint: int
     weight: Tensor | None = None
 
 
@@ -32,23 +32,23 @@ Parts = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor
 
 
 def parts_of(view: View | None, palm: Palm | None) -> Parts:
-    """``(angle, scale, shift, flip, palm weight, root, toward)`` as the kernels take them."""
+    """``(angle, scale, shift, flip, palm weight, root, root_shift_joint)`` as the kernels take them."""
     weight = None
-    root = toward = 0
+    root = root_shift_joint = 0
     if palm is not None:
-        root, toward = palm.root, palm.toward
-        weight = palm.weight if palm.weight is not None or view is None else view.palm
+        root, root_shift_joint = palm.root, palm.root_shift_joint
+        weight = palm.weight if palm.weight is not None or view is None else view.root_shift_weight
     if view is None:
-        return None, None, None, None, weight, root, toward
-    return view.angle, view.scale, view.shift, view.flip, weight, root, toward
+        return None, None, None, None, weight, root, root_shift_joint
+    return view.angle, view.scale, view.shift, view.flip, weight, root, root_shift_joint
 
 
 def seen(joints: Tensor, parts: Parts, relative: bool) -> Tensor:
     """The twin of the kernels' geometry: palm shift, then root-relative, then the view. Wide in, wide out."""
-    angle, scale, shift, flip, weight, root, toward = parts
+    angle, scale, shift, flip, weight, root, root_shift_joint = parts
     if weight is not None:
         way = weight.to(joints.dtype)[:, None]
-        moved = joints[:, root] + way * (joints[:, toward] - joints[:, root])
+        moved = joints[:, root] + way * (joints[:, root_shift_joint] - joints[:, root])
         joints = torch.cat([joints[:, :root], moved[:, None], joints[:, root + 1 :]], 1)
     if relative:
         joints = joints - joints[:, root : root + 1]
@@ -79,7 +79,7 @@ def check_joints(op: str, name: str, joints: Tensor, parts: Parts, relative: boo
     if not joints.dtype.is_floating_point:
         raise RuntimeError(f"{op}: {name}: dtype is not floating point, expected float32, float64, bfloat16 or float16")
     rows, count = joints.shape[:2]
-    angle, scale, shift, flip, weight, root, toward = parts
+    angle, scale, shift, flip, weight, root, root_shift_joint = parts
     for field, tensor, shape in (
         ("angle", angle, [rows]),
         ("scale", scale, [rows]),
@@ -94,5 +94,5 @@ def check_joints(op: str, name: str, joints: Tensor, parts: Parts, relative: boo
         dtype = torch.bool if field == "flip" else torch.float32
         if tensor.dtype != dtype:
             raise RuntimeError(f"{op}: {field}: expected {str(dtype).removeprefix('torch.')}")
-    if (weight is not None or relative) and not (0 <= root < count and 0 <= toward < count):
-        raise RuntimeError(f"{op}: palm: joints {root} and {toward}, expected two of 0 .. {count - 1}")
+    if (weight is not None or relative) and not (0 <= root < count and 0 <= root_shift_joint < count):
+        raise RuntimeError(f"{op}: palm: joints {root} and {root_shift_joint}, expected two of 0 .. {count - 1}")

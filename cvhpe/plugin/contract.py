@@ -28,7 +28,7 @@ class Posterior(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """How each stored sample of a batch is looked at: one geometric draw, shared by every modality.
+    """FusionParams each stored sample of a batch is looked at: one geometric draw, shared by every modality.
 
     A point at crop fraction ``p`` (centre of the crop (0, 0), its edges at +-0.5, x right, y down)
     is seen at ``scale * R(angle) @ F @ p + shift``, where ``F`` mirrors x where ``flip`` is set and
@@ -39,7 +39,7 @@ class View:
     scale: ``[B]`` float32, above 1 enlarges.
     shift: ``[B, 2]`` float32, fraction of the crop's side.
     flip: ``[B]`` bool; a flip also swaps the hand side.
-    palm: ``[B]`` float32, how far the root joint moves from where it is labelled towards the
+    root_shift_weight: ``[B]`` float32, how far the root joint moves from where it is labelled towards the
         middle-finger MCP: 0.5 turns a labelled wrist into a palm, 0 leaves it.
     margin: how much wider the stored images are than the crop that the network sees (1 = equal).
 
@@ -52,7 +52,7 @@ class View:
     scale: Tensor
     shift: Tensor
     flip: Tensor
-    palm: Tensor
+    root_shift_weight: Tensor
     margin: float = 1.0
 
     @staticmethod
@@ -73,11 +73,15 @@ class View:
 
     def to(self, device: torch.device | str) -> View:
         """The same views on a device."""
-        return replace(self, **{k: getattr(self, k).to(device) for k in ("angle", "scale", "shift", "flip", "palm")})
+        return replace(
+            self, **{k: getattr(self, k).to(device) for k in ("angle", "scale", "shift", "flip", "root_shift_weight")}
+        )
 
     def select(self, rows: Tensor) -> View:
         """The views of some samples of the batch; ``rows`` is an index or a mask ``[B]``."""
-        return replace(self, **{k: getattr(self, k)[rows] for k in ("angle", "scale", "shift", "flip", "palm")})
+        return replace(
+            self, **{k: getattr(self, k)[rows] for k in ("angle", "scale", "shift", "flip", "root_shift_weight")}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +91,12 @@ class ModelShape:
     image_size: int = 256
     joints: int = 21
     root: int = 0
-    toward: int = 9
-    width: int = 512
-    depth: int = 5
+    root_shift_joint: int = 9
+    hidden_dim: int = 512
+    num_hidden_layers: int = 5
     backbone: str = "resnet18"
-    network: str = "paper"
-    joint_loss: str = "squared"
+    joint_network: str = "paper"
+    joint_loss: str = "mse"
 
 
 @dataclass(frozen=True, kw_only=True)

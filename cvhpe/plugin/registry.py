@@ -224,7 +224,7 @@ class Registry:
                 for p in rivals:
                     if not p.is_builtin:
                         _break(p, ValueError(f"{kind} {name!r} is a built-in's name; call it otherwise"))
-        # Who claimed a built-in's name is out by now and no rival to anybody. Of the others none gets the name, as
+        # Who run_lock a built-in's name is out by now and no rival to anybody. Of the others none gets the name, as
         # nobody could say which is meant.
         for kind, name, rivals in _contested(self._plugins):
             for p in rivals:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from cvhpe.config.presets import BEST, BEST_PICTURES, CPU_PICTURES, JOINT_FIELDS, PAPER, PICTURES
+from cvhpe.config.presets import BEST, BEST_IMAGES, CPU_IMAGES, IMAGE_MODALITIES, JOINT_FIELDS, PAPER
 from cvhpe.config.schema import merge
 from cvhpe.plugin.registry import registry
 
@@ -24,7 +24,7 @@ def chosen(recipe: str, modalities: Sequence[str]) -> Mapping[str, Any]:
     """What a recipe sets for modalities."""
     if recipe == "paper":
         return PAPER
-    return BEST if joints_alone(modalities) else BEST_PICTURES
+    return BEST if joints_alone(modalities) else BEST_IMAGES
 
 
 def defaults(
@@ -36,10 +36,10 @@ def defaults(
     that the user makes, of which the sentence says nothing.
     """
     settings: dict[str, Any] = {"recipe": recipe, **chosen(recipe, modalities)}
-    if named or device != "cpu" or not set(modalities) & set(PICTURES):
+    if named or device != "cpu" or not set(modalities) & set(IMAGE_MODALITIES):
         return settings, ""
-    flat = {name: value for name, value in CPU_PICTURES.items() if name != "augmentation"}
-    flat |= {f"augmentation.{name}": value for name, value in CPU_PICTURES["augmentation"].items()}
+    flat = {name: value for name, value in CPU_IMAGES.items() if name != "augmentation"}
+    flat |= {f"augmentation.{name}": value for name, value in CPU_IMAGES["augmentation"].items()}
     used = ", ".join(f"{name}={value}" for name, value in flat.items() if name not in given)
     note = f"no GPU here, so this run uses {used}; the paper's own settings: --recipe paper"
-    return merge(settings, CPU_PICTURES), note
+    return merge(settings, CPU_IMAGES), note

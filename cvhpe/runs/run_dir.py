@@ -35,7 +35,7 @@ BASELINE = "baseline."
 
 
 @dataclass(frozen=True)
-class Facts:
+class Metadata:
     """What data and settings fix about a model, beyond its weights.
 
     layout: of every joint tensor. root: what its root joint is, wrist or palm.
@@ -56,11 +56,11 @@ class Run:
     path: Path
     model: CrossModalVAE
     config: Config
-    facts: Facts
+    metadata: Metadata
     baselines: dict[str, Tensor]
 
     @property
-    def shipped(self) -> bool:
+    def bundled(self) -> bool:
         """Whether this is the model of the package: its folder is not the user's, and its data did not come along."""
         return self.path == BUNDLED
 
@@ -79,16 +79,16 @@ def model_shape(config: Config, layout: str) -> ModelShape:
 
     skeleton = find(layout)
     # A layout whose root is labelled as a palm has nowhere to move it; weight 0 then leaves it in place.
-    root, toward = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
+    root, root_shift_joint = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
     return ModelShape(
         image_size=config.image_size,
         joints=len(skeleton),
         root=root,
-        toward=toward,
-        width=config.width,
-        depth=config.depth,
+        root_shift_joint=root_shift_joint,
+        hidden_dim=config.hidden_dim,
+        num_hidden_layers=config.num_hidden_layers,
         backbone=config.backbone,
-        network=config.network,
+        joint_network=config.joint_network,
         joint_loss=config.joint_loss,
     )
 
@@ -101,24 +101,30 @@ def model_fields(config: Config) -> tuple[str, ...]:
 
 def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     """The untrained model of a configuration; its initial weights depend on ``config.seed`` alone."""
-    if config.coarse and config.image_size == min(IMAGE_SIZES):
-        raise UserError(f"coarse {config.coarse}: half of image_size {config.image_size} is too small; use 128 or 256")
-    if config.hint and config.accumulate > 1:
-        raise UserError(f"hint {config.hint}: is not made for batches in pieces; --set accumulate=1")
-    if config.hint and config.compile != "off":
-        raise UserError(f"hint {config.hint}: is not made for compiled encoders; --set compile=off")
+    if config.low_res_fraction and config.image_size == min(IMAGE_SIZES):
+        raise UserError(
+            f"coarse {config.low_res_fraction}: half of image_size {config.image_size} is too small; use 128 or 256"
+        )
+    if config.aux_keypoint_weight and config.grad_accum_steps > 1:
+        raise UserError(
+            f"hint {config.aux_keypoint_weight}: is not made for batches in pieces; --set grad_accum_steps=1"
+        )
+    if config.aux_keypoint_weight and config.compile != "off":
+        raise UserError(f"hint {config.aux_keypoint_weight}: is not made for compiled encoders; --set compile=off")
     shape = model_shape(config, layout)
     pairs = parse_pairs(",".join(config.pairs), config.modalities)
     modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}
-    if config.coarse and not any(modalities[p.source].geometry == "image" for p in pairs):
-        raise UserError(f"coarse {config.coarse}: no picture is encoded by {', '.join(map(str, pairs))}")
+    if config.low_res_fraction and not any(modalities[p.source].geometry == "image" for p in pairs):
+        raise UserError(f"coarse {config.low_res_fraction}: no picture is encoded by {', '.join(map(str, pairs))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = CrossModalVAE(modalities, pairs, config.latent_dim)
-    looking = any(hasattr(encoder, "look") for encoder in model.encoders.values())
-    if config.hint and not (looking and "joints2d" in config.modalities):
-        raise UserError(f"hint {config.hint}: needs --set backbone=keypoints and joints2d among the modalities")
-    model.hint = config.hint
+    looking = any(hasattr(encoder, "encode_with_keypoints") for encoder in model.encoders.values())
+    if config.aux_keypoint_weight and not (looking and "joints2d" in config.modalities):
+        raise UserError(
+            f"hint {config.aux_keypoint_weight}: needs --set backbone=keypoints and joints2d among the modalities"
+        )
+    model.aux_keypoint_weight = config.aux_keypoint_weight
     if config.initial_logvar:
         for module in model.modules():
             if isinstance(module, PosteriorHead):
@@ -131,7 +137,7 @@ def unit_mm(config: Config, mean_scale_mm: float) -> float:
     return 0.0 if "S" in config.protocol else mean_scale_mm
 
 
-def card(model: CrossModalVAE, config: Config, facts: Facts) -> dict[str, Any]:
+def card(model: CrossModalVAE, config: Config, metadata: Metadata) -> dict[str, Any]:
     """The JSON that travels with the weights."""
     modalities = {}
     for name, modality in model.modalities.items():
@@ -149,15 +155,17 @@ def card(model: CrossModalVAE, config: Config, facts: Facts) -> dict[str, Any]:
         "modalities": modalities,
         "pairs": [str(p) for p in model.pairs],
         "config": config.model_dump(mode="json"),
-        "facts": asdict(facts),
+        "metadata": asdict(metadata),
     }
 
 
-def save_run(path: Path, model: CrossModalVAE, config: Config, facts: Facts, baselines: Mapping[str, Tensor]) -> None:
+def save_run(
+    path: Path, model: CrossModalVAE, config: Config, metadata: Metadata, baselines: Mapping[str, Tensor]
+) -> None:
     """Write ``model.safetensors`` of a run folder."""
     tensors = {MODEL + n: t for n, t in model.state_dict().items()}
     tensors |= {BASELINE + n: t for n, t in baselines.items()}
-    serialization.save(path / "model.safetensors", tensors, card(model, config, facts))
+    serialization.save(path / "model.safetensors", tensors, card(model, config, metadata))
 
 
 def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str = "model.safetensors") -> Run:
@@ -171,19 +179,19 @@ def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str 
     known = serialization.read_card(file)
     check_plugins(file, known)
     try:
-        facts = Facts(**known["facts"])
+        metadata = Metadata(**known["metadata"])
     except (KeyError, TypeError):
         raise UserError(f"{file}: its card lacks what a run needs; was it made by cvhpe train?") from None
     config = checked(known["config"], where=str(file))
-    model = build_model(config, facts.layout)
+    model = build_model(config, metadata.layout)
     found = {n.removeprefix(MODEL): s for n, s in serialization.shapes(file).items() if n.startswith(MODEL)}
     serialization.check_shapes(file, found, {n: tuple(t.shape) for n, t in model.state_dict().items()})
     tensors = serialization.load(file)
     model.load_state_dict({n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)})
-    model.unit_mm = unit_mm(config, facts.mean_scale_mm)
+    model.unit_mm = unit_mm(config, metadata.mean_scale_mm)
     baselines = {n.removeprefix(BASELINE): t for n, t in tensors.items() if n.startswith(BASELINE)}
     folder = path.parent if path.is_file() else path
-    return Run(folder, model.to(device).eval(), config, facts, baselines)
+    return Run(folder, model.to(device).eval(), config, metadata, baselines)
 
 
 def check_plugins(file: Path, known: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Shot:
-    """How hands are photographed.
+    """FusionParams hands are photographed.
 
     distance: from the camera, in hand lengths, log-uniform between the two.
     off_axis: largest tangent between the optical axis and the middle of the hand.

@@ -35,7 +35,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def split_sizes(count: int) -> dict[str, int]:
-    """How ``count`` frames are divided: one in ten evaluates, and at least one.
+    """FusionParams ``count`` frames are divided: one in ten evaluates, and at least one.
 
     >>> split_sizes(4000)
     {'training': 3600, 'evaluation': 400}

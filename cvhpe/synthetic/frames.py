@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cvhpe.synthetic.cameras import Shot, project
-from cvhpe.synthetic.render import Frame, Subject, person_look, render, visibility
+from cvhpe.synthetic.render import Frame, Subject, render, sample_appearance, visibility
 from cvhpe.synthetic.rhd_writer import annotation
 from cvhpe.synthetic.sampling import Placed, place_hands
 
 Array = np.ndarray
 
-PICTURES = Shot(distance=(2.4, 6.0), off_axis=0.2, length_px=(105, 200), shift_px=45)
+IMAGE_MODALITIES = Shot(distance=(2.4, 6.0), off_axis=0.2, length_px=(105, 200), shift_px=45)
 """Camera of the pictures: RHD's distances and further, the hand well inside the frame."""
 
 TWO_HANDED = 0.25
@@ -47,7 +47,7 @@ def draw_frames(numbers: Array, seed: int, split: str, size: int) -> list[Drawn]
     """The frames ``numbers`` ``[N]`` of a split of the data set ``seed``, each the same in any batch."""
     ids = np.asarray(numbers, np.int64) + (_EVALUATION if split == "evaluation" else 0)
     person = ids // FRAMES_EACH
-    shot = scaled(PICTURES, size)
+    shot = scaled(IMAGE_MODALITIES, size)
     first = place_hands(ids, seed, person=person, proportions=PROPORTIONS, shot=shot, size=size)
     other = place_hands(
         ids,
@@ -67,7 +67,7 @@ def _draw(number: int, row: int, first: Placed, other: Placed, seed: int, size: 
     K, length = first.K[row], float(first.length[row])
     both = bool(rng.random() < TWO_HANDED)
     moved = _move_other(first.joints[row], other.joints[row], K, length, size, both, rng)
-    flesh, skin = person_look(seed, int(first.person[row]))
+    flesh, skin = sample_appearance(seed, int(first.person[row]))
     subjects = []
     for placed, joints in ((first, first.joints[row]), (other, moved))[: 1 + both]:
         bent = replace(flesh, bend=float(rng.normal(0, 0.35)), deviate=float(rng.normal(0, 0.15)))

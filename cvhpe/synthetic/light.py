@@ -13,11 +13,11 @@ _F = np.float32
 
 @dataclass(frozen=True)
 class Light:
-    """toward: ``[L, 3]`` unit vectors to the lamps, the first being the key. colour: ``[L, 3]``.
+    """root_shift_joint: ``[L, 3]`` unit vectors to the lamps, the first being the key. colour: ``[L, 3]``.
     up: ``[3]``. sky, ground: ``[3]`` ambient colours. soft: of the key's shadow, tangent of its half angle.
     """
 
-    toward: Array
+    root_shift_joint: Array
     colour: Array
     up: Array
     sky: Array
@@ -28,8 +28,8 @@ class Light:
     def draw(rng: np.random.Generator) -> Light:
         """One to three lamps, most of them before the hand, tinted between candle and sky."""
         n = int(rng.integers(1, 4))
-        toward = rng.normal(size=(3, 3)) + np.array([0.0, -0.5, -0.9])
-        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+        root_shift_joint = rng.normal(size=(3, 3)) + np.array([0.0, -0.5, -0.9])
+        root_shift_joint /= np.linalg.norm(root_shift_joint, axis=1, keepdims=True)
         warm = rng.normal(0, 0.12, (4, 1)) * np.array([1.0, 0.1, -1.1])
         strength = np.array([[rng.uniform(0.7, 1.6)], [rng.uniform(0.1, 0.6)], [rng.uniform(0.05, 0.4)]])
         colour = strength * np.exp(warm[:3] + rng.normal(0, 0.03, (3, 3)))
@@ -38,7 +38,7 @@ class Light:
         ground = sky * rng.uniform(0.35, 0.9) * np.exp(rng.normal(0, 0.08, 3))
         soft = rng.uniform(0.06, 0.35)
         return Light(
-            toward[:n].astype(_F),
+            root_shift_joint[:n].astype(_F),
             colour[:n].astype(_F),
             (up / np.linalg.norm(up)).astype(_F),
             sky.astype(_F),
@@ -48,7 +48,7 @@ class Light:
 
 
 def occlusion(depth: Array, reach: float, mm: float) -> Array:
-    """How open to the sky each pixel is, in [0, 1], from the depth ``[H, W]`` mm around it.
+    """FusionParams open to the sky each pixel is, in [0, 1], from the depth ``[H, W]`` mm around it.
 
     reach: radius of what counts, px. mm: of depth that closes a side altogether.
     """
@@ -66,19 +66,19 @@ def occlusion(depth: Array, reach: float, mm: float) -> Array:
     return np.repeat(np.repeat(opened, 2, 0), 2, 1)
 
 
-def shadow(point: Array, a: Array, b: Array, radius: Array, toward: Array, soft: float) -> Array:
-    """How much of the key reaches ``[3, N]`` points past ``[K]`` capsules ``a`` to ``b``, in [0, 1]."""
+def shadow(point: Array, a: Array, b: Array, radius: Array, root_shift_joint: Array, soft: float) -> Array:
+    """FusionParams much of the key reaches ``[3, N]`` points past ``[K]`` capsules ``a`` to ``b``, in [0, 1]."""
     x, y, z = point
-    t = [_F(v) for v in toward]
+    t = [_F(v) for v in root_shift_joint]
     depth = x * t[0] + y * t[1] + z * t[2]
     length2 = x * x + y * y + z * z
     lit = np.ones(len(x), _F)
     for a_k, b_k, r in zip(a, b, radius, strict=True):
         # Closest approach of the ray to the light and the capsule's segment, both measured from a_k.
         u = b_k - a_k
-        along, uu = _F(u @ toward), _F(u @ u)
+        along, uu = _F(u @ root_shift_joint), _F(u @ u)
         under = max(float(uu - along * along), 1e-3)
-        wt = depth - _F(a_k @ toward)
+        wt = depth - _F(a_k @ root_shift_joint)
         wu = x * u[0] + y * u[1] + z * u[2] - _F(a_k @ u)
         h = (wu - along * wt) * _F(1 / under)
         np.minimum(np.maximum(h, 0, out=h), 1, out=h)
@@ -93,7 +93,7 @@ def shadow(point: Array, a: Array, b: Array, radius: Array, toward: Array, soft:
 
 
 def shadows(
-    pixel: Array, point: Array, size: int, a: Array, b: Array, radius: Array, toward: Array, soft: float
+    pixel: Array, point: Array, size: int, a: Array, b: Array, radius: Array, root_shift_joint: Array, soft: float
 ) -> Array:
     """:func:`shadow` of pixels ``[N]`` of a frame of ``size`` px, worked out for one in four and smoothed."""
     x, y = pixel % size, pixel // size
@@ -101,7 +101,7 @@ def shadows(
     half = size // 2
     cell = (y // 2) * half + x // 2
     light = np.zeros((2, half * half), _F)
-    light[0, cell[few]] = shadow(point[:, few], a, b, radius, toward, soft)
+    light[0, cell[few]] = shadow(point[:, few], a, b, radius, root_shift_joint, soft)
     light[1, cell[few]] = 1
     lit, known = (uniform_filter(v.reshape(half, half), 3).reshape(-1)[cell] for v in light)
     return np.where(known > 0.01, lit / np.maximum(known, 0.01), 1).astype(_F)
@@ -114,10 +114,10 @@ def shade(
     upward = 0.5 + 0.5 * (light.up @ normal)
     out = albedo * (light.ground[:, None] + upward * (light.sky - light.ground)[:, None]) * opened
     view = point / -np.sqrt((point * point).sum(0))
-    for k, (toward, colour) in enumerate(zip(light.toward, light.colour, strict=True)):
-        cosine = toward @ normal
+    for k, (root_shift_joint, colour) in enumerate(zip(light.root_shift_joint, light.colour, strict=True)):
+        cosine = root_shift_joint @ normal
         arrives = lit if k == 0 else 0.5 + 0.5 * opened
-        half = view + toward[:, None]
+        half = view + root_shift_joint[:, None]
         peak = (half * normal).sum(0) / np.sqrt(np.maximum((half * half).sum(0), _F(1e-12)))
         mirror = gloss * np.power(np.maximum(peak, 0), shine) * (cosine > 0) * arrives
         for c, (wrap, bleed) in enumerate(((0.34, 0.10), (0.20, 0.03), (0.15, 0.02))):

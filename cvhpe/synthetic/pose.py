@@ -1,4 +1,4 @@
-"""How a synthetic hand is held: joint angles, and the 21 joints that follow from them.
+"""FusionParams a synthetic hand is held: joint angles, and the 21 joints that follow from them.
 
 Angles are degrees in this file (the anatomy of a hand is written in degrees), joints are mm in the frame
 of a right palm: x radial, y distal, z palmar. Fingers are drawn one by one: what people do with their hands
@@ -128,13 +128,13 @@ def _thumb(hand: Hands, held: Angles) -> tuple[Array, Array]:
     first = np.stack([np.sin(polar) * np.cos(azimuth), np.cos(polar), np.sin(polar) * np.sin(azimuth)], 1)
     # It bends towards the fingers, and the more across the palm the less it stands out of the plane.
     aim = np.broadcast_to(np.array([-0.85, 0.0, 0.5]), first.shape)
-    toward = _unit(aim - first * (aim * first).sum(1, keepdims=True))
-    side = np.cross(first, toward)
-    toward = toward * np.cos(twist)[:, None] + side * np.sin(twist)[:, None]
+    root_shift_joint = _unit(aim - first * (aim * first).sum(1, keepdims=True))
+    side = np.cross(first, root_shift_joint)
+    root_shift_joint = root_shift_joint * np.cos(twist)[:, None] + side * np.sin(twist)[:, None]
     flexion = np.deg2rad(held.thumb_flexion)
     bend = np.cumsum(np.concatenate([np.zeros_like(flexion[:, :1]), flexion], 1), 1)[..., None]
-    direction = first[:, None] * np.cos(bend) + toward[:, None] * np.sin(bend)
-    back = first[:, None] * np.sin(bend) - toward[:, None] * np.cos(bend)
+    direction = first[:, None] * np.cos(bend) + root_shift_joint[:, None] * np.sin(bend)
+    back = first[:, None] * np.sin(bend) - root_shift_joint[:, None] * np.cos(bend)
     chain = hand.thumb_base[:, None] + np.cumsum(direction * hand.bones[:, 0, :, None], 1)
     return np.concatenate([hand.thumb_base[:, None], chain], 1), back
 

@@ -64,7 +64,7 @@ class _Layer:
     back: Array
 
 
-def person_look(seed: int, person: int) -> tuple[Flesh, Skin]:
+def sample_appearance(seed: int, person: int) -> tuple[Flesh, Skin]:
     """What a person's hands are filled out and coloured like."""
     rng = np.random.default_rng([seed % 2**63, person, 1])
     thick, palm, arm = np.exp(rng.normal(0, (0.09, 0.06, 0.07)))
@@ -120,10 +120,10 @@ def _see(scene: list[tuple[Body, int]], camera: Camera, depth: Array) -> list[_L
 
 
 def _arm_length(hand: Subject) -> float:
-    """How far an arm is drawn, in hand lengths: out of most frames, but not through the camera."""
-    toward = -float(arm_direction(hand.axes, hand.flesh)[2]) * hand.size
+    """FusionParams far an arm is drawn, in hand lengths: out of most frames, but not through the camera."""
+    root_shift_joint = -float(arm_direction(hand.axes, hand.flesh)[2]) * hand.size
     room = 0.55 * float(hand.joints[0, 2])
-    return min(2.6, max(0.4, room / toward)) if toward > 0 else 2.6
+    return min(2.6, max(0.4, room / root_shift_joint)) if root_shift_joint > 0 else 2.6
 
 
 def _scene(subjects: list[Subject], rng: np.random.Generator) -> list[tuple[Body, int]]:
@@ -168,7 +168,7 @@ def _colours(
         return []
     point = np.concatenate([layer.point + layer.normal * _F(1.5) for layer in layers], 1)
     pixel = np.concatenate([layer.pixel for layer in layers])
-    lit = shadows(pixel, point, size, a, b, radius, light.toward[0], light.soft)
+    lit = shadows(pixel, point, size, a, b, radius, light.root_shift_joint[0], light.soft)
     parts = np.split(lit, np.cumsum([len(layer.pixel) for layer in layers])[:-1])
     fabrics = {kind: _Fabric.draw(rng) for kind in ("cloth", "object")}
     colours = []

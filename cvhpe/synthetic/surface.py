@@ -52,7 +52,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Flesh:
-    """How a person's hand is filled out; factors about 1, angles in radians."""
+    """FusionParams a person's hand is filled out; factors about 1, angles in radians."""
 
     thick: float = 1.0
     taper: float = 1.0

@@ -24,7 +24,7 @@ def random_view(n: int, generator: Generator, *, margin: float = 1.0) -> View:
         scale=0.85 + 0.3 * u[:, 1],
         shift=(u[:, 2:] - 0.5) * 0.1,
         flip=torch.arange(n) % 2 == 1,
-        palm=torch.zeros(n),
+        root_shift_weight=torch.zeros(n),
         margin=margin,
     )
 
@@ -36,7 +36,9 @@ def flip_view(n: int) -> View:
 
 def mapped(view: View, change: Callable[[str, Tensor], Tensor]) -> View:
     """The view with ``change(name, tensor)`` in place of each of its tensors."""
-    angle, scale, shift, flip, palm = (change(k, getattr(view, k)) for k in ("angle", "scale", "shift", "flip", "palm"))
+    angle, scale, shift, flip, palm = (
+        change(k, getattr(view, k)) for k in ("angle", "scale", "shift", "flip", "root_shift_weight")
+    )
     return View(angle, scale, shift, flip, palm, view.margin)
 
 
@@ -64,7 +66,7 @@ def fake_fields(n: int, generator: Generator, *, size: int = 96, joints: int = 2
         "joints2d": 0.8 * numbers(joints, 2) - 0.4,
         "visible": numbers(joints) > 0.2,
         "side": torch.randint(0, 2, (n,), generator=generator),
-        "palm": torch.zeros(n),
+        "root_shift_weight": torch.zeros(n),
         "scale_mm": 30 + 10 * numbers(),
         "K": torch.tensor([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]).expand(n, 3, 3).clone(),
         "crop": centre.expand(n, 3).clone(),

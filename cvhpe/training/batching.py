@@ -21,7 +21,7 @@ Fields = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Part:
+class MicroBatch:
     """What one process works through at once: the whole batch, or a piece of it.
 
     share: pair -> the samples of this piece over those of the whole batch that serve it; a pair missing here has
@@ -34,7 +34,7 @@ class Part:
     share: Mapping[Pair, float]
 
 
-class Feed:
+class BatchBuilder:
     """Makes the parts of a batch, out of its fields and a generator alone.
 
     Views and noise are drawn for the batch of all processes, whichever of its samples are this process's, and
@@ -56,7 +56,7 @@ class Feed:
         self.weights = pair_weights(config)
         self.swap = Swap.of(config, model.modalities, batches)
         everything = batches.arrays()
-        self.palm = everything["palm"]
+        self.palm = everything["root_shift_weight"]
         self.gaps: dict[str, Tensor] = {}
         """Modality -> ``[N]`` which samples of the data have it; one that all have is left out."""
         for name, modality in model.modalities.items():
@@ -64,17 +64,17 @@ class Feed:
             if not bool(has.all()):
                 self.gaps[name] = has
 
-    def __call__(self, fields: Fields, generator: Generator) -> tuple[list[Part], Tensor]:
+    def __call__(self, fields: Fields, generator: Generator) -> tuple[list[MicroBatch], Tensor]:
         """The parts of a batch on the device, and int64 ``[inputs]``: a key of noise for each input modality."""
         together = fields.get("together")
         index = fields["index"] if together is None else together
-        palm = fields["palm"] if together is None else self.palm[together]
+        palm = fields["root_shift_weight"] if together is None else self.palm[together]
         view = draw_views(palm, self.config.augmentation, generator, self.batches.margin)
         seeds = torch.randint(2**62, (len(sources(self.model.pairs)),), generator=generator)
         has = {name: all_of[index] for name, all_of in self.gaps.items()}
         own = len(fields["index"])
         start = 0 if together is None else position(len(index), self.batches.rank, self.batches.world)
-        fields = self._strayed(fields, generator, len(index), start)
+        fields = self._pose_swapped(fields, generator, len(index), start)
         pieces = min(self.pieces, own)
         if pieces == 1 and own == len(index):
             return [self._part(fields, view, has, 0)], self._move(seeds)
@@ -86,17 +86,17 @@ class Feed:
             parts.append(self._part(cut, seen, has, start + at, len(index)))
         return parts, self._move(seeds)
 
-    def _strayed(self, fields: Fields, generator: Generator, n: int, first: int) -> Fields:
+    def _pose_swapped(self, fields: Fields, generator: Generator, n: int, first: int) -> Fields:
         """The samples ``first`` onward of a batch of ``n`` with what augmentation changes beside their views."""
         if self.swap is not None:
             fields = self.swap(fields, generator, n, first)
-        noise = self.config.augmentation.noise_px
+        noise = self.config.augmentation.keypoint_noise_px
         if noise:
             points = blur(fields["joints2d"], fields["crop"], noise, generator, n, first)
             fields = {**fields, "joints2d": points}
         return fields
 
-    def _part(self, fields: Fields, view: View, has: Mapping[str, Tensor], first: int, whole: int = 0) -> Part:
+    def _part(self, fields: Fields, view: View, has: Mapping[str, Tensor], first: int, whole: int = 0) -> MicroBatch:
         """The samples ``first`` to ``first + n`` of a batch; ``has`` and ``whole`` are of that batch."""
         n = len(fields["index"])
         whole = whole or n
@@ -112,7 +112,7 @@ class Feed:
             if there:
                 share[pair] = here / there
                 weights[pair] = self.weights.get(pair, 1.0) * here * self.batches.world / there
-        return Part(
+        return MicroBatch(
             Batch(
                 {name: self._move(self.model.stored(name, fields)) for name in self.model.modalities},
                 self._move_view(view),
@@ -138,7 +138,7 @@ class Feed:
             self._move(view.scale),
             self._move(view.shift),
             self._move(view.flip),
-            self._move(view.palm),
+            self._move(view.root_shift_weight),
             view.margin,
         )
 

@@ -15,7 +15,7 @@ from cvhpe.io import atomic
 
 if TYPE_CHECKING:
     from cvhpe.models.vae import CrossModalVAE
-    from cvhpe.runs.run_dir import Facts
+    from cvhpe.runs.run_dir import Metadata
 
 
 class Stopped(Exception):
@@ -49,7 +49,7 @@ class Reporter:
     note: Callable[[str], None] = lambda text: None
     step: Callable[[dict[str, Any]], None] = lambda record: None
     validation: Callable[[dict[str, Any]], None] = lambda record: None
-    model: Callable[[int, CrossModalVAE, Facts], None] = lambda step, model, facts: None
+    model: Callable[[int, CrossModalVAE, Metadata], None] = lambda step, model, metadata: None
 
 
 class Metrics:

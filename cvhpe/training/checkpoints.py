@@ -28,7 +28,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainState:
     """Everything of a run that changes with its steps."""
 
     model: nn.Module
@@ -57,9 +57,9 @@ class Learner:
                 wanted[f"{OPTIMISER}{name}.step"] = ()
         serialization.check_shapes(path, found, wanted)
         tensors = serialization.load(path)
-        self.model.load_state_dict(under(MODEL, tensors))
+        self.model.load_state_dict(with_prefix(MODEL, tensors))
         if self.averaged is not None:
-            self.averaged.load_state_dict(under(AVERAGED, tensors))
+            self.averaged.load_state_dict(with_prefix(AVERAGED, tensors))
         state: dict[int, dict[str, Tensor]] = {}
         for i, (name, parameter) in enumerate(self.model.named_parameters()):
             if f"{OPTIMISER}{name}.step" in tensors:
@@ -77,12 +77,12 @@ def laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(moment) if moment.dim() else moment
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with ``prefix``, without it."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-class States:
+class CheckpointManager:
     """The training states of a run folder, of which the last ``keep`` stay."""
 
     def __init__(self, out: Path, keep: int) -> None:
@@ -93,13 +93,13 @@ class States:
         """Oldest first."""
         return sorted(self.folder.glob("step_*.safetensors"))
 
-    def save(self, step: int, learner: Learner, card: Mapping[str, Any]) -> None:
+    def save(self, step: int, learner: TrainState, card: Mapping[str, Any]) -> None:
         """Write a state; older ones than the last few go, but only once it is safe on disk."""
         serialization.save(self.folder / f"step_{step:08d}.safetensors", learner.tensors(), card)
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
 
-    def restore(self, learner: Learner, config: Config, note: Callable[[str], None]) -> dict[str, Any] | None:
+    def restore(self, learner: TrainState, config: Config, note: Callable[[str], None]) -> dict[str, Any] | None:
         """Load the newest usable state and return its card; None where the run was killed before its first one.
 
         A damaged state is passed over with a note. Raises :class:`UserError` where there are states but none is
@@ -121,7 +121,7 @@ class States:
             raise UserError(f"{self.out}: no usable checkpoint to resume from; start anew with another --out")
         return None
 
-    def sweep(self) -> None:
+    def prune(self) -> None:
         """Remove what a killed process left of files it was writing."""
         for folder in (self.out, self.folder):
             for rest in folder.glob(".*.tmp"):

@@ -46,7 +46,7 @@ def pack(
         path,
         split,
         image_size=config.image_size,
-        margin=config.margin,
+        margin=config.crop_margin,
         crop_factor=config.crop_factor,
         fields=fields,
         limit=limit or None,
@@ -66,17 +66,17 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
     fields = model_fields(config)
     for source in config.data:
         spec, _ = parse(source, config)
-        train = pack(source, "train", config, fields, progress, config.limit)
+        train = pack(source, "train", config, fields, progress, config.max_train_samples)
         if "val" in spec.splits:
             validation = pack(source, "val", config, fields, progress)
         else:
             train, validation = train.split(VALIDATION_SHARE)
-        if config.labelled < 1:
+        if config.label_fraction < 1:
             pairs = parse_pairs(",".join(config.pairs), config.modalities)
-            if config.teacher and not joints_alone(config.modalities):
+            if config.pseudo_label_run and not joints_alone(config.modalities):
                 raise UserError("teacher: no picture shows the hands that it sees; teach runs of joints alone")
-            teacher = load_run(config.teacher) if config.teacher else None
-            train = few_labels(train, config.labelled, config.seed, pairs, teacher)
+            teacher = load_run(config.pseudo_label_run) if config.pseudo_label_run else None
+            train = few_labels(train, config.label_fraction, config.seed, pairs, teacher)
         data.train.append(train)
         data.validation.append(validation.limit(MOST_VALIDATION))
         if "test" in spec.splits:

@@ -7,7 +7,7 @@ import os
 import torch
 
 from cvhpe.errors import UserError
-from cvhpe.training.distributed import own_gpu
+from cvhpe.training.distributed import local_device
 
 
 def pick_device(name: str, local: int = 0) -> torch.device:
@@ -17,9 +17,9 @@ def pick_device(name: str, local: int = 0) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     seen = torch.cuda.device_count()
-    local = own_gpu(os.environ, local, seen)
+    local = local_device(os.environ, local, seen)
     if local >= seen:
-        raise UserError(f"--procs: process {local + 1} of this machine has no GPU; it has {seen}")
+        raise UserError(f"--nproc: process {local + 1} of this machine has no GPU; it has {seen}")
     return torch.device("cuda", local) if local else torch.device("cuda")
 
 

@@ -16,12 +16,12 @@ from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
 from cvhpe.runs import serialization
 from cvhpe.training.callbacks import Stopped
-from cvhpe.training.loss_tracker import Broken
+from cvhpe.training.loss_tracker import Divergence
 
 FAR = 1e6
 """Beyond what any field of a batch may hold: bones, fractions, pixels, mm."""
 ODD = 1e3
-"""How many times as large as in the other samples of a batch a field may be in one of them."""
+"""FusionParams many times as large as in the other samples of a batch a field may be in one of them."""
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def faulty_samples(fields: Mapping[str, Tensor]) -> dict[str, list[int]]:
     return found
 
 
-def explain(out: Path, batches: Batches, fields: Mapping[str, Tensor], broken: Broken, lr: float, best: str) -> str:
+def explain(out: Path, batches: Batches, fields: Mapping[str, Tensor], broken: Divergence, lr: float, best: str) -> str:
     """One line on a broken step; its batch goes to ``broken_steps/`` in the run folder for a closer look.
 
     fields: of the batch. best: what is left of the run.

@@ -1,6 +1,6 @@
 """Several processes, one run: who this process is, how they start, and what they agree on.
 
-One command serves one process, ``--procs N`` on one machine, ``torchrun`` over several and ``srun`` under SLURM:
+One command serves one process, ``--nproc N`` on one machine, ``torchrun`` over several and ``srun`` under SLURM:
 whoever starts us leaves rank and size in the environment.
 """
 
@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from cvhpe.errors import UserError
 
 PATIENCE = timedelta(hours=1)
-"""How long processes wait for one another, as while the first one validates. Whoever starts us ends all if one dies."""
+"""FusionParams long processes wait for one another, as while the first one validates. Whoever starts us ends all if one dies."""
 
 
-class Told(UserError):
+class Rank0Error(UserError):
     """A fault of the first process, which tells of it; the others end in silence."""
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """This process among those of a run. rank: its number. local: its number on its machine, and its GPU's."""
 
     rank: int = 0
@@ -39,15 +39,15 @@ class World:
     local: int = 0
 
     @property
-    def main(self) -> bool:
+    def is_rank0(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
-    def first(self, work: Callable[[], Any]) -> None:
+    def run_on_rank0(self, work: Callable[[], Any]) -> None:
         """Let the first process do ``work`` before any goes on; its :class:`UserError` ends all of them."""
         said: list[str | None] = [None]
         fault: UserError | None = None
-        if self.main:
+        if self.is_rank0:
             try:
                 work()
             except UserError as error:
@@ -59,9 +59,9 @@ class World:
         if fault is not None:
             raise fault
         if said[0] is not None:
-            raise Told(said[0])
+            raise Rank0Error(said[0])
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of the processes' numbers; the host waits, the GPU does not."""
         if self.size == 1:
             return number
@@ -69,42 +69,44 @@ class World:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
-    def add(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """The sum of the processes' tensors, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
 
-def world_of(env: Mapping[str, str]) -> World:
+def world_of(env: Mapping[str, str]) -> ProcessGroup:
     """Who this process is, by the variables of ``torchrun`` or of a SLURM job step.
 
     >>> world_of({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
-    World(rank=3, size=8, local=1)
+    ProcessGroup(rank=3, size=8, local=1)
     >>> world_of({"SLURM_NTASKS": "8"})  # a batch script, not a step of it
-    World(rank=0, size=1, local=0)
+    ProcessGroup(rank=0, size=1, local=0)
     """
     if "WORLD_SIZE" in env and "RANK" in env:
-        return World(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
+        return ProcessGroup(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
     if "SLURM_STEP_NUM_TASKS" in env and "SLURM_PROCID" in env:
-        return World(int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env.get("SLURM_LOCALID", 0)))
-    return World()
+        return ProcessGroup(
+            int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"]), int(env.get("SLURM_LOCALID", 0))
+        )
+    return ProcessGroup()
 
 
-def own_gpu(env: Mapping[str, str], local: int, seen: int) -> int:
+def local_device(env: Mapping[str, str], local: int, seen: int) -> int:
     """Which of the GPUs that this process sees is its own: under ``--gpus-per-task 1`` SLURM shows it no other.
 
-    >>> own_gpu({"SLURM_LOCALID": "3"}, 3, 1), own_gpu({"SLURM_LOCALID": "3"}, 3, 8), own_gpu({}, 3, 1)
+    >>> local_device({"SLURM_LOCALID": "3"}, 3, 1), local_device({"SLURM_LOCALID": "3"}, 3, 8), local_device({}, 3, 1)
     (0, 3, 3)
     """
     alone = seen == 1 and "SLURM_LOCALID" in env and "LOCAL_RANK" not in env
     return 0 if alone else local
 
 
-def meeting_point(env: Mapping[str, str]) -> tuple[str, int]:
+def rendezvous_address(env: Mapping[str, str]) -> tuple[str, int]:
     """Where the processes meet: ``MASTER_ADDR`` and ``MASTER_PORT``, or the first node and the number of a SLURM job.
 
-    >>> meeting_point({"SLURM_STEP_NODELIST": "gpu[007-009,12],cpu1", "SLURM_JOB_ID": "1234567"})
+    >>> rendezvous_address({"SLURM_STEP_NODELIST": "gpu[007-009,12],cpu1", "SLURM_JOB_ID": "1234567"})
     ('gpu007', 44567)
     """
     address = env.get("MASTER_ADDR")
@@ -119,12 +121,12 @@ def meeting_point(env: Mapping[str, str]) -> tuple[str, int]:
 
 
 @contextmanager
-def joined(world: World, device: torch.device) -> Iterator[World]:
+def process_group(world: ProcessGroup, device: torch.device) -> Iterator[ProcessGroup]:
     """Meet the other processes: NCCL for what is on GPUs, gloo for what is not."""
     if world.size == 1:
         yield world
         return
-    address, port = meeting_point(os.environ)
+    address, port = rendezvous_address(os.environ)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)
@@ -144,7 +146,7 @@ met = False
 """Whether this process has met others."""
 
 
-def end(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End a process that has met others, without Python's and the C++ libraries' own endings.
 
     gloo's threads outlive their destroyed group wherever a model was trained by DistributedDataParallel (torch 2.14),
@@ -156,7 +158,7 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def replicated(model: nn.Module, world: World, device: torch.device, same_pairs: bool) -> nn.Module:
+def wrap_ddp(model: nn.Module, world: ProcessGroup, device: torch.device, same_pairs: bool) -> nn.Module:
     """The model as the processes train it together: gradients are averaged while backward still runs.
 
     same_pairs: whether every process has work for every network in every step. Only then may batch statistics be
@@ -195,22 +197,22 @@ def launch(procs: int, arguments: Sequence[str]) -> int:
 
 
 def without_procs(arguments: Sequence[str]) -> list[str]:
-    """A command line without its ``--procs N``, for the processes that it starts.
+    """A command line without its ``--nproc N``, for the processes that it starts.
 
-    >>> without_procs(["train", "--procs", "2", "--out", "run", "--procs=3"])
+    >>> without_procs(["train", "--nproc", "2", "--out", "run", "--nproc=3"])
     ['train', '--out', 'run']
     """
     kept: list[str] = []
     skip = False
     for argument in arguments:
-        if skip or argument == "--procs":
+        if skip or argument == "--nproc":
             skip = not skip
-        elif not argument.startswith("--procs="):
+        elif not argument.startswith("--nproc="):
             kept.append(argument)
     return kept
 
 
-def lost(world: World, error: RuntimeError) -> bool:
+def is_peer_failure(world: ProcessGroup, error: RuntimeError) -> bool:
     """Whether an error says no more than that another process of the run has ended."""
     if world.size == 1 or not isinstance(error, RuntimeError):
         return False
@@ -219,7 +221,7 @@ def lost(world: World, error: RuntimeError) -> bool:
     )
 
 
-def say_elsewhere(world: World, error: UserError) -> None:
+def say_elsewhere(world: ProcessGroup, error: UserError) -> None:
     """Tell of a fault that is this machine's own, once a machine; the first process's own words come elsewhere."""
-    if world.local == 0 and not isinstance(error, Told):
+    if world.local == 0 and not isinstance(error, Rank0Error):
         print(f"process {world.rank}: error: {error}", file=sys.stderr)

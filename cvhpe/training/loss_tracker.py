@@ -12,18 +12,18 @@ from torch import Tensor
 
 from cvhpe.models.pairs import Pair
 from cvhpe.models.vae import Losses
-from cvhpe.training.batching import Part
-from cvhpe.training.distributed import World
+from cvhpe.training.batching import MicroBatch
+from cvhpe.training.distributed import ProcessGroup
 
 BEYOND = 1e6
-"""How many times its usual value a loss may be, or a million where that is below 1. After one such gradient Adam's
+"""FusionParams many times its usual value a loss may be, or a million where that is below 1. After one such gradient Adam's
 moments keep the weights where they are for thousands of steps, so that a run which goes on does not recover."""
 REMEMBERED = 1000
-"""How many readings the usual value is the median of."""
+"""FusionParams many readings the usual value is the median of."""
 
 
 @dataclass(frozen=True)
-class Broken:
+class Divergence:
     """A step that no run goes on from: the largest ``value`` of its losses, not finite or far beyond the ``usual`` one.
 
     what: whose, as in ``loss of rgb:joints3d, rgb:rgb`` or ``KL of rgb:rgb``.
@@ -36,7 +36,7 @@ class Broken:
 
     def __str__(self) -> str:
         """
-        >>> print(Broken(7, "KL of rgb:rgb", 8e14, 20.0))
+        >>> print(Divergence(7, "KL of rgb:rgb", 8e14, 20.0))
         step 7: the KL of rgb:rgb is 8.0e+14, where 2.0e+01 is usual
         """
         size = f"{self.value:.1e}, where {self.usual:.1e} is usual" if math.isfinite(self.value) else "not finite"
@@ -44,20 +44,20 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LossSummary:
     """means: ``loss``, each pair, and ``kl:`` of each input, over the steps that had them.
 
     broken: the first step with a loss that is not finite or absurd; None where there is none.
     """
 
     means: Mapping[str, float]
-    broken: Broken | None
+    broken: Divergence | None
 
 
-class Ledger:
+class LossTracker:
     """Adds up what pieces and processes say of a step; only :meth:`read` makes the host wait."""
 
-    def __init__(self, pairs: Sequence[Pair], world: World, device: torch.device) -> None:
+    def __init__(self, pairs: Sequence[Pair], world: ProcessGroup, device: torch.device) -> None:
         self.pairs, self.world = list(pairs), world
         self.names = ["loss", *map(str, pairs), *(f"kl:{p}" for p in pairs)]
         self.zero = torch.zeros((), device=device)
@@ -69,7 +69,7 @@ class Ledger:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def add(self, step: int, done: Sequence[tuple[Losses, Part]]) -> None:
+    def add(self, step: int, done: Sequence[tuple[Losses, MicroBatch]]) -> None:
         """Note the losses of a step, of all its pieces."""
         row = self._row(*done[0])
         for losses, part in done[1:]:
@@ -78,7 +78,7 @@ class Ledger:
         self.rows.append(row)
         self.served.append(frozenset(done[0][1].share))
 
-    def _row(self, losses: Losses, part: Part) -> Tensor:
+    def _row(self, losses: Losses, part: MicroBatch) -> Tensor:
         values = [losses.total.detach()]
         values += [losses.reconstruction.get(p, self.zero) for p in self.pairs]
         values += [losses.kl.get(p, self.zero) for p in self.pairs]
@@ -88,25 +88,25 @@ class Ledger:
             return row  # the whole batch at once
         return row * torch.tensor([1 / self.world.size, *shares, *shares]).to(row.device, non_blocking=True)
 
-    def read(self) -> Reading:
+    def read(self) -> LossSummary:
         """Means over the steps noted since the last time; every process of a run reads at the same step."""
-        table = self.world.add(torch.stack(self.rows)).double().cpu()
+        table = self.world.all_reduce_sum(torch.stack(self.rows)).double().cpu()
         has = self._has()
         means = (table.where(has, 0.0).sum(0) / has.sum(0).clamp(min=1)).tolist()
         known = {name: value for name, value, some in zip(self.names, means, has.any(0).tolist(), strict=True) if some}
         broken = self._broken(table, has)
         self.medians.append(table.abs().where(has, torch.nan).nanmedian(0).values)
         self.steps, self.rows, self.served = [], [], []
-        return Reading(by_input(known), broken)
+        return LossSummary(by_input(known), broken)
 
-    def sound(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether no loss noted since the last reading is broken, as far as this process knows; the host waits."""
         return not self.rows or self._broken(torch.stack(self.rows).double().cpu(), self._has()) is None
 
     def _has(self) -> Tensor:
         return torch.tensor([[True] + 2 * [p in served for p in self.pairs] for served in self.served])
 
-    def _broken(self, table: Tensor, has: Tensor) -> Broken | None:
+    def _broken(self, table: Tensor, has: Tensor) -> Divergence | None:
         sizes = table.abs().where(has, torch.nan)
         # Until there was a reading, the first loss of all is usual: that of networks that know nothing yet.
         first = sizes.gather(0, has.to(torch.int8).argmax(0, keepdim=True))[0]
@@ -120,7 +120,7 @@ class Ledger:
         which = [i for i in columns if 0 < i <= many] or [i for i in columns if i > many] or columns
         worst = max(which, key=lambda i: float(sizes[at, i].nan_to_num(torch.inf)))
         what = in_words([self.names[i] for i in which])
-        return Broken(self.steps[at], what, float(table[at, worst]), float(usual[worst]))
+        return Divergence(self.steps[at], what, float(table[at, worst]), float(usual[worst]))
 
 
 def in_words(names: Sequence[str]) -> str:

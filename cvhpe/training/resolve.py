@@ -14,7 +14,7 @@ from cvhpe.plugin.registry import registry
 from cvhpe.runs.recipes import defaults, usual
 from cvhpe.runs.run_dir import check_plugins
 from cvhpe.runs.serialization import read_card
-from cvhpe.training.checkpoints import States
+from cvhpe.training.checkpoints import CheckpointManager
 from cvhpe.training.device import pick_device
 
 
@@ -60,7 +60,7 @@ def resolved(given: Mapping[str, Any], recipe: str, toml: Path | None, sets: Seq
 
 def _ask_for_its_plugins(out: Path) -> None:
     """Name the package that a resumed run lacks; later on its modality would only be an unknown name."""
-    for state in States(out, keep=1).paths()[-1:]:
+    for state in CheckpointManager(out, keep=1).paths()[-1:]:
         try:
             card = read_card(state)
         except UserError:

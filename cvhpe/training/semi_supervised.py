@@ -22,7 +22,7 @@ from cvhpe.data.packing.crops import FARTHEST
 from cvhpe.data.packing.pack import Pack
 from cvhpe.data.packing.rectification import pixels, rays, rectified_by
 from cvhpe.errors import UserError
-from cvhpe.evaluation.evaluate import encode, palm_of, refined, rooted
+from cvhpe.evaluation.evaluate import encode, palm_of, refine_absolute_pose, root_relative
 from cvhpe.models.pairs import Pair
 from cvhpe.plugin.registry import registry
 from cvhpe.plugin.sample import Array
@@ -80,7 +80,7 @@ def told(run: Run, pack: Pack) -> dict[str, Array]:
     if able.any():
         crop[able] = CropRule.of([pack]).crop(*(torch.from_numpy(x[able]) for x in (xyz, uv, K))).numpy()
         joints2d[able] = ((uv[able] - crop[able, None, :2]) / crop[able, None, 2:]).clip(-FARTHEST, FARTHEST)
-    scale = np.where(able, run.facts.mean_scale_mm, 1.0)
+    scale = np.where(able, run.metadata.mean_scale_mm, 1.0)
     return {"joints3d_mm": xyz, "scale_mm": scale, "has_joints3d": able, "joints2d": joints2d, "crop": crop}
 
 
@@ -113,15 +113,17 @@ def predicted(run: Run, pack: Pack) -> Array:
     if any(modality.frame == "root" for modality in run.model.modalities.values()):
         pack, turn = rectified_by(pack)
     batches = Batches([pack], model_fields(run.config), 256, shuffle=False)
-    palm, found = palm_of(run.facts.layout), []
+    palm, found = palm_of(run.metadata.layout), []
     with torch.inference_mode():
         for fields in batches.epoch(0):
             q = encode(run.model, fields, [name], protocol=run.config.protocol, margin=batches.margin)[name]
             joints = run.model.decode("joints3d", q.mu).float().cpu()
-            joints = joints * run.model.units(torch.full((len(joints),), run.facts.mean_scale_mm))[:, None, None]
-            joints = refined(run.model, rooted(joints, palm.root), fields, [name], batches.margin)
-            moved = fields["palm"][:, None]  # the palm, at 0, is so far on the way from the root to the middle knuckle
-            joints[:, palm.root] = -moved / (1 - moved) * joints[:, palm.toward]
+            joints = joints * run.model.units(torch.full((len(joints),), run.metadata.mean_scale_mm))[:, None, None]
+            joints = refine_absolute_pose(run.model, root_relative(joints, palm.root), fields, [name], batches.margin)
+            moved = fields["root_shift_weight"][
+                :, None
+            ]  # the palm, at 0, is so far on the way from the root to the middle knuckle
+            joints[:, palm.root] = -moved / (1 - moved) * joints[:, palm.root_shift_joint]
             found.append(joints.numpy())
     poses = np.concatenate(found)
     for field in registry().modality(name).reads:

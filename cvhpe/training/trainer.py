@@ -28,23 +28,23 @@ from cvhpe.data.splits import Data
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import fit_baselines, palm_of
 from cvhpe.io import atomic
-from cvhpe.io.locking import claimed
+from cvhpe.io.locking import run_lock
 from cvhpe.models.vae import CrossModalVAE
-from cvhpe.runs.run_dir import Facts, Run, build_model, card, load_run, model_fields, save_run, unit_mm
-from cvhpe.training.batching import Feed
+from cvhpe.runs.run_dir import Metadata, Run, build_model, card, load_run, model_fields, save_run, unit_mm
+from cvhpe.training.batching import BatchBuilder
 from cvhpe.training.callbacks import Metrics, Progress, Reporter, Stopped
-from cvhpe.training.checkpoints import Learner, States
+from cvhpe.training.checkpoints import CheckpointManager, TrainState
 from cvhpe.training.device import autocast_type, pick_device
 from cvhpe.training.diagnostics import explain, stop_at_once, stopping_on_signals
-from cvhpe.training.distributed import World, replicated
-from cvhpe.training.loss_tracker import Broken, Ledger
+from cvhpe.training.distributed import ProcessGroup, wrap_ddp
+from cvhpe.training.loss_tracker import Divergence, LossTracker
 from cvhpe.training.profiling import Profile
 from cvhpe.training.validation import score
 from cvhpe.uncertainty.calibration import calibrate, calibrate_parts, calibrate_run
-from cvhpe.uncertainty.cross_validation import enough, in_turn
+from cvhpe.uncertainty.cross_validation import has_enough_groups, run_folds
 
 AGREE_STEPS = 10
-"""How often the processes of a run ask one another whether a signal came."""
+"""FusionParams often the processes of a run ask one another whether a signal came."""
 GPU_WORKERS = 4
 
 
@@ -55,7 +55,7 @@ def train(
     *,
     resume: bool = False,
     report: Reporter | None = None,
-    world: World | None = None,
+    world: ProcessGroup | None = None,
     profile: bool = False,
 ) -> Progress:
     """Train a configuration on packed data into the run folder ``out``.
@@ -65,28 +65,28 @@ def train(
 
     Raises :class:`UserError` for what the user can mend. Ctrl-C and SIGTERM save and raise :class:`Stopped`.
     """
-    world = world or World()
+    world = world or ProcessGroup()
     with ExitStack() as held:
-        world.first(lambda: held.enter_context(claimed(out)))
+        world.run_on_rank0(lambda: held.enter_context(run_lock(out)))
         trainer = Trainer(config, data, out, report or Reporter(), world, profile)
         progress = trainer.run(resume)
         with stopping_on_signals(stop_at_once):
-            world.first(lambda: calibrated(load_run(out), config, data, trainer.total, trainer.report))
+            world.run_on_rank0(lambda: calibrated(load_run(out), config, data, trainer.total, trainer.report))
         return progress
 
 
 def calibrated(run: Run, config: Config, data: Data, steps: int, report: Reporter) -> Run:
-    """The run with a calibration, written beside its weights: of validation hands, or of ``calibration_folds``."""
-    if not enough(config, data):
-        if config.calibration_folds:
+    """The run with a calibration, written beside its weights: of validation hands, or of ``calibration_num_folds``."""
+    if not has_enough_groups(config, data):
+        if config.calibration_num_folds:
             report.note("too few groups of training hands for folds: calibrating on validation hands")
         return calibrate_run(run, calibrate(run, data.validation))
 
     def fit(config: Config, data: Data, out: Path) -> None:
         Trainer(config, data, out, Reporter()).run(resume=False)
 
-    report.note(f"calibrating on training hands, held out in turn by {config.calibration_folds} short trainings")
-    parts = list(in_turn(config, data, steps, fit))
+    report.note(f"calibrating on training hands, held out in turn by {config.calibration_num_folds} short trainings")
+    parts = list(run_folds(config, data, steps, fit))
     found = calibrate_parts(parts, "training", (run, data.train))
     fused = calibrate(run, data.validation) if found and len(found.widths) > 1 else None
     if found and fused:
@@ -103,11 +103,11 @@ class Trainer:
         data: Data,
         out: Path,
         report: Reporter,
-        world: World | None = None,
+        world: ProcessGroup | None = None,
         profile: bool = False,
     ) -> None:
         self.config, self.data, self.out, self.report = config, data, out, report
-        self.world = world or World()
+        self.world = world or ProcessGroup()
         self.device = pick_device(config.device, self.world.local)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -121,11 +121,11 @@ class Trainer:
         arrays = self.batches.arrays()
         scales = arrays["scale_mm"][arrays["has_joints3d"]]
         mean_scale = float(scales.double().mean()) if len(scales) else 1.0
-        self.facts = Facts(self.layout, "palm", mean_scale)
+        self.metadata = Metadata(self.layout, "palm", mean_scale)
         self.model.unit_mm = unit_mm(config, mean_scale)
         self.baselines = fit_baselines(arrays, palm_of(self.layout))
-        self.feed = Feed(config, self.model, self.batches, self.device, pieces=config.accumulate)
-        self.network = replicated(self.model, self.world, self.device, same_pairs=not self.feed.gaps)
+        self.feed = BatchBuilder(config, self.model, self.batches, self.device, pieces=config.grad_accum_steps)
+        self.network = wrap_ddp(self.model, self.world, self.device, same_pairs=not self.feed.gaps)
         if config.compile != "off":
             for part in (*self.model.encoders.values(), *self.model.decoders.values()):
                 part.compile(mode=config.compile)
@@ -133,13 +133,13 @@ class Trainer:
             self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         averaged = None
-        if config.ema:
-            averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-        self.learner = Learner(self.model, optimiser, averaged)
-        self.ledger = Ledger(self.model.pairs, self.world, self.device)
-        self.states, self.metrics = States(out, config.keep), Metrics(out / "metrics.jsonl")
+        if config.ema_decay:
+            averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
+        self.learner = TrainState(self.model, optimiser, averaged)
+        self.ledger = LossTracker(self.model.pairs, self.world, self.device)
+        self.states, self.metrics = CheckpointManager(out, config.keep_checkpoints), Metrics(out / "metrics.jsonl")
         self.progress = Progress()
-        self.profile = Profile(out / "profile" if profile and self.world.main else None)
+        self.profile = Profile(out / "profile" if profile and self.world.is_rank0 else None)
         self.signal = 0
 
     def _batches(self) -> Batches:
@@ -159,7 +159,7 @@ class Trainer:
         self._open(resume)
         with stopping_on_signals(self._ask_to_stop):
             self._steps()
-        if self.world.main:
+        if self.world.is_rank0:
             self._finish()
         return self.progress
 
@@ -167,7 +167,7 @@ class Trainer:
 
     def _steps(self) -> None:
         config, progress, phase = self.config, self.progress, self.profile.phase
-        every = max(1, round(self.total / config.validations))
+        every = max(1, round(self.total / config.num_validations))
         self.model.train()
         started, saved = time.monotonic() - progress.seconds, time.monotonic()
         if progress.validated < progress.step and (progress.step % every == 0 or progress.step == self.total):
@@ -181,13 +181,13 @@ class Trainer:
             progress.seconds = time.monotonic() - started
             last = progress.step == self.total
             validating = last or progress.step % every == 0
-            if last or validating or progress.step % config.log_steps == 0:
+            if last or validating or progress.step % config.log_every == 0:
                 with phase("log"):
                     self._log()
             if validating:
                 self._validate()
             stopping = self._stopping()
-            if time.monotonic() - saved >= config.checkpoint_seconds or last or stopping:
+            if time.monotonic() - saved >= config.checkpoint_every_s or last or stopping:
                 self._save()
                 saved = time.monotonic()
             if stopping and not last:
@@ -209,7 +209,7 @@ class Trainer:
             parts, seeds = self.feed(fields, torch.Generator().manual_seed(mix(config.seed, step)))
         for group in optimiser.param_groups:
             group["lr"] = config.lr * lr_factor(config, step, self.total)
-        self.model.coarse = step < config.coarse * self.total
+        self.model.low_res = step < config.low_res_fraction * self.total
         optimiser.zero_grad(set_to_none=True)
         done = []
         for number, part in enumerate(parts, 1):
@@ -238,7 +238,7 @@ class Trainer:
         reading, progress = self.ledger.read(), self.progress
         if reading.broken is not None:
             self._break_off(reading.broken)
-        if not self.world.main:
+        if not self.world.is_rank0:
             return
         record = {"step": progress.step, "epoch": progress.step / len(self.batches), **reading.means}
         record |= {"seconds": round(progress.seconds, 3), "total_steps": self.total}
@@ -246,7 +246,7 @@ class Trainer:
         self.metrics.append({"kind": "train", **record})
         self.report.step(record)
 
-    def _break_off(self, broken: Broken) -> None:
+    def _break_off(self, broken: Divergence) -> None:
         step = broken.step
 
         def tell() -> None:
@@ -260,7 +260,7 @@ class Trainer:
             lr = self.config.lr * lr_factor(self.config, step, self.total)
             raise UserError(explain(self.out, batches, fields, broken, lr, best))
 
-        self.world.first(tell)
+        self.world.run_on_rank0(tell)
 
     def _evaluated(self) -> CrossModalVAE:
         averaged = self.learner.averaged
@@ -269,19 +269,21 @@ class Trainer:
     def _validate(self) -> None:
         """Score the weights on held-out samples, and keep the best; with several processes the first one does."""
         progress = self.progress
-        if self.world.main:
-            value, record = score(self._evaluated(), self.config, self.facts, self.data.validation, self._until_signal)
+        if self.world.is_rank0:
+            value, record = score(
+                self._evaluated(), self.config, self.metadata, self.data.validation, self._until_signal
+            )
             record |= {"step": progress.step, "epoch": progress.step / len(self.batches), "score": value}
             self.metrics.append({"kind": "validation", **record})
             self.report.validation(record)
-            self.report.model(progress.step, self._evaluated(), self.facts)
+            self.report.model(progress.step, self._evaluated(), self.metadata)
             if value < progress.best:
                 progress.best, progress.best_step = value, progress.step
                 self._save_weights()
         progress.validated = progress.step
 
     def _until_signal(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Mapping[str, Tensor]]:
-        """Held-out batches, for as long as nobody asks us to stop: a scheduler does not wait for all of them."""
+        """EvalSet-out batches, for as long as nobody asks us to stop: a scheduler does not wait for all of them."""
         for fields in batches:
             if self.signal and self.world.size == 1:
                 self._save()
@@ -295,10 +297,10 @@ class Trainer:
         """The signal that ends the run after this step, 0 for none; every process of a run says the same."""
         if self.world.size > 1 and self.progress.step % AGREE_STEPS:
             return 0
-        return self.world.largest(self.signal)
+        return self.world.all_reduce_max(self.signal)
 
     def _stop(self, number: int) -> None:
-        if self.world.main:
+        if self.world.is_rank0:
             self._finish()
         raise Stopped(number)
 
@@ -306,9 +308,9 @@ class Trainer:
 
     def _open(self, resume: bool) -> None:
         """Begin a run folder, or go on from its newest usable state."""
-        self.world.first(self.states.sweep)
+        self.world.run_on_rank0(self.states.prune)
         if not resume:
-            self.world.first(self._begin)
+            self.world.run_on_rank0(self._begin)
             return
         note = self.report.note
         found = self.states.restore(self.learner, self.config, note)
@@ -316,7 +318,7 @@ class Trainer:
             note(f"{self.out}: was stopped before its first checkpoint; beginning at step 0")
         else:
             self.progress = Progress(**found["progress"])
-        self.world.first(lambda: self.metrics.forget_after(self.progress.step))
+        self.world.run_on_rank0(lambda: self.metrics.forget_after(self.progress.step))
 
     def _begin(self) -> None:
         if self.states.paths() or (self.out / "model.safetensors").exists():
@@ -326,16 +328,16 @@ class Trainer:
 
     def _save(self) -> None:
         """Write everything a resumed run needs; weights that are broken displace none that are not."""
-        sound = self.ledger.sound() and all(bool(p.isfinite().all()) for p in self.model.parameters())
-        if self.world.main and sound:
-            facts = card(self.model, self.config, self.facts)
-            self.states.save(self.progress.step, self.learner, {**facts, "progress": vars(self.progress)})
+        sound = self.ledger.is_finite() and all(bool(p.isfinite().all()) for p in self.model.parameters())
+        if self.world.is_rank0 and sound:
+            metadata = card(self.model, self.config, self.metadata)
+            self.states.save(self.progress.step, self.learner, {**metadata, "progress": vars(self.progress)})
 
     def _save_weights(self) -> None:
         progress = self.progress
         training = {"step": progress.step, "validation": progress.best, "data": list(self.config.data)}
-        self.facts = Facts(self.facts.layout, self.facts.root, self.facts.mean_scale_mm, training)
-        save_run(self.out, self._evaluated(), self.config, self.facts, self.baselines)
+        self.metadata = Metadata(self.metadata.layout, self.metadata.root, self.metadata.mean_scale_mm, training)
+        save_run(self.out, self._evaluated(), self.config, self.metadata, self.baselines)
 
     def _finish(self) -> None:
         if not (self.out / "model.safetensors").exists():
@@ -344,7 +346,7 @@ class Trainer:
 
 def steps_in(config: Config, per_epoch: int) -> int:
     """The steps of a run whose epochs have so many."""
-    return max(config.epochs * per_epoch, config.least_steps)
+    return max(config.epochs * per_epoch, config.min_steps)
 
 
 def steps_of(config: Config, data: Data) -> int:
@@ -362,7 +364,7 @@ def mix(seed: int, step: int) -> int:
 
 def lr_factor(config: Config, step: int, total: int) -> float:
     """The learning rate at a step over the configured one: linear warm-up, then constant or half a cosine."""
-    warm = config.warmup * total
+    warm = config.warmup_fraction * total
     if step < warm:
         return (step + 1) / (warm + 1)
     if config.schedule == "constant":

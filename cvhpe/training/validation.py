@@ -14,8 +14,8 @@ from cvhpe.data.packing.pack import Pack
 from cvhpe.evaluation.evaluate import palm_of, predict
 from cvhpe.evaluation.metrics import summary
 from cvhpe.models.vae import CrossModalVAE
-from cvhpe.runs.run_dir import Facts, model_fields
-from cvhpe.training.batching import Feed
+from cvhpe.runs.run_dir import Metadata, model_fields
+from cvhpe.training.batching import BatchBuilder
 
 Fields = Mapping[str, Tensor]
 Guard = Callable[[Iterable[Fields]], Iterator[Fields]]
@@ -23,7 +23,7 @@ BATCH = 256
 
 
 def score(
-    model: CrossModalVAE, config: Config, facts: Facts, packs: list[Pack], guard: Guard = iter
+    model: CrossModalVAE, config: Config, metadata: Metadata, packs: list[Pack], guard: Guard = iter
 ) -> tuple[float, dict[str, Any]]:
     """What validation goes by (smaller is better) and its parts: the median EPE of every input of 3D.
 
@@ -37,9 +37,9 @@ def score(
             guard(batches.epoch(0)),
             source,
             protocol=config.protocol,
-            mean_scale_mm=facts.mean_scale_mm,
+            mean_scale_mm=metadata.mean_scale_mm,
             margin=batches.margin,
-            palm=palm_of(facts.layout),
+            palm=palm_of(metadata.layout),
         )
         result = summary(got.predicted, got.truth, got.visible)
         record[f"{source}:joints3d"] = {"epe_median_mm": result.epe_median, "epe_mean_mm": result.epe_mean}
@@ -53,7 +53,7 @@ def score(
 def held_out_loss(model: CrossModalVAE, config: Config, batches: Batches, guard: Guard) -> float:
     """The mean loss of held-out samples, under views that are the same every time."""
     device = next(model.parameters()).device
-    feed = Feed(config, model, batches, device)
+    feed = BatchBuilder(config, model, batches, device)
     was_training = model.training
     model.eval()
     total, count = torch.zeros((), device=device), 0

@@ -1,6 +1,6 @@
 """Weights of a run's inputs and the width of its samples, found on held-out hands (see :mod:`cvhpe.uncertainty.fusion`).
 
-Held-out hands are the run's validation hands or, so that these can judge what was found, its training hands held out
+EncodedSet-out hands are the run's validation hands or, so that these can judge what was found, its training hands held out
 in turn (:mod:`cvhpe.uncertainty.cross_validation`): then they come in several parts, each with the networks that have not seen it.
 """
 
@@ -17,7 +17,7 @@ from cvhpe.data.loader import Batches
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import encode, labelled, palm_of, truth_mm
-from cvhpe.models.fusion import How, draw, fuse
+from cvhpe.models.fusion import FusionParams, draw, fuse
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior
 from cvhpe.runs.run_dir import Run, save_run
@@ -25,15 +25,15 @@ from cvhpe.uncertainty.coverage import LEVELS, SAMPLES, coverage, reach
 from cvhpe.uncertainty.fusion import (
     CALIBRATION,
     Calibration,
-    Width,
+    SampleScaling,
     calibration_of,
-    combinations,
-    how_of,
+    fusion_params,
+    modality_subsets,
     spread_as,
     together,
 )
-from cvhpe.uncertainty.fusion_fit import Held, best_fusion
-from cvhpe.uncertainty.tta_disagreement import doubt, joints_mm, look_again
+from cvhpe.uncertainty.fusion_fit import EncodedSet, best_fusion
+from cvhpe.uncertainty.tta_disagreement import encode_tta, joints_mm, tta_std
 
 MOST_FRAMES = 500
 DOFS = (0.0, 30.0, 15.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.5, 2.0)
@@ -50,8 +50,8 @@ class Drawn:
     counted: Tensor
 
 
-Part = tuple[Run, Sequence[Pack]]
-"""Held-out hands, and a run that has not seen them."""
+MicroBatch = tuple[Run, Sequence[Pack]]
+"""EncodedSet-out hands, and a run that has not seen them."""
 
 
 def calibrate(run: Run, packs: Sequence[Pack], turns: int = 0) -> Calibration | None:
@@ -63,7 +63,9 @@ def calibrate(run: Run, packs: Sequence[Pack], turns: int = 0) -> Calibration | 
     return calibrate_parts([(run, packs)], "validation", turns=turns)
 
 
-def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, turns: int = 0) -> Calibration | None:
+def calibrate_parts(
+    parts: Sequence[MicroBatch], hands: str, of: MicroBatch | None = None, turns: int = 0
+) -> Calibration | None:
     """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are.
 
     of: another run, that the calibration is for, and hands that it was trained on; each input by itself. Runs trained
@@ -80,12 +82,12 @@ def calibrate_parts(parts: Sequence[Part], hands: str, of: Part | None = None, t
         return None
 
     own = gathered([of], names, turns) if of else []
-    fusions: dict[str, How] = {}
-    widths: dict[str, Width] = {}
+    fusions: dict[str, FusionParams] = {}
+    widths: dict[str, SampleScaling] = {}
     # Several inputs are fused in the latent space of one run, the one that they are fused for.
     one_space = of is None and len(held) == 1
-    for chosen in combinations(names) if one_space else [(name,) for name in names]:
-        how = How()
+    for chosen in modality_subsets(names) if one_space else [(name,) for name in names]:
+        how = FusionParams()
         if len(chosen) > 1:
             how = fusions[together(chosen)] = best_fusion(*held[0], chosen)
         found = [drawn_of(run, part, chosen, how) for run, part in held]
@@ -102,18 +104,18 @@ def inputs_beside_truth(run: Run) -> list[str]:
     return [name for name in sources(run.model.pairs) if name != "joints3d"]
 
 
-def gathered(parts: Sequence[Part], names: Sequence[str], turns: int = 0) -> list[tuple[Run, Held]]:
+def gathered(parts: Sequence[MicroBatch], names: Sequence[str], turns: int = 0) -> list[tuple[Run, EncodedSet]]:
     """The parts that have such hands, encoded."""
     return [(run, found) for run, packs in parts if (found := gather(run, packs, names, turns)) is not None]
 
 
-def gather(run: Run, packs: Sequence[Pack], names: Sequence[str], turns: int = 0) -> Held | None:
+def gather(run: Run, packs: Sequence[Pack], names: Sequence[str], turns: int = 0) -> EncodedSet | None:
     """Encode the hands of ``packs`` that have 3D joints and every input of ``names``, also ``turns`` times turned."""
     reads = tuple(dict.fromkeys(f for n in names for f in run.model.modalities[n].reads))
     batches = Batches(packs, tuple(dict.fromkeys((*reads, "joints3d"))), 256, seed=0, shuffle=False)
     stride = max(1, -(-batches.samples // MOST_FRAMES))
-    palm, protocol = palm_of(run.facts.layout), run.config.protocol
-    found: list[Held] = []
+    palm, protocol = palm_of(run.metadata.layout), run.config.protocol
+    found: list[EncodedSet] = []
     with torch.inference_mode():
         for rows in np.array_split(np.arange(0, batches.samples, stride), -(-batches.samples // stride // 256) or 1):
             fields = batches.batch(rows)
@@ -124,14 +126,14 @@ def gather(run: Run, packs: Sequence[Pack], names: Sequence[str], turns: int = 0
             posteriors = encode(run.model, fields, names, protocol=protocol, margin=batches.margin)
             scale = run.model.units(fields["scale_mm"])
             visible = fields["visible"] & fields["joints3d"].isfinite().all(-1)
-            again = look_again(run, fields, names, batches.margin, turns) if turns else ()
-            found.append(Held(posteriors, truth_mm(fields, palm), scale, visible, again))
+            again = encode_tta(run, fields, names, batches.margin, turns) if turns else ()
+            found.append(EncodedSet(posteriors, truth_mm(fields, palm), scale, visible, again))
     if not found:
         return None
     truth, scale, visible = (torch.cat([getattr(h, k) for h in found]) for k in ("truth", "scale", "visible"))
     views = zip(*(h.again for h in found), strict=True)
     again = [replace(view[0], posteriors=joined([one.posteriors for one in view])) for view in views]
-    return Held(joined([h.posteriors for h in found]), truth, scale, visible, again)
+    return EncodedSet(joined([h.posteriors for h in found]), truth, scale, visible, again)
 
 
 def joined(parts: Sequence[Mapping[str, Posterior]]) -> dict[str, Posterior]:
@@ -142,8 +144,8 @@ def joined(parts: Sequence[Mapping[str, Posterior]]) -> dict[str, Posterior]:
     }
 
 
-def width_of(drawn: Sequence[Drawn]) -> Width:
-    """How wide samples must be for their regions (:mod:`cvhpe.uncertainty.coverage`) to hold the truth as often as they say."""
+def width_of(drawn: Sequence[Drawn]) -> SampleScaling:
+    """FusionParams wide samples must be for their regions (:mod:`cvhpe.uncertainty.coverage`) to hold the truth as often as they say."""
     return min((scaled(drawn, dof) for dof in DOFS), key=lambda found: found[0])[1]
 
 
@@ -153,7 +155,7 @@ def typical(drawn: Sequence[Drawn]) -> float:
     return float(torch.cat(spreads).clamp_min(1e-9).log().mean().exp())
 
 
-def drawn_of(run: Run, held: Held, names: Sequence[str], how: How) -> Drawn:
+def drawn_of(run: Run, held: EncodedSet, names: Sequence[str], how: FusionParams) -> Drawn:
     """Samples of held-out hands from some inputs, as they come or, where the hands were seen again, as wide as that
     says; the root joint does not count.
     """
@@ -163,27 +165,27 @@ def drawn_of(run: Run, held: Held, names: Sequence[str], how: How) -> Drawn:
         latents = draw(posterior, SAMPLES, torch.Generator().manual_seed(0))
         samples = joints_mm(run, latents, held.scale) - centre
         if held.again:
-            samples = spread_as(samples, doubt(run, held.again, names, how, held.scale))
+            samples = spread_as(samples, tta_std(run, held.again, names, how, held.scale))
     counted = held.visible.clone()
-    counted[:, palm_of(run.facts.layout).root] = False
+    counted[:, palm_of(run.metadata.layout).root] = False
     return Drawn(samples, held.truth - centre, counted)
 
 
-def scaled(drawn: Sequence[Drawn], dof: float) -> tuple[float, Width]:
+def scaled(drawn: Sequence[Drawn], dof: float) -> tuple[float, SampleScaling]:
     """The best scale for tails ``dof``, and how far it leaves the shares of :data:`LEVELS` from what they should be."""
-    width, missed = Width(1.0, dof), torch.zeros(1)
+    width, missed = SampleScaling(1.0, dof), torch.zeros(1)
     # In rounds: a region's middle, the samples' mean, moves with the scale a little.
     for _ in range(ROUNDS):
-        reaches = [reach(width.widen(d.samples, torch.zeros_like(d.truth)), d.truth, LEVELS) for d in drawn]
+        reaches = [reach(width.rescale_samples(d.samples, torch.zeros_like(d.truth)), d.truth, LEVELS) for d in drawn]
         far = torch.cat([r[:, d.counted] for r, d in zip(reaches, drawn, strict=True)], 1).double()
         tried = far[0].median() * torch.logspace(-0.5, 0.5, 401, dtype=torch.float64)
         within = torch.searchsorted(far.sort(1).values, tried.expand(len(LEVELS), -1).contiguous(), right=True)
         missed = (within / far.shape[1] - torch.tensor(LEVELS, dtype=torch.float64)[:, None]).square().sum(0)
-        width = Width(width.scale * float(tried[missed.argmin()]), dof)
+        width = SampleScaling(width.scale * float(tried[missed.argmin()]), dof)
     return float(missed.min()), width
 
 
-def covered(run: Run, packs: Sequence[Pack], names: Sequence[str], width: Width) -> list[float]:
+def covered(run: Run, packs: Sequence[Pack], names: Sequence[str], width: SampleScaling) -> list[float]:
     """Share of the labelled joints inside each region of :mod:`cvhpe.uncertainty.coverage`, for predictions from inputs.
 
     Inputs are fused as the run's calibration says; the root joint does not count. UserError where no hand has all.
@@ -191,8 +193,8 @@ def covered(run: Run, packs: Sequence[Pack], names: Sequence[str], width: Width)
     held = gather(run, packs, names, width.turns)
     if held is None:
         raise UserError(f"no held-out hand has {' and '.join(names)} and 3D joints")
-    drawn = drawn_of(run, held, names, how_of(calibration_of(run.facts.training), names))
-    wide = replace(width, turns=0).widen(drawn.samples, torch.zeros_like(drawn.truth))
+    drawn = drawn_of(run, held, names, fusion_params(calibration_of(run.metadata.training), names))
+    wide = replace(width, turns=0).rescale_samples(drawn.samples, torch.zeros_like(drawn.truth))
     return coverage(wide, drawn.truth, drawn.counted)
 
 
@@ -200,6 +202,6 @@ def calibrate_run(run: Run, found: Calibration | None) -> Run:
     """Write a calibration beside a run's weights, and return the run with it."""
     if found is None:
         return run
-    facts = replace(run.facts, training={**run.facts.training, CALIBRATION: found.as_dict()})
-    save_run(run.path, run.model, run.config, facts, run.baselines)
-    return replace(run, facts=facts)
+    metadata = replace(run.metadata, training={**run.metadata.training, CALIBRATION: found.as_dict()})
+    save_run(run.path, run.model, run.config, metadata, run.baselines)
+    return replace(run, metadata=metadata)

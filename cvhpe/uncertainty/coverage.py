@@ -18,7 +18,7 @@ SAMPLES = 64
 
 
 def reach(samples: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:
-    """How far the truth is away, in radii of each region: ``[L, B, J]``, at most 1 inside.
+    """FusionParams far the truth is away, in radii of each region: ``[L, B, J]``, at most 1 inside.
 
     samples: ``[N, B, J, 3]`` and truth: ``[B, J, 3]``, in the same unit. A joint whose truth is NaN is NaN.
 

@@ -37,29 +37,35 @@ def folds_of(units: Array, k: int) -> Array:
     return fold[which]
 
 
-def enough(config: Config, data: Data) -> bool:
+def has_enough_groups(config: Config, data: Data) -> bool:
     """Whether the training samples are as many groups as a configuration wants folds, and those at least two."""
-    return config.calibration_folds > 1 and any(
-        len(np.unique(units_of(pack["group"]))) >= config.calibration_folds for pack in data.train
+    return config.calibration_num_folds > 1 and any(
+        len(np.unique(units_of(pack["group"]))) >= config.calibration_num_folds for pack in data.train
     )
 
 
-def in_turn(
+def run_folds(
     config: Config, data: Data, steps: int, fit: Callable[[Config, Data, Path], object]
 ) -> Iterator[tuple[Run, list[Pack]]]:
     """Each fold's hands, and a run that ``fit(config, data, folder)`` made of the other training hands.
 
     steps: those of the whole run.
     """
-    k = config.calibration_folds
+    k = config.calibration_num_folds
     folds = [folds_of(units_of(pack["group"]), k) for pack in data.train]
-    short = {"epochs": 1, "least_steps": -(-steps // k), "validations": 1, "keep": 1, "checkpoint_seconds": 1e9}
-    short["ema"] = config.ema**k  # weights are averaged over the same share of a training
+    short = {
+        "epochs": 1,
+        "min_steps": -(-steps // k),
+        "num_validations": 1,
+        "keep_checkpoints": 1,
+        "checkpoint_every_s": 1e9,
+    }
+    short["ema_decay"] = config.ema_decay**k  # weights are averaged over the same share of a training
     for fold in range(k):
         pairs = list(zip(data.train, folds, strict=True))
         held = [pack.subset(which == fold) for pack, which in pairs if (which == fold).any()]
         others = [pack.subset(which != fold) for pack, which in pairs if (which != fold).any()]
-        changes = {**short, "seed": config.seed + 1 + fold, "calibration_folds": 0}
+        changes = {**short, "seed": config.seed + 1 + fold, "calibration_num_folds": 0}
         with TemporaryDirectory(prefix="cvhpe-fold-") as folder:
             fit(config.model_copy(update=changes), Data(others, held, []), Path(folder))
             yield load_run(folder), held

@@ -20,7 +20,7 @@ that they see badly as of any other: their own ``s_i^2`` says what the decoder m
 them are not the better for it, the posteriors keep their own precisions, under weights that the held-out hands choose,
 among all candidates those of each input alone: on these hands fusion is never worse than the better input. The same
 hands tell how much wider, and of what other shape, posterior samples must be to hold the truth as often as they say
-(:class:`Width`).
+(:class:`SampleScaling`).
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ import torch
 from scipy.special import chdtri
 from torch import Tensor
 
-from cvhpe.models.fusion import How
+from cvhpe.models.fusion import FusionParams
 
 CANDIDATES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Weights that are tried for each input."""
 SPREAD_SAMPLES = 32
 CALIBRATION = "calibration"
-"""Where a run's facts keep its calibration, under ``training``."""
+"""Where a run's metadata keep its calibration, under ``training``."""
 
 
 @dataclass(frozen=True)
-class Width:
-    """How samples are widened about their prediction: a sample ``x`` becomes ``centre + scale * t * (x - centre)``.
+class SampleScaling:
+    """FusionParams samples are widened about their prediction: a sample ``x`` becomes ``centre + scale * t * (x - centre)``.
 
     scale: above 1 where an encoder is surer than it is right. dof: t, one for each sample, is the scale of Student's
     distribution of so many degrees of freedom, ``(dof / chi^2_dof)^(1/2)``: an encoder that does not know which of its
@@ -68,9 +68,9 @@ class Width:
 
         Not drawn by chance: of a few dozen draws from a heavy tail, chance alone would make regions of any size.
 
-        >>> Width(2.0).scales(3)
+        >>> SampleScaling(2.0).scales(3)
         array([2., 2., 2.])
-        >>> Width(1.0, 3.0).scales(3).round(2)
+        >>> SampleScaling(1.0, 3.0).scales(3).round(2)
         array([0.77, 1.13, 1.86])
         """
         if not self.dof:
@@ -78,7 +78,7 @@ class Width:
         quantiles = (np.arange(samples) + 0.5) / samples
         return self.scale * np.sqrt(self.dof / chdtri(self.dof, quantiles))
 
-    def widen(
+    def rescale_samples(
         self,
         samples: Tensor,
         centre: Tensor,
@@ -90,7 +90,9 @@ class Width:
         doubt: ``[...]``, the typical spread that a hand's samples are first given; wanted where ``turns`` is set.
         """
         if (doubt is None) != (not self.turns):
-            raise ValueError("widen: a width with turns needs the doubt of every hand, one without has no use for it")
+            raise ValueError(
+                "rescale_samples: a width with turns needs the doubt of every hand, one without has no use for it"
+            )
         scales = torch.from_numpy(self.scales(len(samples))).to(samples)
         if generator is not None and self.dof:
             scales = scales[torch.randperm(len(samples), generator=generator)]
@@ -100,7 +102,7 @@ class Width:
         return centre + scales.view(-1, *[1] * centre.dim()) * apart
 
 
-AS_TRAINED = Width()
+AS_TRAINED = SampleScaling()
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ class Calibration:
     out in turn); what concerns several is always of validation hands, as it belongs to the latent space of one model.
     """
 
-    fusions: Mapping[str, How] = field(default_factory=dict)
-    widths: Mapping[str, Width] = field(default_factory=dict)
+    fusions: Mapping[str, FusionParams] = field(default_factory=dict)
+    widths: Mapping[str, SampleScaling] = field(default_factory=dict)
     frames: int = 0
     hands: str = "validation"
 
@@ -121,7 +123,7 @@ class Calibration:
         """Plain numbers, as they travel with the weights."""
         return asdict(self)
 
-    def width(self, names: Sequence[str]) -> Width | None:
+    def width(self, names: Sequence[str]) -> SampleScaling | None:
         """That of inputs; None where these were not calibrated."""
         return self.widths.get(together(names))
 
@@ -187,21 +189,21 @@ def search(score: Any, names: Sequence[str], rounds: int = 2) -> dict[str, float
 
 
 def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
-    """The calibration that a run's facts hold, or None; one of another form, as of an older cvhpe, is none."""
+    """The calibration that a run's metadata hold, or None; one of another form, as of an older cvhpe, is none."""
     found = training.get(CALIBRATION)
     if found is None or "fusions" not in found:
         return None
-    widths = {names: Width(**width) for names, width in found["widths"].items()}
+    widths = {names: SampleScaling(**width) for names, width in found["widths"].items()}
     return Calibration(found["fusions"], widths, found["frames"], found["hands"])
 
 
-def how_of(calibration: Calibration | None, names: Sequence[str]) -> How:
-    """How inputs are fused; a set that nobody calibrated, and a single one, with weight 1 and their own precisions."""
+def fusion_params(calibration: Calibration | None, names: Sequence[str]) -> FusionParams:
+    """FusionParams inputs are fused; a set that nobody calibrated, and a single one, with weight 1 and their own precisions."""
     known = calibration.fusions.get(together(names)) if calibration else None
-    return known or How(weights=dict.fromkeys(names, 1.0), precisions={})
+    return known or FusionParams(weights=dict.fromkeys(names, 1.0), precisions={})
 
 
-def unmeasured(calibration: Calibration | None, names: Sequence[str]) -> str:
+def uncalibrated_warning(calibration: Calibration | None, names: Sequence[str]) -> str:
     """What to tell of several inputs whose fusion nobody measured; nothing where there is no such thing to tell."""
     if len(names) < 2 or (calibration and together(names) in calibration.fusions):
         return ""
@@ -211,10 +213,10 @@ def unmeasured(calibration: Calibration | None, names: Sequence[str]) -> str:
 MOST_IN_ALL = 4
 
 
-def combinations(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def modality_subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The sets of inputs that are calibrated: all, or of more than :data:`MOST_IN_ALL` inputs each, each two, and all.
 
-    >>> ["".join(one) for one in combinations("abc")]
+    >>> ["".join(one) for one in modality_subsets("abc")]
     ['a', 'b', 'c', 'ab', 'ac', 'bc', 'abc']
     """
     sizes = range(1, len(names) + 1)

@@ -1,4 +1,4 @@
-"""How the posteriors of several inputs are best multiplied, found on held-out hands.
+"""FusionParams the posteriors of several inputs are best multiplied, found on held-out hands.
 
 Two ways are tried. Either every input gets one weight on what its posteriors say of themselves
 (:func:`cvhpe.uncertainty.fusion.search`), those of each input alone among them; or all inputs get a precision of their own in each
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from cvhpe.evaluation.metrics import errors
-from cvhpe.models.fusion import How, fuse
+from cvhpe.models.fusion import FusionParams, fuse
 from cvhpe.plugin.contract import Posterior
 from cvhpe.runs.run_dir import Run
 from cvhpe.uncertainty.fusion import search
-from cvhpe.uncertainty.tta_disagreement import Seen, joints_mm
+from cvhpe.uncertainty.tta_disagreement import AugmentedPosteriors, joints_mm
 
 STEPS, RATE = 150, 0.1
 BEGIN = 3.0
@@ -30,8 +30,8 @@ LEAST_HANDS = 50
 
 
 @dataclass(frozen=True)
-class Held:
-    """Held-out hands, encoded: a posterior ``[N, D]`` an input, and ``[N, J, 3]`` mm of truth.
+class EncodedSet:
+    """EncodedSet-out hands, encoded: a posterior ``[N, D]`` an input, and ``[N, J, 3]`` mm of truth.
 
     scale: ``[N]`` mm, what predictions in bones are multiplied by. again: the same hands turned and mirrored, where
     these are to tell how sure a prediction is.
@@ -41,59 +41,64 @@ class Held:
     truth: Tensor
     scale: Tensor
     visible: Tensor
-    again: Sequence[Seen] = ()
+    again: Sequence[AugmentedPosteriors] = ()
 
-    def part(self, rows: slice) -> Held:
+    def part(self, rows: slice) -> EncodedSet:
         """Some of the hands, without their views."""
         cut = {name: Posterior(mu[rows], logvar[rows]) for name, (mu, logvar) in self.posteriors.items()}
-        return Held(cut, self.truth[rows], self.scale[rows], self.visible[rows])
+        return EncodedSet(cut, self.truth[rows], self.scale[rows], self.visible[rows])
 
-    def of(self, names: Sequence[str]) -> Held:
+    def of(self, names: Sequence[str]) -> EncodedSet:
         """The same hands, seen by some of the inputs alone."""
         return replace(self, posteriors={name: self.posteriors[name] for name in names})
 
 
-def error(run: Run, held: Held, posterior: Posterior) -> np.ndarray:
+def error(run: Run, held: EncodedSet, posterior: Posterior) -> np.ndarray:
     """End-point errors mm of all visible joints, one long array."""
     with torch.inference_mode():
         predicted = joints_mm(run, posterior.mu, held.scale)
     return errors(predicted.numpy(), held.truth.nan_to_num().numpy())[held.visible.numpy()]
 
 
-def best_fusion(run: Run, held: Held, names: Sequence[str]) -> How:
-    """How the inputs ``names`` are fused with the least error on held-out hands, never more than that of one alone.
+def best_fusion(run: Run, held: EncodedSet, names: Sequence[str]) -> FusionParams:
+    """FusionParams the inputs ``names`` are fused with the least error on held-out hands, never more than that of one alone.
 
     Of fewer than :data:`LEAST_HANDS` hands weights alone are found. Other inputs of the hands have no say.
     """
     hands = held.of(names)
 
     def of(weights: Mapping[str, float]) -> float:
-        return middle([error(run, hands, fuse(hands.posteriors, weights))])
+        return median_plus_mean([error(run, hands, fuse(hands.posteriors, weights))])
 
-    weighed = How(weights=search(of, names), precisions={})
+    weighed = FusionParams(weights=search(of, names), precisions={})
     if len(hands.scale) < LEAST_HANDS:
         return weighed
     half = len(hands.scale) // 2
     first, second = hands.part(slice(None, half)), hands.part(slice(half, None))
     judged = [
-        error(run, one, fuse(one.posteriors, precisions=measured(run, other, names)))
+        error(run, one, fuse(one.posteriors, precisions=fit_precisions(run, other, names)))
         for one, other in ((first, second), (second, first))
     ]
     least = of(weighed["weights"])
-    found = measured(run, hands, names)
+    found = fit_precisions(run, hands, names)
     # The second is all but certain where the first holds, and is what was promised.
-    if middle(judged) >= least or middle([error(run, hands, fuse(hands.posteriors, precisions=found))]) > least:
+    if (
+        median_plus_mean(judged) >= least
+        or median_plus_mean([error(run, hands, fuse(hands.posteriors, precisions=found))]) > least
+    ):
         return weighed
-    return How(weights=dict.fromkeys(names, 1.0), precisions={name: one.tolist() for name, one in found.items()})
+    return FusionParams(
+        weights=dict.fromkeys(names, 1.0), precisions={name: one.tolist() for name, one in found.items()}
+    )
 
 
-def middle(parts: Sequence[np.ndarray]) -> float:
+def median_plus_mean(parts: Sequence[np.ndarray]) -> float:
     """Median and mean of errors, added: neither the usual hand nor the bad one may be forgotten."""
     joined = np.concatenate(parts)
     return float(np.median(joined) + joined.mean())
 
 
-def measured(run: Run, held: Held, names: Sequence[str]) -> dict[str, Tensor]:
+def fit_precisions(run: Run, held: EncodedSet, names: Sequence[str]) -> dict[str, Tensor]:
     """Precisions ``[D]``, above 1, with which the product of inputs errs least on some hands, found by descent."""
     dimensions = held.posteriors[names[0]].mu.shape[1]
     beyond = {name: torch.full((dimensions,), BEGIN, requires_grad=True) for name in names}

@@ -1,4 +1,4 @@
-"""How much a prediction hangs on how the hand was held before the camera.
+"""FusionParams much a prediction hangs on how the hand was held before the camera.
 
 A hand that is turned in the picture plane or mirrored is the same hand, turned or mirrored. A run that was trained on
 turned and mirrored hands should say so; how far its predictions for such views are from each other, undone, is an
@@ -6,7 +6,7 @@ error that needs no label to be seen. The posterior's own width training fixes b
 what the encoder knows: on hands unlike the training's, a posterior is as narrow as on any other. Views make the widths
 truer on such hands; whether they also rank hands better depends on the hands (``docs/use.md`` has both).
 
-So a hand's samples may be given the typical spread of its views (:class:`cvhpe.uncertainty.fusion.Width`, ``turns``), times a
+So a hand's samples may be given the typical spread of its views (:class:`cvhpe.uncertainty.fusion.SampleScaling`, ``turns``), times a
 factor that held-out hands tell. What is left to the posterior is which joints of a hand are the unsure ones.
 """
 
@@ -18,16 +18,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cvhpe.augmentation.tta import back, turned
-from cvhpe.evaluation.evaluate import encode, palm_of, rooted
-from cvhpe.models.fusion import How, fuse
+from cvhpe.augmentation.tta import tta_views, undo_view
+from cvhpe.evaluation.evaluate import encode, palm_of, root_relative
+from cvhpe.models.fusion import FusionParams, fuse
 from cvhpe.plugin.contract import Posterior
 from cvhpe.runs.run_dir import Run
 from cvhpe.uncertainty.fusion import typical_spread
 
 
 @dataclass(frozen=True)
-class Seen:
+class AugmentedPosteriors:
     """Hands turned by ``angle`` radians after being mirrored where ``flip`` is set: a posterior ``[B, D]`` an input."""
 
     angle: float
@@ -38,19 +38,23 @@ class Seen:
 def joints_mm(run: Run, z: Tensor, scale: Tensor) -> Tensor:
     """3D joints ``[..., J, 3]`` mm of latents ``[..., D]``, with bone lengths ``scale`` that broadcast to ``[...]``."""
     flat = run.model.decode("joints3d", z.reshape(-1, z.shape[-1])).float().cpu()
-    return rooted(flat.unflatten(0, z.shape[:-1]) * scale[..., None, None], palm_of(run.facts.layout).root)
+    return root_relative(flat.unflatten(0, z.shape[:-1]) * scale[..., None, None], palm_of(run.metadata.layout).root)
 
 
-def look_again(run: Run, fields: Mapping[str, Tensor], names: Sequence[str], margin: float, turns: int) -> list[Seen]:
-    """The inputs ``names`` of the hands in ``fields`` under every view of :func:`turned`, encoded."""
+def encode_tta(
+    run: Run, fields: Mapping[str, Tensor], names: Sequence[str], margin: float, turns: int
+) -> list[AugmentedPosteriors]:
+    """The inputs ``names`` of the hands in ``fields`` under every view of :func:`tta_views`, encoded."""
     protocol = run.config.protocol
     return [
-        Seen(*view, encode(run.model, fields, names, protocol=protocol, margin=margin, turn=view))
-        for view in turned(run.config.augmentation, turns)
+        AugmentedPosteriors(*view, encode(run.model, fields, names, protocol=protocol, margin=margin, turn=view))
+        for view in tta_views(run.config.augmentation, turns)
     ]
 
 
-def doubt(run: Run, seen: Sequence[Seen], names: Sequence[str], how: How, scale: Tensor) -> Tensor:
+def tta_std(
+    run: Run, seen: Sequence[AugmentedPosteriors], names: Sequence[str], how: FusionParams, scale: Tensor
+) -> Tensor:
     """``[B]`` mm: how far the predictions of all views, undone, typically are from their mean.
 
     how: as several inputs are fused. scale: ``[B]`` mm, what predictions in bones are multiplied by.
@@ -58,6 +62,6 @@ def doubt(run: Run, seen: Sequence[Seen], names: Sequence[str], how: How, scale:
     undone = []
     for one in seen:
         posterior = fuse({name: one.posteriors[name] for name in names}, **how)
-        undone.append(back(joints_mm(run, posterior.mu, scale), one.angle, one.flip))
+        undone.append(undo_view(joints_mm(run, posterior.mu, scale), one.angle, one.flip))
     joints = torch.stack(undone)
     return typical_spread(joints - joints.mean(0))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cvhpe.models.vae import CrossModalVAE
-    from cvhpe.runs.run_dir import Facts
+    from cvhpe.runs.run_dir import Metadata
 
 LOGGERS = ("tensorboard",)
 HANDS = 5
@@ -93,7 +93,7 @@ class Board:
         writer.add_scalar("speed/samples_per_second", record["samples_per_second"], record["step"])
 
     def validation(self, record: dict[str, Any]) -> None:
-        """Held-out errors mm, or the loss of a run that decodes no 3D joints."""
+        """EvalSet-out errors mm, or the loss of a run that decodes no 3D joints."""
         writer = self._at(record["step"])
         for name, value in record.items():
             if isinstance(value, dict):
@@ -101,9 +101,9 @@ class Board:
                 writer.add_scalar(f"epe_mean_mm/{name.replace(':', '-')}", value["epe_mean_mm"], record["step"])
         writer.add_scalar("held_out/score", record["score"], record["step"])
 
-    def model(self, step: int, model: CrossModalVAE, facts: Facts) -> None:
+    def model(self, step: int, model: CrossModalVAE, metadata: Metadata) -> None:
         """What the model makes of a few held-out hands."""
-        from cvhpe.evaluation.eval_set import Held, Lacking
+        from cvhpe.evaluation.eval_set import EvalSet, Lacking
         from cvhpe.runs.run_dir import Run
         from cvhpe.viz.figures import style
         from cvhpe.viz.figures.latent_interpolation import source_of
@@ -112,12 +112,12 @@ class Board:
         was_training = model.training
         model.eval()
         try:
-            held = Held(Run(self.path, model, self.config, facts, {}), self.held_out)
+            held = EvalSet(Run(self.path, model, self.config, metadata, {}), self.held_out)
             source = source_of(held)
             rows = held.some(HANDS, source, "joints3d")
             if not len(rows):
                 return
-            with style.look():
+            with style.plot_style():
                 drawn, _ = figure(held, source, columns=HANDS, rows=rows)
                 self._at(step).add_image("predictions/" + source, pixels(drawn), step, dataformats="HWC")
         except Lacking:

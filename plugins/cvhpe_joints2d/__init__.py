@@ -32,19 +32,21 @@ def draw(axes, sample, **style) -> None:
 
 
 def build(modality: Modality | None, shape: ModelShape) -> Modality:
-    palm = Palm(shape.root, shape.toward)
+    palm = Palm(shape.root, shape.root_shift_joint)
     return Modality(
         name="joints2d",
         shape=(shape.joints, 2),
         units="fraction of the crop, centre 0",
         geometry="points2d",
-        encoder=partial(joint_encoder, shape=shape, k=2, centred=True, input_scale=INPUT_SCALE.get(shape.network, 1.0)),
+        encoder=partial(
+            joint_encoder, shape=shape, k=2, centred=True, input_scale=INPUT_SCALE.get(shape.joint_network, 1.0)
+        ),
         decoder=partial(joint_decoder, shape=shape, k=2),
         loss=points_loss,
         augment=partial(augment, palm=palm),
         fake=partial(fake, shape=shape),
         configure=build,
-        fused_loss=partial(fused_points_loss, root=shape.root, toward=shape.toward, relative=False),
+        fused_loss=partial(fused_points_loss, root=shape.root, root_shift_joint=shape.root_shift_joint, relative=False),
         draw=draw,
     )
 

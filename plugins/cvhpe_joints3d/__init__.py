@@ -30,9 +30,9 @@ def draw(axes, sample, **style) -> None:
 
 
 def build(modality: Modality | None, shape: ModelShape) -> Modality:
-    palm = Palm(shape.root, shape.toward)
-    fused = partial(fused_points_loss, root=shape.root, toward=shape.toward, relative=True)
-    squared = shape.joint_loss == "squared"
+    palm = Palm(shape.root, shape.root_shift_joint)
+    fused = partial(fused_points_loss, root=shape.root, root_shift_joint=shape.root_shift_joint, relative=True)
+    squared = shape.joint_loss == "mse"
     return Modality(
         name="joints3d",
         shape=(shape.joints, 3),

@@ -25,7 +25,7 @@ INPUT_SCALE = 8.0
 FARTHEST = 1.0
 """Stored fractions end here, wherever beyond it a joint is."""
 PULL = 0.75
-"""How far joints move towards their rays: most of the way, since a ray is surer than a network, but not all of it,
+"""FusionParams far joints move towards their rays: most of the way, since a ray is surer than a network, but not all of it,
 since the depths that the network chose belong to the joints it chose."""
 
 
@@ -89,7 +89,7 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         encoder=partial(joint_encoder, shape=shape, k=2, centred=True, input_scale=INPUT_SCALE),
         decoder=partial(joint_decoder, shape=shape, k=2),
         loss=points_loss,
-        augment=partial(augment, palm=Palm(shape.root, shape.toward)),
+        augment=partial(augment, palm=Palm(shape.root, shape.root_shift_joint)),
         fake=partial(fake, shape=shape),
         configure=build,
         draw=draw,

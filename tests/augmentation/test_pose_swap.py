@@ -15,10 +15,10 @@ from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
 from cvhpe.geometry.camera import Crop, crop_around, crop_cube, project
 from cvhpe.runs.run_dir import build_model
-from cvhpe.training.batching import Feed
+from cvhpe.training.batching import BatchBuilder
 from cvhpe.training.datamodule import open_data
 
-RUN = {"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d"], "width": 16, "depth": 2}
+RUN = {"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d"], "hidden_dim": 16, "num_hidden_layers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_a_cube_crop_is_that_of_the_packs():
 def feed(settings, packs, **changes):
     config = checked({**settings, **changes})
     batches = Batches(packs, ("joints2d", "joints3d"), 64, seed=0)
-    return batches, Feed(config, build_model(config), batches, torch.device("cpu"))
+    return batches, BatchBuilder(config, build_model(config), batches, torch.device("cpu"))
 
 
 def stored(settings, packs, **changes):
@@ -169,7 +169,7 @@ def stored(settings, packs, **changes):
 
 def test_a_run_swaps_where_it_asks_for_it_and_the_paper_does_not(settings, packs):
     paper, seeds = stored(settings, packs)
-    swapped, others = stored(settings, packs, augmentation={"swap": 0.7})
+    swapped, others = stored(settings, packs, augmentation={"pose_swap_prob": 0.7})
     assert torch.equal(paper.view.packed, swapped.view.packed)
     assert torch.equal(seeds, others)
     moved = (paper.stored["joints3d"] != swapped.stored["joints3d"]).flatten(1).any(1)
@@ -180,7 +180,7 @@ def test_a_run_swaps_where_it_asks_for_it_and_the_paper_does_not(settings, packs
 
 
 def test_pictures_keep_their_hands(settings, packs):
-    batches, made = feed(settings, packs, augmentation={"swap": 0.7})
+    batches, made = feed(settings, packs, augmentation={"pose_swap_prob": 0.7})
     assert made.swap is not None
     reads_more = {"rgb": type("Reads", (), {"reads": ("rgb",)})(), **made.model.modalities}
     assert Swap.of(made.config, reads_more, batches) is None
@@ -188,7 +188,7 @@ def test_pictures_keep_their_hands(settings, packs):
 
 def test_noise_is_that_of_pixels_and_spares_half_of_the_samples(settings, packs):
     clean, _ = stored(settings, packs)
-    noisy, _ = stored(settings, packs, augmentation={"noise_px": 3.0})
+    noisy, _ = stored(settings, packs, augmentation={"keypoint_noise_px": 3.0})
     crops = next(feed(settings, packs)[0].epoch(0))["crop"]
     px = (noisy.stored["joints2d"] - clean.stored["joints2d"]) * crops[:, None, 2:]
     each = px.flatten(1).std(1)

@@ -12,7 +12,7 @@ from helpers.untrained import untrained_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvhpe.augmentation.tta import back, turned
+from cvhpe.augmentation.tta import tta_views, undo_view
 from cvhpe.config.schema import Augmentation
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import palm_of, predict
@@ -25,9 +25,9 @@ from cvhpe.plugin.contract import View
 def test_a_view_is_undone(angle, flip):
     joints = torch.randn(5, 21, 3, generator=torch.Generator().manual_seed(1))
     still = View.identity(5)
-    view = View(torch.full((5,), angle), still.scale, still.shift, torch.full((5,), flip), still.palm)
+    view = View(torch.full((5,), angle), still.scale, still.shift, torch.full((5,), flip), still.root_shift_weight)
     seen = warp_joints(joints, view, Palm(0, 9))
-    torch.testing.assert_close(back(seen, angle, flip), joints, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(undo_view(seen, angle, flip), joints, atol=1e-5, rtol=1e-5)
 
 
 def asked(rotation, flip):
@@ -35,13 +35,13 @@ def asked(rotation, flip):
 
 
 def test_hands_are_turned_as_in_training():
-    assert [round(math.degrees(a)) for a, _ in turned(asked(180.0, 0.0), 4)] == [0, 90, 180, 270]
-    assert [(round(math.degrees(a)), f) for a, f in turned(asked(45.0, 0.5), 2)] == [
+    assert [round(math.degrees(a)) for a, _ in tta_views(asked(180.0, 0.0), 4)] == [0, 90, 180, 270]
+    assert [(round(math.degrees(a)), f) for a, f in tta_views(asked(45.0, 0.5), 2)] == [
         (-45, False), (-45, True), (45, False), (45, True),
     ]  # fmt: skip
-    assert turned(asked(0.0, 0.5), 4) == [(0.0, False), (0.0, True)]
+    assert tta_views(asked(0.0, 0.5), 4) == [(0.0, False), (0.0, True)]
     with pytest.raises(UserError, match="trained on hands as they stand"):
-        turned(asked(0.0, 0.0), 4)
+        tta_views(asked(0.0, 0.0), 4)
 
 
 def test_what_is_predicted_of_turned_hands_is_the_mean_of_what_each_says_turned_back(tmp_path):

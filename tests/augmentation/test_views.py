@@ -22,7 +22,7 @@ def test_draws_fill_their_ranges_and_stay_inside():
     assert abs(v.flip.float().mean() - 0.5) < 0.03
     assert v.angle.mean().abs() < 0.03
     assert v.margin == 1.5
-    torch.testing.assert_close(v.palm, torch.full((4000,), 0.5))
+    torch.testing.assert_close(v.root_shift_weight, torch.full((4000,), 0.5))
 
 
 def test_draws_depend_on_the_generator_alone():

@@ -14,7 +14,13 @@ import pytest
 from helpers.hands import joints_file
 from helpers.shell import ENV, cvhpe, fails
 
-FEW = ("--set=epochs=2", "--set=least_steps=0", "--set=validations=1", "--set=width=16", "--set=depth=2")
+FEW = (
+    "--set=epochs=2",
+    "--set=min_steps=0",
+    "--set=num_validations=1",
+    "--set=hidden_dim=16",
+    "--set=num_hidden_layers=2",
+)
 
 
 @pytest.fixture(scope="module")

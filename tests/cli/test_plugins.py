@@ -69,7 +69,7 @@ def test_list_shows_state_and_reason(cvhpe: Cvhpe, tmp_path: Path) -> None:
     assert "'rgb' is a built-in's name" in out
     assert "CVHPE_DISABLE_PLUGINS names 'cvhpe-misspelt', which is not installed" in out
     assert "Traceback" not in out
-    _, traced, _ = cvhpe("plugins", "list", "--trace")
+    _, traced, _ = cvhpe("plugins", "list", "--traceback")
     assert "Traceback" in traced
     assert "import not_a_module" in traced
 
@@ -163,10 +163,10 @@ def test_doctor_works_when_a_part_is_broken(tmp_path: Path, module: str) -> None
     """A finder put before all others breaks one module; the rest must still be told."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
-        "class Broken:\n"
+        "class Divergence:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}: raise OSError('libfoo.so.9: cannot open shared object file')\n"
-        "sys.meta_path.insert(0, Broken())\n"
+        "sys.meta_path.insert(0, Divergence())\n"
     )
     path = os.pathsep.join(p for p in (str(tmp_path), os.environ.get("PYTHONPATH")) if p)
     done = subprocess.run(

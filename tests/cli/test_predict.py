@@ -25,7 +25,9 @@ def place(tmp_path_factory):
 
 def test_a_box_gives_joints_and_an_overlay_of_every_picture(place):
     box = "40,20,60,70"
-    done = cvhpe("predict", "rgb", "photos", f"--bbox={box}", "--hand=left", "--out=out", "--samples=6", cwd=place)
+    done = cvhpe(
+        "predict", "rgb", "photos", f"--bbox={box}", "--handedness=left", "--out=out", "--samples=6", cwd=place
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("1 hand (left)") == 2
     for stem in ("one", "two"):
@@ -47,7 +49,7 @@ def test_a_box_gives_joints_and_an_overlay_of_every_picture(place):
 def test_the_same_seed_gives_the_same_file(place):
     files = []
     for out in ("a", "b"):
-        command = ("predict", "rgb", "photos/one.jpg", "--bbox=40,20,60,70", "--hand=right", "--no-overlay")
+        command = ("predict", "rgb", "photos/one.jpg", "--bbox=40,20,60,70", "--handedness=right", "--no-overlay")
         assert cvhpe(*command, f"--out={out}", cwd=place).returncode == 0
         files.append((place / out / "one.json").read_bytes())
         assert not (place / out / "one.png").exists()
@@ -61,7 +63,7 @@ def test_a_broken_picture_does_not_keep_the_others_back(place):
     for name in ("a.jpg", "z.jpg"):
         (folder / name).write_bytes(good)
     (folder / "broken.jpg").write_bytes(good[:100])
-    done = cvhpe("predict", "rgb", "mixed", "--bbox=40,20,60,70", "--hand=left", "--out=some", cwd=place)
+    done = cvhpe("predict", "rgb", "mixed", "--bbox=40,20,60,70", "--handedness=left", "--out=some", cwd=place)
     assert done.returncode == 2
     said = done.stderr.splitlines()
     assert [line for line in said if line.startswith("skipped: ")] == [said[-2]]
@@ -74,13 +76,19 @@ WRONG = {
     "no such file": (("rgb", "nothing.jpg"), "no such file or folder"),
     "no such run": (("nowhere", "photos"), "no such run"),
     "a box of three": (("rgb", "photos", "--bbox=1,2,3"), "--bbox 1,2,3: write it as x,y,width,height"),
-    "an empty box": (("rgb", "photos", "--bbox=1,2,0,4", "--hand=left"), "width and height above 0"),
-    "a hand of no side": (("rgb", "photos", "--bbox=1,2,3,4", "--hand=up"), "left or right"),
-    "a box beside the picture": (("rgb", "photos", "--bbox=161,2,9,9", "--hand=left"), "the picture is 160 x 120 px"),
-    "a box like a town": (("rgb", "photos", "--bbox=0,0,1e300,9", "--hand=left"), "the picture is 160 x 120 px"),
-    "a box like a mite": (("rgb", "photos", "--bbox=5,5,0.1,0.1", "--hand=left"), "the picture is 160 x 120 px"),
-    "an endless bone": (("rgb", "photos", "--bbox=1,2,3,4", "--hand=left", "--scale-mm=inf"), "--scale-mm inf"),
-    "samples without end": (("rgb", "photos", "--bbox=1,2,3,4", "--hand=left", "--samples=99999999"), "0 to 10,000"),
+    "an empty box": (("rgb", "photos", "--bbox=1,2,0,4", "--handedness=left"), "width and height above 0"),
+    "a hand of no side": (("rgb", "photos", "--bbox=1,2,3,4", "--handedness=up"), "left or right"),
+    "a box beside the picture": (
+        ("rgb", "photos", "--bbox=161,2,9,9", "--handedness=left"),
+        "the picture is 160 x 120 px",
+    ),
+    "a box like a town": (("rgb", "photos", "--bbox=0,0,1e300,9", "--handedness=left"), "the picture is 160 x 120 px"),
+    "a box like a mite": (("rgb", "photos", "--bbox=5,5,0.1,0.1", "--handedness=left"), "the picture is 160 x 120 px"),
+    "an endless bone": (("rgb", "photos", "--bbox=1,2,3,4", "--handedness=left", "--scale-mm=inf"), "--scale-mm inf"),
+    "samples without end": (
+        ("rgb", "photos", "--bbox=1,2,3,4", "--handedness=left", "--samples=99999999"),
+        "0 to 10,000",
+    ),
     "an input it lacks": (("rgb", "photos", "--from=joints2d"), "encodes no joints2d"),
 }
 
@@ -96,7 +104,7 @@ def test_no_result_takes_the_place_of_what_was_given(place):
     folder.mkdir()
     before = (place / "photos" / "two.png").read_bytes()
     (folder / "hand.png").write_bytes(before)
-    line = fails("predict", "rgb", "own", "--bbox=40,20,60,70", "--hand=left", "--out=own", cwd=place)
+    line = fails("predict", "rgb", "own", "--bbox=40,20,60,70", "--handedness=left", "--out=own", cwd=place)
     assert "hand.png would be overwritten" in line
     assert (folder / "hand.png").read_bytes() == before
     assert list(folder.iterdir()) == [folder / "hand.png"]

@@ -31,7 +31,7 @@ def test_the_paper_is_the_defaults_and_nothing_else():
 
 def test_joints_alone_get_ours_and_pictures_the_papers():
     assert settled().recipe == "best"
-    assert settled().augmentation.swap > 0
+    assert settled().augmentation.pose_swap_prob > 0
     assert settled(modalities="rgb,joints3d").recipe == "paper"
     assert joints_alone(["joints2d", "joints3d"])
     assert not joints_alone(["joints2d", "joints3d", "depth"])
@@ -40,14 +40,14 @@ def test_joints_alone_get_ours_and_pictures_the_papers():
 def test_ours_with_pictures_keeps_networks_losses_and_hands():
     ours, paper = (checked(defaults(name, ["rgb", "joints3d"], "cuda")[0]) for name in ("best", "paper"))
     changed = {n for n in Config.model_fields if getattr(ours, n) != getattr(paper, n)}
-    assert changed == {"recipe", "schedule", "warmup", "ema"}
+    assert changed == {"recipe", "schedule", "warmup", "ema_decay"}
 
 
 def test_settings_of_ones_own_win_over_a_recipe():
-    config = settled("best", ["lr=5e-4", "augmentation.noise_px=1"])
+    config = settled("best", ["lr=5e-4", "augmentation.keypoint_noise_px=1"])
     assert config.lr == 5e-4
-    assert config.augmentation.noise_px == 1
-    assert config.augmentation.swap == settled("best").augmentation.swap
+    assert config.augmentation.keypoint_noise_px == 1
+    assert config.augmentation.pose_swap_prob == settled("best").augmentation.pose_swap_prob
     assert settled(sets=["recipe=paper"]).network == "paper"
 
 
@@ -59,7 +59,7 @@ def test_an_unknown_recipe_is_answered_with_the_known_ones():
 
 def test_the_lifter_sees_a_hand_wherever_and_however_large_it_is():
     torch.manual_seed(0)
-    encoder = LifterEncoder(21, 2, 8, width=32, depth=3, centred=True)
+    encoder = LifterEncoder(21, 2, 8, hidden_dim=32, num_hidden_layers=3, centred=True)
     for block in encoder.body[1:-1]:
         torch.nn.init.normal_(block.down.weight, std=0.1)
     x, side = torch.randn(6, 21, 2), torch.eye(2)[[0, 1, 0, 1, 0, 1]]
@@ -79,7 +79,7 @@ def test_the_lifter_sees_a_hand_wherever_and_however_large_it_is():
 
 def test_a_lifter_that_sees_place_and_size_can_give_them_back():
     torch.manual_seed(0)
-    encoder = LifterEncoder(21, 2, 8, width=32, depth=2, centred=True)
+    encoder = LifterEncoder(21, 2, 8, hidden_dim=32, num_hidden_layers=2, centred=True)
     x, side = torch.randn(6, 21, 2), torch.zeros(6, 2)
     assert not torch.allclose(encoder(x + 0.3, side).mu, encoder(x, side).mu, atol=1e-3)
     assert not torch.allclose(encoder(2 * x, side).mu, encoder(x, side).mu, atol=1e-3)

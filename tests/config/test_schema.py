@@ -7,7 +7,7 @@ from cvhpe.errors import UserError
 def test_defaults_are_the_papers():
     c = Config()
     assert (c.latent_dim, c.lr, c.batch_size, c.image_size, c.backbone) == (30, 1e-4, 64, 256, "resnet18")
-    assert (c.augmentation.rotation_deg, c.augmentation.flip, c.width, c.depth) == (45, 0.5, 512, 5)
+    assert (c.augmentation.rotation_deg, c.augmentation.flip, c.hidden_dim, c.num_hidden_layers) == (45, 0.5, 512, 5)
 
 
 def test_toml_round_trip(tmp_path):

@@ -46,7 +46,7 @@ def test_a_batch_is_the_pack_normalised(packed: Pack) -> None:
         np.testing.assert_array_equal(batch["joints2d"], packed["joints2d"][i])
         want_types = {
             "side": (torch.int64, ()), "K": (torch.float32, (3, 3)), "crop": (torch.float32, (3,)),
-            "visible": (torch.bool, (21,)), "palm": (torch.float32, ()),
+            "visible": (torch.bool, (21,)), "root_shift_weight": (torch.float32, ()),
         }  # fmt: skip
         assert {n: (batch[n].dtype, batch[n].shape[1:]) for n in want_types} == want_types
         assert all(batch[f"has_{name}"].all() for name in ALL)

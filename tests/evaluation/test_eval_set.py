@@ -1,4 +1,4 @@
-"""Held-out samples: the same numbers that evaluation gives."""
+"""EvalSet-out samples: the same numbers that evaluation gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.hands import joints_file
 from helpers.untrained import untrained_run
 
 from cvhpe.errors import UserError
-from cvhpe.evaluation.eval_set import Held
+from cvhpe.evaluation.eval_set import EvalSet
 from cvhpe.evaluation.evaluate import predict
 from cvhpe.runs.run_dir import load_run, save_run
 from cvhpe.training.datamodule import open_held_out
@@ -19,7 +19,7 @@ from cvhpe.viz.figures.axes import chosen, mean_errors
 def evaluated(held, source):
     """What evaluation predicts of the same hands."""
     run = held.run
-    common = {"protocol": run.config.protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": held.palm}
+    common = {"protocol": run.config.protocol, "mean_scale_mm": run.metadata.mean_scale_mm, "palm": held.palm}
     return predict(run.model, held.batches.epoch(0), source, margin=held.batches.margin, **common)
 
 
@@ -34,7 +34,7 @@ def test_predictions_and_truth_are_those_of_evaluation(held_lift):
 def test_what_an_input_says_beside_its_posterior_is_heard(tmp_path):
     data = [f"joints:{joints_file(tmp_path / 'hands.npz', 24, 12)}"]
     run = untrained_run(tmp_path / "rays", "rays:joints3d", data=data)
-    held = Held(run, open_held_out(run.config, data, ""))
+    held = EvalSet(run, open_held_out(run.config, data, ""))
     got = evaluated(held, "rays")
     np.testing.assert_allclose(held.predict("rays", held.having("rays", "joints3d")), got.predicted, atol=1e-3)
 
@@ -46,10 +46,10 @@ def test_a_smaller_draw_begins_a_larger_one(held_lift):
 def test_without_scale_3d_joints_are_encoded_in_the_units_of_training(held_lift, tmp_path):
     """Not bones of the hand itself but mean bones: a large hand stays large."""
     run = held_lift.run
-    save_run(tmp_path, run.model, run.config.model_copy(update={"protocol": "TH"}), run.facts, {})
-    plain = Held(load_run(tmp_path), held_lift.batches.packs)
+    save_run(tmp_path, run.model, run.config.model_copy(update={"protocol": "TH"}), run.metadata, {})
+    plain = EvalSet(load_run(tmp_path), held_lift.batches.packs)
     rows = np.arange(8)
-    ratio = held_lift.arrays["scale_mm"][:8] / run.facts.mean_scale_mm
+    ratio = held_lift.arrays["scale_mm"][:8] / run.metadata.mean_scale_mm
     expected = held_lift.ready("joints3d", rows) * ratio[:, None, None]
     torch.testing.assert_close(plain.ready("joints3d", rows), expected)
     assert np.ptp(plain.scale(rows)) == 0
@@ -58,9 +58,9 @@ def test_without_scale_3d_joints_are_encoded_in_the_units_of_training(held_lift,
 def test_another_layout_is_refused(held_lift):
     from dataclasses import replace
 
-    run = replace(held_lift.run, facts=replace(held_lift.run.facts, layout="icvl16"))
+    run = replace(held_lift.run, metadata=replace(held_lift.run.metadata, layout="icvl16"))
     with pytest.raises(UserError, match="trained on layout icvl16, the data has"):
-        Held(run, open_held_out(run.config, list(run.config.data), ""))
+        EvalSet(run, open_held_out(run.config, list(run.config.data), ""))
 
 
 def test_shown_hands_go_from_best_to_worst(held_lift):
@@ -74,7 +74,7 @@ def test_shown_hands_go_from_best_to_worst(held_lift):
 
 
 def test_a_hand_out_of_sight_is_not_the_best_predicted(held_lift):
-    held = Held(held_lift.run, open_held_out(held_lift.run.config, list(held_lift.run.config.data), ""))
+    held = EvalSet(held_lift.run, open_held_out(held_lift.run.config, list(held_lift.run.config.data), ""))
     held.arrays["visible"] = held.arrays["visible"].clone()
     held.arrays["visible"][5] = False
     held.arrays["visible"][7] = torch.arange(21) == 0  # the root alone, whose error is 0 by definition

@@ -1,4 +1,4 @@
-"""How well modalities are told apart: known answers, and hands that must not be known twice."""
+"""FusionParams well modalities are told apart: known answers, and hands that must not be known twice."""
 
 from __future__ import annotations
 

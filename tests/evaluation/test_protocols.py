@@ -9,7 +9,7 @@ from helpers.hands import joints_file
 from helpers.untrained import untrained_run
 
 from cvhpe.config.schema import PROTOCOLS, checked
-from cvhpe.evaluation.eval_set import Held
+from cvhpe.evaluation.eval_set import EvalSet
 from cvhpe.evaluation.evaluate import encode
 from cvhpe.inference.exported_modules import ports
 from cvhpe.runs.run_dir import load_run, save_run
@@ -33,11 +33,11 @@ def trained(request, hands, tmp_path, monkeypatch):
 
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
     config = checked(
-        {"modalities": ["joints2d", "joints3d"], "pairs": PAIRS, "data": [f"joints:{hands}"], "width": 16, "depth": 1,
-         "latent_dim": 4, "device": "cpu", "ema": 0.9, "augmentation": STILL, "protocol": request.param}
+        {"modalities": ["joints2d", "joints3d"], "pairs": PAIRS, "data": [f"joints:{hands}"], "hidden_dim": 16, "num_hidden_layers": 1,
+         "latent_dim": 4, "device": "cpu", "ema_decay": 0.9, "augmentation": STILL, "protocol": request.param}
     )  # fmt: skip
     trainer = Trainer(config, open_data(config), tmp_path / "run", Reporter())
-    save_run(tmp_path / "run", trainer._evaluated(), config, trainer.facts, {})
+    save_run(tmp_path / "run", trainer._evaluated(), config, trainer.metadata, {})
     return trainer, trainer.batches.batch(np.arange(32)), load_run(tmp_path / "run")
 
 
@@ -87,7 +87,7 @@ def test_without_s_the_unit_is_the_mean_bone_and_with_s_the_hands_own(trained, h
 def test_figures_and_calibration_follow(trained):
     trainer, fields, run = trained
     rows = np.arange(32)
-    held = Held(run, trainer.data.train)
+    held = EvalSet(run, trainer.data.train)
     x, side = seen_by_the_encoder(
         run.model,
         "joints3d",
@@ -105,7 +105,7 @@ def test_figures_and_calibration_follow(trained):
 def test_figures_of_another_runs_encoders_use_its_unit(trained, tmp_path):
     trainer, _, run = trained
     other = untrained_run(tmp_path / "other", *PAIRS, protocol="T")
-    held = Held(run, trainer.data.train)
+    held = EvalSet(run, trainer.data.train)
     rows = np.arange(8)
     ratio = other.model.unit_mm / run.model.units(held.arrays["scale_mm"][:8])
     expected = held.ready("joints3d", rows) / ratio[:, None, None]
@@ -115,7 +115,7 @@ def test_figures_of_another_runs_encoders_use_its_unit(trained, tmp_path):
 def test_an_exported_file_says_its_unit(trained):
     _, _, run = trained
     (port, *_), _ = ports(run, ["joints3d"], "joints3d", "wrist")
-    assert (f"{run.facts.mean_scale_mm:.6g} mm" in port.meaning) == (not run.has_scale)
+    assert (f"{run.metadata.mean_scale_mm:.6g} mm" in port.meaning) == (not run.has_scale)
 
 
 def test_hands_differ_in_size():

@@ -47,11 +47,11 @@ def test_a_signal_after_the_last_step_is_answered_in_one_line(hands, tmp_path, m
     # Going on makes up for what was cut short.
     code, said = ended(monkeypatch, capfd, "train", "--resume", "--out", str(out))
     assert code in (0, None), said
-    assert CALIBRATION in read_card(out / "model.safetensors")["facts"]["training"]
+    assert CALIBRATION in read_card(out / "model.safetensors")["metadata"]["training"]
 
 
 def test_a_model_that_memory_does_not_hold_is_one_line(hands, tmp_path):
-    words = arguments(hands, tmp_path / "run", network="residual", width=16384, depth=8)
+    words = arguments(hands, tmp_path / "run", joint_network="residual", hidden_dim=16384, num_hidden_layers=8)
     program = LIMITED.format(6 * 2**30)
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr

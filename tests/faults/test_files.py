@@ -30,7 +30,7 @@ def states(out):
     return sorted((out / "checkpoints").glob("step_*.safetensors"))
 
 
-class Broken(Exception):
+class Divergence(Exception):
     """Ends a run in the middle, as a fault that nobody foresaw would."""
 
 
@@ -43,10 +43,10 @@ def run_until(hands, out, step, **changes):
     def saving():
         save()
         if trainer.progress.step == step:
-            raise Broken
+            raise Divergence
 
     trainer._save = saving
-    with pytest.raises(Broken):
+    with pytest.raises(Divergence):
         trainer.run(resume=False)
 
 
@@ -107,7 +107,7 @@ def test_a_full_disk_under_the_metrics(hands, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(UserError, match="disk is full") as error:
-        run(hands, tmp_path / "run", log_steps=3)
+        run(hands, tmp_path / "run", log_every=3)
     assert "metrics.jsonl" in one_line(error)
 
 
@@ -170,7 +170,7 @@ def picture_config(**changes):
         "image_size": 64,
         "batch_size": 4,
         "epochs": 3,
-        "ema": 0.0,
+        "ema_decay": 0.0,
     }
     return config("synthetic", **(wanted | changes))
 
@@ -225,7 +225,7 @@ def test_a_reading_thread_that_dies_ends_the_run_with_what_killed_it(hands, tmp_
 
 
 def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
-    c = config(hands, checkpoint_seconds=1000, log_steps=7)
+    c = config(hands, checkpoint_every_s=1000, log_every=7)
     trainer = Trainer(c, open_data(c), tmp_path, Reporter())
     joints = trainer.batches._small["joints3d"]
     joints[17, 5] = 1e30
@@ -247,7 +247,7 @@ def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
 
 
 def test_a_broken_step_is_told_even_where_its_batch_cannot_be_kept(hands, tmp_path):
-    c = config(hands, checkpoint_seconds=1000, log_steps=7)
+    c = config(hands, checkpoint_every_s=1000, log_every=7)
     trainer = Trainer(c, open_data(c), tmp_path, Reporter())
     trainer.batches._small["joints3d"][17, 5] = 1e30
     (tmp_path / "broken_steps").write_text("in the way")
@@ -258,7 +258,7 @@ def test_a_broken_step_is_told_even_where_its_batch_cannot_be_kept(hands, tmp_pa
 
 def test_weights_that_are_broken_are_never_saved(hands, tmp_path):
     with pytest.raises(UserError, match=r"start anew with --set lr=.*The batch is in"):
-        run(hands, tmp_path, lr=1e6, epochs=60, log_steps=50, ema=0.0, schedule="constant")
+        run(hands, tmp_path, lr=1e6, epochs=60, log_every=50, ema_decay=0.0, schedule="constant")
     assert states(tmp_path)
     assert all(t.isfinite().all() for p in states(tmp_path) for t in serialization.load(p).values())
 
@@ -285,9 +285,9 @@ def test_a_run_that_breaks_late_keeps_what_was_good(hands, tmp_path):
 
 
 def test_a_kl_that_blows_up_but_stays_finite_ends_the_run_before_it_is_saved(hands, tmp_path):
-    """Without clipping a posterior may widen for ever: this one's KL is 1e13, and every loss a number."""
-    run_until(hands, tmp_path, 8, log_steps=5)
-    c = config(hands, log_steps=5)
+    """Without clipping a posterior may rescale_samples for ever: this one's KL is 1e13, and every loss a number."""
+    run_until(hands, tmp_path, 8, log_every=5)
+    c = config(hands, log_every=5)
     trainer = Trainer(c, open_data(c), tmp_path, Reporter())
     step = trainer._step
 

@@ -40,8 +40,8 @@ def test_a_run_of_pictures_killed_at_random_instants(hands, tmp_path):
     """What joints alone do not have: batch statistics, bfloat16, reading threads, hints, half-size pictures."""
     wanted = {
         "synthetic_count": 24, "modalities": ["rgb", "joints2d", "joints3d"],
-        "pairs": ["rgb:joints3d", "rgb:rgb", "joints2d:joints3d"], "backbone": "keypoints", "hint": 10.0,
-        "image_size": 128, "coarse": 0.5, "batch_size": 6, "precision": "bfloat16", "workers": 2, "epochs": 3,
+        "pairs": ["rgb:joints3d", "rgb:rgb", "joints2d:joints3d"], "backbone": "keypoints", "aux_keypoint_weight": 10.0,
+        "image_size": 128, "low_res_fraction": 0.5, "batch_size": 6, "precision": "bfloat16", "workers": 2, "epochs": 3,
     }  # fmt: skip
     whole, out, chance = tmp_path / "whole", tmp_path / "run", random.Random(3)
     begun = time.monotonic()

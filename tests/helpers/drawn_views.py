@@ -14,5 +14,5 @@ def draw_view(rows: int, device: str = "cpu") -> View:
         scale=(torch.rand(rows) + 0.5).to(device),
         shift=torch.randn(rows, 2).to(device),
         flip=(torch.rand(rows) > 0.5).to(device),
-        palm=torch.rand(rows).to(device),
+        root_shift_weight=torch.rand(rows).to(device),
     )

@@ -61,7 +61,7 @@ def _rhd(root: Path, rng: np.random.Generator) -> None:
 
 def _weights(root: Path, rng: np.random.Generator) -> None:
     tensors = {"model.a": torch.randn(30, 20), "model.b": torch.arange(7), "optim.a.step": torch.ones(())}
-    serialization.save(root / "model.safetensors", tensors, {"config": {"lr": 0.1}, "facts": {}})
+    serialization.save(root / "model.safetensors", tensors, {"config": {"lr": 0.1}, "metadata": {}})
 
 
 Writer = Callable[[Path, np.random.Generator], object]

@@ -20,7 +20,7 @@ def fields(n=400, seed=0, palm=0.5):
         "joints2d": (uv - centre[:, None]) / size[:, None, None],
         "scale_mm": scale,
         "side": torch.tensor(1 - np.asarray(hands["is_left"], dtype=np.int64)),
-        "palm": torch.full((n,), palm),
+        "root_shift_weight": torch.full((n,), palm),
         "visible": torch.ones(n, 21, dtype=torch.bool),
         "has_joints3d": torch.ones(n, dtype=torch.bool),
         "has_joints2d": torch.ones(n, dtype=torch.bool),

@@ -21,7 +21,7 @@ def write_pack(folder: Path, count: int = 10, *, size: int = 6, **more: object) 
         "joints2d": rng.uniform(-0.4, 0.4, (count, joints, 2)).astype(np.float32),
         "visible": rng.random((count, joints)) > 0.2,
         "side": np.arange(count) % 2,
-        "palm": np.full(count, 0.5, np.float32),
+        "root_shift_weight": np.full(count, 0.5, np.float32),
         "scale_mm": rng.uniform(30, 40, count).astype(np.float32),
         "K": np.tile(np.eye(3), (count, 1, 1)),
         "crop": rng.uniform(10, 90, (count, 3)),

@@ -20,19 +20,19 @@ from cvhpe.training.trainer import Reporter, Stopped, train
 SETTINGS = {
     "modalities": ["joints2d", "joints3d"],
     "pairs": ["joints2d:joints3d", "joints2d:joints2d", "joints3d:joints3d"],
-    "width": 16,
-    "depth": 2,
+    "hidden_dim": 16,
+    "num_hidden_layers": 2,
     "latent_dim": 4,
     "epochs": 5,
-    "least_steps": 0,
-    "validations": 4,
+    "min_steps": 0,
+    "num_validations": 4,
     "lr": 1e-3,
-    "ema": 0.9,
+    "ema_decay": 0.9,
     "schedule": "cosine",
     "device": "cpu",
     "threads": 1,
-    "log_steps": 1,
-    "checkpoint_seconds": 0,
+    "log_every": 1,
+    "checkpoint_every_s": 0,
 }
 """20 steps, with a checkpoint after every one: most of the time is spent where a kill hurts most."""
 

@@ -9,7 +9,15 @@ import pytest
 from helpers.hands import joints_file
 from helpers.rhd_writer import write_rhd
 
-SMALL = {"width": 32, "depth": 2, "least_steps": 12, "epochs": 1, "validations": 3, "lr": 1e-3, "log_steps": 4}
+SMALL = {
+    "hidden_dim": 32,
+    "num_hidden_layers": 2,
+    "min_steps": 12,
+    "epochs": 1,
+    "num_validations": 3,
+    "lr": 1e-3,
+    "log_every": 4,
+}
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +72,12 @@ def everything(_places) -> Path:
 
 def opened(path: Path):
     """A run's held-out samples."""
-    from cvhpe.evaluation.eval_set import Held
+    from cvhpe.evaluation.eval_set import EvalSet
     from cvhpe.runs.run_dir import load_run
     from cvhpe.training.datamodule import open_held_out
 
     run = load_run(path)
-    return Held(run, open_held_out(run.config, list(run.config.data), ""))
+    return EvalSet(run, open_held_out(run.config, list(run.config.data), ""))
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,13 @@ from cvhpe.geometry.camera import crop_around
 from cvhpe.inference.export import export
 from cvhpe.inference.exported_modules import Pixels, Points, pixel_table
 from cvhpe.inference.predict import found_by_hand, predict_hand
-from cvhpe.models.fusion import How
+from cvhpe.models.fusion import FusionParams
 from cvhpe.plugin.contract import ModelShape, View
 from cvhpe.plugin.registry import registry
 from cvhpe.synthetic import poses
 from cvhpe.uncertainty.fusion import Calibration
 
-HOW: How = {"weights": {"rgb": 1.0, "joints2d": 1.0}, "precisions": {"rgb": [1.5, 9, 2, 3, 5, 4]}}
+HOW: FusionParams = {"weights": {"rgb": 1.0, "joints2d": 1.0}, "precisions": {"rgb": [1.5, 9, 2, 3, 5, 4]}}
 MEASURED = {"calibration": Calibration({"joints2d,rgb": HOW}, {}, 9).as_dict()}
 
 
@@ -128,7 +128,7 @@ def test_joints_are_refined_as_in_evaluation(runs, tmp_path):
     modality, model = runs["rays"].model.modalities["rays"], runs["rays"].model
     with torch.inference_mode():
         z = model.encode("rays", torch.from_numpy(rays), torch.eye(2)).mu
-        bare = model.decode("joints3d", z) * runs["rays"].facts.mean_scale_mm
+        bare = model.decode("joints3d", z) * runs["rays"].metadata.mean_scale_mm
         bare[:, 0] = 0
         wanted = modality.refine(bare, torch.from_numpy(rays)).numpy()
     assert np.abs(bare.numpy() - wanted).max() > 1

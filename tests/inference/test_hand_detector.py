@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvhpe.errors import UserError
-from cvhpe.inference.hand_detector import MODEL_VARIABLE, Found, box_around, inside, mediapipe_detector, search, window
+from cvhpe.inference.hand_detector import (
+    MODEL_VARIABLE,
+    Detection,
+    box_around,
+    detect_in_box,
+    mediapipe_detector,
+    search,
+    window,
+)
 
 MARKS = [SimpleNamespace(x=0.25 + 0.01 * j, y=0.5) for j in range(21)]
 
@@ -31,7 +39,7 @@ class Bright:
             return []
         x, y = float(columns[0]), float(rows[0])
         joints = np.linspace((x, y), (x + len(columns), y + len(rows)), 21)
-        return [Found(box=box_around(joints), side=1, confidence=0.9, joints2d_px=joints)]
+        return [Detection(box=box_around(joints), side=1, confidence=0.9, joints2d_px=joints)]
 
 
 def picture(x, y, size, shape=(300, 400)):
@@ -167,10 +175,10 @@ def test_a_picture_without_a_hand_has_none():
 def test_inside_a_box_only_its_surroundings_are_looked_at():
     detector, shown = Bright(), picture(300, 200, 30)
     shown[:50, :50] = 255  # another hand, outside
-    found = inside(detector, shown, (295, 195, 40, 40))
+    found = detect_in_box(detector, shown, (295, 195, 40, 40))
     np.testing.assert_allclose(found.box, (300, 200, 30, 30))
     assert detector.looked == [(64, 64)]
-    assert inside(detector, np.zeros((50, 50, 3), np.uint8), (60, 60, 10, 10)) is None
+    assert detect_in_box(detector, np.zeros((50, 50, 3), np.uint8), (60, 60, 10, 10)) is None
 
 
 @given(st.integers(-40, 40), st.integers(-40, 40), st.integers(1, 60))

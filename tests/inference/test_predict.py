@@ -9,11 +9,11 @@ from helpers.untrained import untrained_run
 
 from cvhpe.errors import UserError
 from cvhpe.geometry.camera import crop_around
-from cvhpe.inference.hand_detector import Found, box_around
+from cvhpe.inference.hand_detector import Detection, box_around
 from cvhpe.inference.predict import Options, check_options, found_by_hand, predict_hand
-from cvhpe.models.fusion import How
+from cvhpe.models.fusion import FusionParams
 from cvhpe.synthetic import poses
-from cvhpe.uncertainty.fusion import Calibration, Width
+from cvhpe.uncertainty.fusion import Calibration, SampleScaling
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
 
@@ -30,8 +30,8 @@ def lifter(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    how: How = {"weights": {"rgb": 0.25, "joints2d": 1.0}, "precisions": {}}
-    training = {"calibration": Calibration({"joints2d,rgb": how}, {"rgb": Width(2.0)}, 9).as_dict()}
+    how: FusionParams = {"weights": {"rgb": 0.25, "joints2d": 1.0}, "precisions": {}}
+    training = {"calibration": Calibration({"joints2d,rgb": how}, {"rgb": SampleScaling(2.0)}, 9).as_dict()}
     return untrained_run(tmp_path_factory.mktemp("both"), "rgb:joints3d", "joints2d:joints3d", training=training)
 
 
@@ -67,7 +67,7 @@ def test_joints_in_another_order_are_put_in_the_runs(lifter, uv):
     stb = (0, 17, 18, 19, 20, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6, 7, 8, 1, 2, 3, 4)
     shuffled = np.empty_like(uv)
     shuffled[list(stb)] = uv
-    one = Found(box=box_around(uv), side=1, joints2d_px=shuffled, layout="stb", root="wrist")
+    one = Detection(box=box_around(uv), side=1, joints2d_px=shuffled, layout="stb", root="wrist")
     np.testing.assert_allclose(predict_hand(lifter, None, one).joints3d_mm, by_hand(lifter, uv, 1)[0], atol=1e-3)
 
 
@@ -114,7 +114,7 @@ def test_picture_and_joints_are_fused_with_the_weights_of_training(both, uv):
 
 def test_measured_precisions_stand_for_what_posteriors_say_of_themselves(tmp_path, uv):
     measured = {"rgb": [1.5, 9.0, 2.0, 3.0, 5.0, 4.0], "joints2d": [4.0, 4.0, 8.0, 2.0, 1.2, 3.0]}
-    how: How = {"weights": dict.fromkeys(measured, 1.0), "precisions": measured}
+    how: FusionParams = {"weights": dict.fromkeys(measured, 1.0), "precisions": measured}
     training = {"calibration": Calibration({"joints2d,rgb": how}, {}, 9).as_dict()}
     run = untrained_run(tmp_path / "run", "rgb:joints3d", "joints2d:joints3d", training=training)
     found = found_by_hand(None, 1, uv)
@@ -129,7 +129,7 @@ def test_what_is_missing_is_said(lifter, both, uv):
     box = found_by_hand((0, 0, 10, 10), 1)
     with pytest.raises(UserError, match="found no 2D joints"):
         predict_hand(lifter, PICTURE, box)
-    with pytest.raises(UserError, match="--hand left"):
+    with pytest.raises(UserError, match="--handedness left"):
         predict_hand(lifter, None, found_by_hand(None, None, uv))
     with pytest.raises(UserError, match="no picture"):
         predict_hand(both, None, found_by_hand(None, 1, uv), Options(inputs=("rgb",)))

@@ -56,9 +56,11 @@ def test_every_picture_size_is_encoded_and_decoded(size, channels):
 
 @pytest.mark.parametrize("network", ["paper", "residual"])
 def test_joint_networks_keep_their_shapes(network):
-    q = JointEncoder(16, 2, 7, width=24, depth=3, network=network)(torch.randn(3, 16, 2), torch.zeros(3, 2))
+    q = JointEncoder(16, 2, 7, hidden_dim=24, num_hidden_layers=3, network=network)(
+        torch.randn(3, 16, 2), torch.zeros(3, 2)
+    )
     assert q.mu.shape == q.logvar.shape == (3, 7)
-    assert JointDecoder(16, 2, 7, width=24, depth=3, network=network)(q.mu).shape == (3, 16, 2)
+    assert JointDecoder(16, 2, 7, hidden_dim=24, num_hidden_layers=3, network=network)(q.mu).shape == (3, 16, 2)
 
 
 def test_the_hand_side_reaches_the_posterior():
@@ -90,7 +92,7 @@ def test_the_posterior_stays_in_float32_under_autocast():
 @pytest.mark.parametrize("network", NETWORKS)
 def test_joints_enter_and_leave_a_bfloat16_network_in_float32(network):
     """Between its ends a network multiplies in bfloat16, and the rounding of 2D joints or of 3D ones is not seen."""
-    shape = ModelShape(joints=21, width=32, depth=3, network=network)
+    shape = ModelShape(joints=21, hidden_dim=32, num_hidden_layers=3, joint_network=network)
     encoder, decoder = joint_encoder(7, shape=shape, k=2, centred=False), joint_decoder(7, shape=shape, k=3)
     first = next(m for m in encoder.modules() if isinstance(m, torch.nn.Linear))
     inside = [m for m in decoder.modules() if isinstance(m, torch.nn.Linear)][1]
@@ -108,7 +110,7 @@ def test_joints_enter_and_leave_a_bfloat16_network_in_float32(network):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_networks_of_joints_are_those_a_run_asks_for(network):
-    shape = ModelShape(joints=16, width=32, depth=3, network=network)
+    shape = ModelShape(joints=16, hidden_dim=32, num_hidden_layers=3, joint_network=network)
     encoder = joint_encoder(7, shape=shape, k=2, centred=True, input_scale=5.0)
     q = encoder(torch.rand(4, 16, 2), torch.zeros(4, 2))
     assert q.mu.shape == q.logvar.shape == (4, 7)

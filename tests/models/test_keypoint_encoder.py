@@ -8,7 +8,7 @@ import torch
 
 from cvhpe.config.schema import checked
 from cvhpe.errors import UserError
-from cvhpe.models.keypoint_encoder import KeypointEncoder, missed
+from cvhpe.models.keypoint_encoder import KeypointEncoder, masked_keypoint_loss
 from cvhpe.models.vae import Batch
 from cvhpe.plugin.contract import View
 from cvhpe.runs.run_dir import build_model
@@ -18,21 +18,21 @@ SMALL = {
     "pairs": ["rgb:joints3d", "joints2d:joints3d"],
     "image_size": 64,
     "backbone": "keypoints",
-    "width": 32,
-    "depth": 2,
+    "hidden_dim": 32,
+    "num_hidden_layers": 2,
     "latent_dim": 8,
 }
 
 
 def small():
     torch.manual_seed(0)
-    return KeypointEncoder(3, 8, joints=21, width=32, depth=2).eval()
+    return KeypointEncoder(3, 8, joints=21, hidden_dim=32, num_hidden_layers=2).eval()
 
 
 def test_points_are_the_mean_places_of_their_maps():
     encoder, seen = small(), []
     encoder.merged.register_forward_hook(lambda module, args, out: seen.append(out))
-    points = encoder.look(torch.randn(2, 3, 96, 64), torch.zeros(2, 2))[1].detach().numpy()
+    points = encoder.encode_with_keypoints(torch.randn(2, 3, 96, 64), torch.zeros(2, 2))[1].detach().numpy()
     maps = seen[0].detach().double().numpy()[:, :21]
     assert maps.shape == (2, 21, 12, 8)
     for b in range(2):
@@ -49,13 +49,13 @@ def test_a_map_with_one_bright_cell_says_that_cell():
     bright = torch.full((1, 33, 8, 8), -50.0)
     bright[0, :21, 2, 6] = 50.0
     encoder.merged.register_forward_hook(lambda module, args, out: bright)
-    points = encoder.look(torch.randn(1, 3, 64, 64), torch.zeros(1, 2))[1]
+    points = encoder.encode_with_keypoints(torch.randn(1, 3, 64, 64), torch.zeros(1, 2))[1]
     torch.testing.assert_close(points, torch.tensor([6.5 / 8 - 0.5, 2.5 / 8 - 0.5]).expand(1, 21, 2))
 
 
 def test_forward_is_what_look_says_without_the_points():
     encoder, image, side = small(), torch.randn(3, 3, 128, 128), torch.eye(2)[[0, 1, 1]]
-    whole, (looked, points) = encoder(image, side), encoder.look(image, side)
+    whole, (looked, points) = encoder(image, side), encoder.encode_with_keypoints(image, side)
     torch.testing.assert_close(whole.mu, looked.mu, rtol=0, atol=0)
     torch.testing.assert_close(whole.logvar, looked.logvar, rtol=0, atol=0)
     assert points.abs().max() < 0.5
@@ -72,19 +72,19 @@ def test_missed_counts_what_the_crop_shows_and_is_labelled():
         for p, t in zip(points.detach().flatten(0, 1).numpy(), truth.flatten(0, 1).numpy(), strict=True)
         if np.isfinite(t).all() and (abs(t) < 0.5).all()
     ]
-    found = missed(points, truth)
+    found = masked_keypoint_loss(points, truth)
     assert float(found.detach()) == pytest.approx(np.mean(far), rel=1e-5)
     found.backward()
     assert points.grad.isfinite().all()
     assert (points.grad[1, 4] == 0).all()
-    nothing = missed(points, torch.full_like(truth, torch.nan))
+    nothing = masked_keypoint_loss(points, torch.full_like(truth, torch.nan))
     assert float(nothing.detach()) == 0
 
 
 @pytest.mark.parametrize("rows", [None, [0, 2, 3]])
 def test_a_run_adds_its_hints_to_the_loss(rows):
     torch.manual_seed(0)
-    plain, hinted = (build_model(checked({**SMALL, "hint": hint})).eval() for hint in (0.0, 3.0))
+    plain, hinted = (build_model(checked({**SMALL, "aux_keypoint_weight": hint})).eval() for hint in (0.0, 3.0))
     g, n = torch.Generator().manual_seed(1), 4
     stored = {name: m.fake(n, g) for name, m in plain.modalities.items()}
     has = {} if rows is None else {"rgb": torch.tensor(rows)}
@@ -93,8 +93,8 @@ def test_a_run_adds_its_hints_to_the_loss(rows):
     seeds = torch.tensor([5, 6])
     without, given = plain(batch, seeds, 1e-3, {}), hinted(batch, seeds, 1e-3, {})
     which = list(range(n)) if rows is None else rows
-    points = hinted.encoders["rgb"].look(stored["rgb"][which], batch.side[which])[1]
-    extra = 3.0 * missed(points, stored["joints2d"][which])
+    points = hinted.encoders["rgb"].encode_with_keypoints(stored["rgb"][which], batch.side[which])[1]
+    extra = 3.0 * masked_keypoint_loss(points, stored["joints2d"][which])
     torch.testing.assert_close(given.total, without.total + extra, rtol=1e-5, atol=1e-6)
     assert float(extra.detach()) > 0
     given.total.backward()
@@ -106,12 +106,12 @@ def test_a_run_adds_its_hints_to_the_loss(rows):
 )
 def test_hints_that_reach_nobody_are_refused(change):
     with pytest.raises(UserError, match=r"hint 1\.0: needs --set backbone=keypoints and joints2d"):
-        build_model(checked({**SMALL, "hint": 1.0, **change}))
+        build_model(checked({**SMALL, "aux_keypoint_weight": 1.0, **change}))
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"accumulate": 2}, "batches in pieces"), ({"compile": "default"}, "compiled encoders")]
+    ("change", "words"), [({"grad_accum_steps": 2}, "batches in pieces"), ({"compile": "default"}, "compiled encoders")]
 )
 def test_hints_are_not_made_for_everything(change, words):
     with pytest.raises(UserError, match=rf"hint 1\.0: is not made for {words}"):
-        build_model(checked({**SMALL, "hint": 1.0, **change}))
+        build_model(checked({**SMALL, "aux_keypoint_weight": 1.0, **change}))

@@ -47,7 +47,7 @@ def build(text):
 def batch(rows=None):
     g = torch.Generator().manual_seed(1)
     v = View.identity(B)
-    v = View(v.angle, torch.linspace(0.5, 2, B), v.shift, v.flip, v.palm)
+    v = View(v.angle, torch.linspace(0.5, 2, B), v.shift, v.flip, v.root_shift_weight)
     stored = {n: m.fake(B, g) for n, m in MODALITIES.items()}
     return Batch(stored, v, torch.eye(2)[torch.arange(B) % 2], rows or {})
 
@@ -178,7 +178,7 @@ def test_while_a_run_is_coarse_encoders_alone_see_pictures_at_half_their_size():
     model = CrossModalVAE({"see": see}, [Pair("see", "see")], D)
     b = Batch({"see": whole}, View.identity(B), torch.zeros(B, 2), {})
     model(b, torch.tensor([1]), 0.1, {})
-    model.coarse = True
+    model.low_res = True
     model(b, torch.tensor([1]), 0.1, {}).total.backward()
     model.encode("see", whole, torch.zeros(B, 2))
     assert sizes == [(8, 8), (4, 4), (8, 8)]

@@ -83,7 +83,9 @@ def test_the_palm_is_between_wrist_and_knuckle_and_is_the_origin() -> None:
 def test_the_view_says_how_far_the_palm_is_unless_the_palm_does() -> None:
     joints, view = torch.randn(3, 21, 2), draw_view(3)
     own = Palm(0, 9, torch.tensor([1.0, 0.25, 0.0]))
-    assert torch.equal(warp_joints(joints, view, Palm(0, 9)), warp_joints(joints, view, Palm(0, 9, view.palm)))
+    assert torch.equal(
+        warp_joints(joints, view, Palm(0, 9)), warp_joints(joints, view, Palm(0, 9, view.root_shift_weight))
+    )
     assert not torch.equal(warp_joints(joints, view, Palm(0, 9)), warp_joints(joints, view, own))
 
 
@@ -92,9 +94,14 @@ def test_the_view_says_how_far_the_palm_is_unless_the_palm_does() -> None:
 def test_warp_equals_the_twin(shape: tuple[int, int, int], dtype: torch.dtype, device: str) -> None:
     view, tolerance = draw_view(shape[0], device), TOLERANCE[dtype]
     joints = torch.randn(shape).to(device, dtype).requires_grad_()
-    toward = min(9, shape[1] - 1)
+    root_shift_joint = min(9, shape[1] - 1)
     for with_view, with_palm, relative in itertools.product((False, True), repeat=3):
-        arguments = (joints, view if with_view else None, Palm(0, toward, view.palm) if with_palm else None, relative)
+        arguments = (
+            joints,
+            view if with_view else None,
+            Palm(0, root_shift_joint, view.root_shift_weight) if with_palm else None,
+            relative,
+        )
         a, b = warp_joints(*arguments), warp_joints_twin(*arguments)
         assert a.dtype == dtype
         torch.testing.assert_close(a, b, atol=5 * tolerance, rtol=5 * tolerance)
@@ -212,7 +219,7 @@ def test_noncontiguous_inputs(device: str) -> None:
         view.scale,
         view.shift.t().contiguous().t(),
         view.flip,
-        view.palm,
+        view.root_shift_weight,
     )
     a = joints_loss(pred, target, None, strided, Palm(0, 9))
     assert torch.equal(a, joints_loss(pred.contiguous(), target.contiguous(), None, view, Palm(0, 9)))

@@ -84,12 +84,16 @@ def test_nothing_changes_under_the_identity(dtype: torch.dtype, mode: str, size:
 def test_shifts_flips_and_quarter_turns_move_whole_pixels() -> None:
     src = draw_source((1, 8, 8), torch.float32)
     identity = View.identity(1)
-    flipped = View(identity.angle, identity.scale, identity.shift, ~identity.flip, identity.palm)
+    flipped = View(identity.angle, identity.scale, identity.shift, ~identity.flip, identity.root_shift_weight)
     assert torch.equal(warp_image(src, flipped, 8)[:, 0], src.flip(2))
-    shifted = View(identity.angle, identity.scale, torch.tensor([[0.25, 0.0]]), identity.flip, identity.palm)
+    shifted = View(
+        identity.angle, identity.scale, torch.tensor([[0.25, 0.0]]), identity.flip, identity.root_shift_weight
+    )
     expected = torch.nn.functional.pad(src, (2, 0), value=7.0)[:, :, :8]
     assert torch.equal(warp_image(src, shifted, 8, fill=7.0)[:, 0], expected)
-    turned = View(identity.angle + math.pi / 2, identity.scale, identity.shift, identity.flip, identity.palm)
+    turned = View(
+        identity.angle + math.pi / 2, identity.scale, identity.shift, identity.flip, identity.root_shift_weight
+    )
     # From x to y, y down: what is on the right is seen at the bottom.
     torch.testing.assert_close(
         warp_image(src, turned, 8, fill=7.0)[:, 0, 1:-1, 1:-1], src.rot90(-1, (1, 2))[:, 1:-1, 1:-1], atol=1e-3, rtol=0
@@ -340,7 +344,9 @@ def test_the_operator_checks_what_reaches_it_unchecked() -> None:
 @pytest.mark.parametrize("mode", ["bilinear", "nearest_hole"])
 def test_the_gpu_gives_the_cpus_bits(dtype: torch.dtype, mode: str) -> None:
     view = draw_view(3)
-    on_gpu = View(*(getattr(view, k).cuda() for k in ("angle", "scale", "shift", "flip", "palm")), view.margin)
+    on_gpu = View(
+        *(getattr(view, k).cuda() for k in ("angle", "scale", "shift", "flip", "root_shift_weight")), view.margin
+    )
     for channels in (1, 3, 4):
         src = draw_source((3, 40, 50, channels), dtype)
         for channels_last in (False, True):

@@ -17,7 +17,7 @@ from cvhpe.runs.serialization import load, read_card
 
 # Beside the dots themselves it reads a field that every sample has.
 GOOD = HONEST.format(name="good", api=1).replace("api=1", 'api=1, reads=("joints2d", "visible")')
-TINY = ("--set", "epochs=1", "--set", "least_steps=0", "--set", "width=32", "--set", "depth=1")
+TINY = ("--set", "epochs=1", "--set", "min_steps=0", "--set", "hidden_dim=32", "--set", "num_hidden_layers=1")
 CLAIMED = ("left", "right")  # two distributions that supply one name
 
 
@@ -29,7 +29,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     for name in REASONS:
         install(site, name)
     for name in CLAIMED:
-        install(site, name, honest("claimed"))
+        install(site, name, honest("run_lock"))
     install(site, "good", GOOD)
     path = os.pathsep.join([str(site), str(HERE), os.environ.get("PYTHONPATH", "")])
     clean = {"CVHPE_DISABLE_PLUGINS": "", "CVHPE_STRICT_PLUGINS": "", "COLUMNS": "200"}
@@ -43,7 +43,7 @@ def test_a_good_plugin_trains_beside_every_broken_one(tmp_path: Path, env: dict[
     for name, reason in REASONS.items():
         assert [line for line in told if line.startswith(f"{name} of cvhpe-{name} 1.0: ") and reason in line], name
     for name, other in (CLAIMED, CLAIMED[::-1]):
-        want = f"{name} of cvhpe-{name} 1.0: ValueError: modality 'claimed' is also supplied by cvhpe-{other} 1.0"
+        want = f"{name} of cvhpe-{name} 1.0: ValueError: modality 'run_lock' is also supplied by cvhpe-{other} 1.0"
         assert [line for line in told if line.startswith(want)], name
     assert "Traceback" not in listed.stdout + listed.stderr
 

@@ -14,12 +14,12 @@ from cvhpe.cli.scores import score
 from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
-from cvhpe.evaluation.evaluate import still, truth_mm
+from cvhpe.evaluation.evaluate import identity_view, truth_mm
 from cvhpe.inference.predict import Options, check_options
 from cvhpe.ops import Palm
 from cvhpe.runs.run_dir import build_model, load_run, model_fields
 from cvhpe.testing import modality_checks, random_view
-from cvhpe.training.batching import Feed
+from cvhpe.training.batching import BatchBuilder
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.trainer import train
 
@@ -28,14 +28,14 @@ RUN = {
     "modalities": ["rays", "joints3d"],
     "pairs": ["rays:joints3d"],
     "recipe": "best",
-    "network": "lifter",
-    "width": 32,
-    "depth": 2,
+    "joint_network": "lifter",
+    "hidden_dim": 32,
+    "num_hidden_layers": 2,
     "device": "cpu",
     "threads": 1,
     "epochs": 1,
-    "least_steps": 30,
-    "validations": 1,
+    "min_steps": 30,
+    "num_validations": 1,
 }
 
 
@@ -70,7 +70,7 @@ def test_rays_go_through_the_joints(fields):
 def test_a_turned_or_mirrored_hand_is_seen_along_turned_rays(fields):
     """No view makes rays and 3D joints disagree: what is drawn of its scale and shift is the crop's alone."""
     n = len(fields["side"])
-    view = replace(random_view(n, torch.Generator().manual_seed(0)), palm=torch.zeros(n))
+    view = replace(random_view(n, torch.Generator().manual_seed(0)), root_shift_weight=torch.zeros(n))
     seen = RAYS.augment(RAYS.stored(fields), view)
     sign = torch.where(view.flip, -1.0, 1.0)
     mm = fields["joints3d"] * fields["scale_mm"][:, None, None] + fields["root_mm"][:, None]
@@ -82,9 +82,11 @@ def test_a_turned_or_mirrored_hand_is_seen_along_turned_rays(fields):
 
 
 def test_swapped_hands_stay_on_their_rays(config):
-    swapping = config.model_copy(update={"augmentation": config.augmentation.model_copy(update={"swap": 1.0})})
+    swapping = config.model_copy(
+        update={"augmentation": config.augmentation.model_copy(update={"pose_swap_prob": 1.0})}
+    )
     batches = Batches(open_data(config).train, model_fields(config), 64, seed=0)
-    made = Feed(swapping, build_model(swapping), batches, torch.device("cpu"))
+    made = BatchBuilder(swapping, build_model(swapping), batches, torch.device("cpu"))
     fields = next(batches.epoch(0))
     new = made.swap(fields, torch.Generator().manual_seed(0), 64)
     assert (new["root_mm"] != fields["root_mm"]).any(1).float().mean() > 0.9
@@ -96,7 +98,7 @@ def test_swapped_hands_stay_on_their_rays(config):
 
 
 def test_refining_leaves_the_truth_and_mends_what_rays_can_tell(fields):
-    view = still(fields, 1.0)
+    view = identity_view(fields, 1.0)
     truth = truth_mm(fields, Palm(0, 9))
     rays = RAYS.augment(RAYS.stored(fields), view)
     torch.testing.assert_close(refine(truth, rays, root=0), truth, atol=0.3, rtol=0)

@@ -12,9 +12,15 @@ from helpers.fake_distributions import honest, install
 from cvhpe.config.schema import checked
 from cvhpe.errors import UserError
 from cvhpe.plugin.registry import registry
-from cvhpe.runs.run_dir import Facts, build_model, load_run, save_run
+from cvhpe.runs.run_dir import Metadata, build_model, load_run, save_run
 
-SETTINGS = {"modalities": ["ghost", "joints3d"], "pairs": ["ghost:joints3d"], "width": 16, "depth": 1, "latent_dim": 4}
+SETTINGS = {
+    "modalities": ["ghost", "joints3d"],
+    "pairs": ["ghost:joints3d"],
+    "hidden_dim": 16,
+    "num_hidden_layers": 1,
+    "latent_dim": 4,
+}
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def run(tmp_path: Path, site: Path) -> Path:
     install(site, "spooky", honest("ghost"), version="1.2")
     registry.cache_clear()
     config = checked(SETTINGS)
-    save_run(tmp_path / "run", build_model(config), config, Facts("hand21", "palm", 35.0), {})
+    save_run(tmp_path / "run", build_model(config), config, Metadata("hand21", "palm", 35.0), {})
     return tmp_path / "run"
 
 

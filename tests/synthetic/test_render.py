@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvhpe.synthetic.cameras import Shot
-from cvhpe.synthetic.frames import PICTURES, Drawn, draw_frames, scaled
+from cvhpe.synthetic.frames import IMAGE_MODALITIES, Drawn, draw_frames, scaled
 from cvhpe.synthetic.light import shadow
 from cvhpe.synthetic.render import FIRST_LEFT, FIRST_RIGHT
 from cvhpe.synthetic.rhd_writer import TO_RHD
@@ -36,7 +36,7 @@ def drawn() -> list[Drawn]:
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_rays_end_on_the_surface_and_not_before_it(seed: int) -> None:
-    placed = place_hands(np.arange(1), seed, proportions=0.5, shot=scaled(PICTURES, SIZE), size=SIZE)
+    placed = place_hands(np.arange(1), seed, proportions=0.5, shot=scaled(IMAGE_MODALITIES, SIZE), size=SIZE)
     K = placed.K[0]
     camera = Camera(K[0, 0], (K[0, 2], K[1, 2]), SIZE)
     made = bodies(placed.joints[0], placed.axes[0], placed.back[0], placed.length[0], Flesh())

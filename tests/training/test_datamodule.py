@@ -40,7 +40,7 @@ def test_what_a_copy_lacks_is_said_of_training_and_test_data_alike(tmp_path) -> 
     ]
     assert data.notes == said
     assert [remarked(data.train), remarked(data.validation), remarked(data.test)] == [said[:1], said[:1], said[1:]]
-    # Found again, a pack says the same.
+    # Detection again, a pack says the same.
     assert open_data(config(f"stb:{tmp_path}")).notes == said
     assert remarked(open_held_out(config(), [f"stb:{tmp_path}"], "test")) == said[1:]
 

@@ -31,10 +31,10 @@ def config(*sources: str, modalities=ALL, **more):
         pairs=pairs,
         data=sources,
         image_size=64,
-        width=16,
-        depth=1,
+        hidden_dim=16,
+        num_hidden_layers=1,
         batch_size=8,
-        least_steps=4,
+        min_steps=4,
         epochs=1,
         validations=1,
         **more,
@@ -53,14 +53,14 @@ def test_rhd_and_stb_train_together_on_all_four_modalities(sets, tmp_path, monke
     assert [set(ALL[:2]) & set(p.pictures) for p in data.train] == [{"rgb", "depth"}, {"rgb"}, {"rgb", "depth"}]
     assert {p.layout for p in data.train} == {"hand21"}
     # RHD labels the wrist, which moves to the palm; STB labels the palm, which stays.
-    assert [np.unique(p["palm"]).tolist() for p in data.train] == [[0.5], [0.0], [0.0]]
+    assert [np.unique(p["root_shift_weight"]).tolist() for p in data.train] == [[0.5], [0.0], [0.0]]
     train(settings, data, tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [v for r in records for k, v in r.items() if k == "loss"]
     assert losses
     assert np.isfinite(losses).all()
     run = load_run(tmp_path / "run")
-    assert run.facts.layout == "hand21"
+    assert run.metadata.layout == "hand21"
     assert set(run.model.modalities) == set(ALL)
 
 
@@ -84,5 +84,5 @@ def test_icvl_is_a_run_of_its_own(sets, tmp_path, monkeypatch) -> None:
     settings = config(f"icvl:{sets}/icvl", modalities=("depth", "joints3d"))
     train(settings, open_data(settings), tmp_path / "run")
     run = load_run(tmp_path / "run")
-    assert run.facts.layout == "icvl16"
+    assert run.metadata.layout == "icvl16"
     assert run.model.modalities["joints3d"].shape == (16, 3)

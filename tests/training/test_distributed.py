@@ -22,28 +22,28 @@ from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
 from cvhpe.runs.run_dir import build_model
-from cvhpe.training.batching import Feed
+from cvhpe.training.batching import BatchBuilder
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.device import pick_device
-from cvhpe.training.distributed import World, joined, meeting_point, replicated, world_of
-from cvhpe.training.loss_tracker import Ledger
+from cvhpe.training.distributed import ProcessGroup, process_group, rendezvous_address, world_of, wrap_ddp
+from cvhpe.training.loss_tracker import LossTracker
 from cvhpe.training.trainer import Trainer, mix, train
 
 SETTINGS = {
     "modalities": ["joints2d", "joints3d"],
     "pairs": ["joints2d:joints3d", "joints2d:joints2d", "joints3d:joints3d", "joints3d:joints2d"],
-    "width": 32,
-    "depth": 2,
+    "hidden_dim": 32,
+    "num_hidden_layers": 2,
     "latent_dim": 8,
     "epochs": 13,
-    "least_steps": 0,
-    "validations": 2,
+    "min_steps": 0,
+    "num_validations": 2,
     "clip_norm": 1.0,
-    "ema": 0.9,
+    "ema_decay": 0.9,
     "device": "cpu",
     "threads": 1,
-    "log_steps": 1,
-    "checkpoint_seconds": 0,
+    "log_every": 1,
+    "checkpoint_every_s": 0,
 }
 """52 steps."""
 
@@ -84,7 +84,7 @@ def free_port():
 def member(rank, size, port, c, out, resume):
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size))
-    with joined(World(rank, size), torch.device("cpu")) as world:
+    with process_group(ProcessGroup(rank, size), torch.device("cpu")) as world:
         train(c, open_data(c), out, world=world, resume=resume)
 
 
@@ -143,12 +143,12 @@ def test_parts_of_a_batch_draw_what_the_whole_does(gappy):
     model = build_model(c)
     fields = ("joints2d", "joints3d")
     whole = Batches(data.train, fields, 64, seed=0)
-    feed = Feed(c, model, whole, torch.device("cpu"))
+    feed = BatchBuilder(c, model, whole, torch.device("cpu"))
     (one,), seeds = feed(next(whole.epoch(0)), torch.Generator().manual_seed(5))
     firsts, angles = {"joints2d": 0, "joints3d": 0}, []
     for rank in range(4):
         own = Batches(data.train, fields, 16, seed=0, rank=rank, world=4)
-        part_feed = Feed(c, model, own, torch.device("cpu"))
+        part_feed = BatchBuilder(c, model, own, torch.device("cpu"))
         (part,), same = part_feed(next(own.epoch(0)), torch.Generator().manual_seed(5))
         assert same.equal(seeds)
         assert part.batch.first == firsts
@@ -168,9 +168,9 @@ def test_what_processes_say_of_a_step_adds_up(gappy):
 
     def read(pieces):
         batches = Batches(data.train, ("joints2d", "joints3d"), 64, seed=0)
-        feed = Feed(c, model, batches, torch.device("cpu"), pieces=pieces)
+        feed = BatchBuilder(c, model, batches, torch.device("cpu"), pieces=pieces)
         parts, seeds = feed(next(batches.epoch(0)), torch.Generator().manual_seed(mix(0, 0)))
-        ledger = Ledger(model.pairs, World(), torch.device("cpu"))
+        ledger = LossTracker(model.pairs, ProcessGroup(), torch.device("cpu"))
         with torch.no_grad():
             ledger.add(0, [(model(p.batch, seeds, c.beta, p.weights), p) for p in parts])
         return ledger.read().means
@@ -183,7 +183,7 @@ def test_what_processes_say_of_a_step_adds_up(gappy):
 def test_a_batch_that_does_not_divide_is_refused(hands, tmp_path):
     c = config(hands, batch_size=63)
     with pytest.raises(UserError, match="batch_size 63 does not divide among 2 processes"):
-        Trainer(c, open_data(c), tmp_path, None, World(1, 2))
+        Trainer(c, open_data(c), tmp_path, None, ProcessGroup(1, 2))
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -191,7 +191,7 @@ def test_batch_statistics_are_shared_only_where_all_have_work(monkeypatch, same)
     """On GPUs; a process without work for a network would be waited for inside its forward pass."""
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda model, **options: model)
     net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    got = replicated(net, World(0, 2), torch.device("cuda"), same)
+    got = wrap_ddp(net, ProcessGroup(0, 2), torch.device("cuda"), same)
     assert isinstance(got[1], nn.SyncBatchNorm) is same
     assert got[0] is net[0]
 
@@ -199,10 +199,10 @@ def test_batch_statistics_are_shared_only_where_all_have_work(monkeypatch, same)
 @pytest.mark.parametrize(
     ("env", "world"),
     [
-        ({}, World()),
-        ({"RANK": "5", "WORLD_SIZE": "16", "LOCAL_RANK": "1"}, World(5, 16, 1)),
-        ({"SLURM_PROCID": "9", "SLURM_STEP_NUM_TASKS": "16", "SLURM_LOCALID": "1"}, World(9, 16, 1)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "16"}, World()),
+        ({}, ProcessGroup()),
+        ({"RANK": "5", "WORLD_SIZE": "16", "LOCAL_RANK": "1"}, ProcessGroup(5, 16, 1)),
+        ({"SLURM_PROCID": "9", "SLURM_STEP_NUM_TASKS": "16", "SLURM_LOCALID": "1"}, ProcessGroup(9, 16, 1)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "16"}, ProcessGroup()),
     ],
 )
 def test_whoever_starts_us_says_who_we_are(env, world):
@@ -214,8 +214,8 @@ def test_whoever_starts_us_says_who_we_are(env, world):
     [("n1", "n1"), ("n1,n2", "n1"), ("gpu[007-009,12]", "gpu007"), ("a-b[3,5],c", "a-b3")],
 )
 def test_a_slurm_job_meets_on_its_first_node(nodes, first):
-    assert meeting_point({"SLURM_JOB_NODELIST": nodes, "SLURM_JOB_ID": "31"}) == (first, 40031)
-    assert meeting_point({"SLURM_JOB_NODELIST": nodes, "MASTER_ADDR": "h", "MASTER_PORT": "7"}) == ("h", 7)
+    assert rendezvous_address({"SLURM_JOB_NODELIST": nodes, "SLURM_JOB_ID": "31"}) == (first, 40031)
+    assert rendezvous_address({"SLURM_JOB_NODELIST": nodes, "MASTER_ADDR": "h", "MASTER_PORT": "7"}) == ("h", 7)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_each_process_takes_a_gpu_of_its_own(env, seen, device, monkeypatch):
 
 def test_processes_that_do_not_know_where_to_meet_are_told():
     with pytest.raises(UserError, match="MASTER_ADDR"):
-        meeting_point({})
+        rendezvous_address({})
 
 
 def command(hands, out, *more):
@@ -259,11 +259,11 @@ def command(hands, out, *more):
 
 def test_the_command_starts_processes_that_speak_with_one_voice(hands, tmp_path):
     out = tmp_path / "run"
-    done = subprocess.run(command(hands, out, "--procs", "2"), capture_output=True, text=True)
+    done = subprocess.run(command(hands, out, "--nproc", "2"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"run: {out}") == 1
     assert done.stderr.count("held-out median EPE") == 2
-    again = subprocess.run(command(hands, out, "--procs", "2"), capture_output=True, text=True)
+    again = subprocess.run(command(hands, out, "--nproc", "2"), capture_output=True, text=True)
     assert again.returncode == 2
     said = [line for line in again.stderr.splitlines() if "error" in line.lower()]
     assert said == [f"error: {out}: holds a run already; go on with --resume or choose another --out"]
@@ -290,7 +290,7 @@ def test_the_command_runs_as_the_tasks_of_a_slurm_step(hands, tmp_path):
 
 def test_processes_that_are_told_to_stop_save_and_end_together(hands, tmp_path):
     out = tmp_path / "run"
-    long = command(hands, out, "--procs", "2", "--set", "epochs=3000", "--set", "checkpoint_seconds=1000")
+    long = command(hands, out, "--nproc", "2", "--set", "epochs=3000", "--set", "checkpoint_every_s=1000")
     process = subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 120
     while not (out / "metrics.jsonl").exists():

@@ -9,9 +9,9 @@ import torch
 
 from cvhpe.models.pairs import Pair
 from cvhpe.models.vae import Losses
-from cvhpe.training.batching import Part
-from cvhpe.training.distributed import World
-from cvhpe.training.loss_tracker import Ledger
+from cvhpe.training.batching import MicroBatch
+from cvhpe.training.distributed import ProcessGroup
+from cvhpe.training.loss_tracker import LossTracker
 
 A, B = Pair("rgb", "joints3d"), Pair("rgb", "rgb")
 
@@ -24,16 +24,16 @@ def note(ledger, step, total, first, kl, second=None):
         {p: torch.tensor(v) for p, v in pairs.items()},
         dict.fromkeys(pairs, torch.tensor(kl)),
     )
-    ledger.add(step, [(losses, Part(None, {}, dict.fromkeys(pairs, 1.0)))])
+    ledger.add(step, [(losses, MicroBatch(None, {}, dict.fromkeys(pairs, 1.0)))])
 
 
 def broken_in(rows, each=10):
     """The first broken step among ``rows`` of (total, A, KL[, B]), read every ``each`` steps; None."""
-    ledger = Ledger([A, B], World(), torch.device("cpu"))
+    ledger = LossTracker([A, B], ProcessGroup(), torch.device("cpu"))
     for step, row in enumerate(rows):
         note(ledger, step, *row)
         if (step + 1) % each == 0 or step + 1 == len(rows):
-            assert ledger.sound() == (ledger._broken(torch.stack(ledger.rows).double(), ledger._has()) is None)
+            assert ledger.is_finite() == (ledger._broken(torch.stack(ledger.rows).double(), ledger._has()) is None)
             found = ledger.read().broken
             if found is not None:
                 return found

@@ -42,14 +42,14 @@ def ids(pack, which):
 
 
 def test_without_a_pair_that_could_use_them_unlabelled_samples_are_left_out(opened):
-    few = opened(LIFT, labelled=0.1).train[0]
+    few = opened(LIFT, label_fraction=0.1).train[0]
     assert len(few) == 20
     assert few["has_joints3d"].all()
     assert len(ids(few, slice(None))) == 20
 
 
 def test_with_one_they_stay_and_labelled_ones_are_half(opened):
-    few, alone = opened(BOTH, labelled=0.1).train[0], opened(LIFT, labelled=0.1).train[0]
+    few, alone = opened(BOTH, label_fraction=0.1).train[0], opened(LIFT, label_fraction=0.1).train[0]
     has = few["has_joints3d"]
     assert (len(few), int(has.sum())) == (180 + 9 * 20, 180)
     assert ids(few, has) == ids(alone, slice(None))
@@ -63,12 +63,12 @@ def test_with_one_they_stay_and_labelled_ones_are_half(opened):
 
 
 def test_the_seed_alone_says_which_keep_their_labels(opened):
-    one, same, other = (opened(LIFT, labelled=0.25, seed=s).train[0] for s in (0, 0, 1))
+    one, same, other = (opened(LIFT, label_fraction=0.25, seed=s).train[0] for s in (0, 0, 1))
     assert ids(one, slice(None)) == ids(same, slice(None)) != ids(other, slice(None))
 
 
 def test_all_labels_are_all_samples_and_held_out_ones_keep_theirs(opened):
-    whole, few = opened(BOTH), opened(BOTH, labelled=0.05)
+    whole, few = opened(BOTH), opened(BOTH, label_fraction=0.05)
     assert len(whole.train[0]) == 200
     assert whole.train[0]["has_joints3d"].all()
     assert few.validation[0]["has_joints3d"].all()
@@ -81,9 +81,9 @@ def taught_by(run, pack, share=0.1):
 
 def small(modalities):
     return checked(
-        {"network": "lifter", "width": 32, "depth": 2, "modalities": [modalities, "joints3d"], "batch_size": 64,
-         "pairs": [f"{modalities}:joints3d"], "epochs": 1, "least_steps": 200, "lr": 3e-3, "device": "cpu",
-         "threads": 1, "validations": 1}
+        {"joint_network": "lifter", "hidden_dim": 32, "num_hidden_layers": 2, "modalities": [modalities, "joints3d"], "batch_size": 64,
+         "pairs": [f"{modalities}:joints3d"], "epochs": 1, "min_steps": 200, "lr": 3e-3, "device": "cpu",
+         "threads": 1, "num_validations": 1}
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_a_teachers_hands_stand_where_it_sees_them_and_are_seen_there_exactly(op
     K = np.array(whole.arrays["K"])
     K[::3] = np.nan
     partly = replace(whole, arrays={**whole.arrays, "K": K}).subset(np.arange(len(whole)))
-    alone, taught = opened(LIFT, labelled=0.1).train[0], taught_by(run, partly)
+    alone, taught = opened(LIFT, label_fraction=0.1).train[0], taught_by(run, partly)
     given = ids(taught, slice(None)) - ids(alone, slice(None))
     assert len(given) > 100
     assert not given & ids(partly, ~np.isfinite(partly["K"]).all((1, 2)))
@@ -116,7 +116,7 @@ def test_a_teachers_hands_stand_where_it_sees_them_and_are_seen_there_exactly(op
     fields = ("joints2d", "joints3d", "K", "crop")
     batches = Batches([photographed], fields, 256, shuffle=False)
     found = predict(
-        run.model, batches.epoch(0), source, protocol="TH", mean_scale_mm=run.facts.mean_scale_mm,
+        run.model, batches.epoch(0), source, protocol="TH", mean_scale_mm=run.metadata.mean_scale_mm,
         margin=batches.margin, palm=palm_of("hand21"),
     )  # fmt: skip
     made = truth_mm(next(Batches([rows], fields, 256, shuffle=False).epoch(0)), palm_of("hand21")).numpy()
@@ -144,9 +144,9 @@ def test_a_teacher_is_for_runs_of_joints_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
     asked = {"modalities": ["rgb", "joints3d"], "pairs": ["rgb:joints3d"], "synthetic_count": 20, "image_size": 64}
     with pytest.raises(UserError, match="teacher: no picture shows the hands that it sees"):
-        open_data(checked({**asked, "labelled": 0.5, "teacher": str(tmp_path)}))
+        open_data(checked({**asked, "label_fraction": 0.5, "pseudo_label_run": str(tmp_path)}))
 
 
 def test_a_share_that_leaves_none_is_one_line(opened):
     with pytest.raises(UserError, match=r"labelled 0\.001"):
-        opened(LIFT, labelled=0.001)
+        opened(LIFT, label_fraction=0.001)

@@ -15,13 +15,13 @@ from cvhpe.models.pairs import sources
 from cvhpe.models.vae import Batch, shared_rows
 from cvhpe.plugin.contract import View
 from cvhpe.runs.run_dir import build_model
-from cvhpe.training.batching import Feed, Part
-from cvhpe.training.distributed import World
-from cvhpe.training.loss_tracker import Ledger
+from cvhpe.training.batching import BatchBuilder, MicroBatch
+from cvhpe.training.distributed import ProcessGroup
+from cvhpe.training.loss_tracker import LossTracker
 
 
 def setup(modalities, pairs, **changes):
-    small = {"image_size": 64, "width": 16, "depth": 2, "latent_dim": 4}
+    small = {"image_size": 64, "hidden_dim": 16, "num_hidden_layers": 2, "latent_dim": 4}
     c = checked({"modalities": modalities, "pairs": pairs, **small, **changes})
     return c, build_model(c)
 
@@ -53,7 +53,7 @@ def a_step(model, optimiser, ledger, part, seeds):
 
 
 @pytest.mark.parametrize("rows", [{}, {"rgb": [0, 2, 3]}, {"rgb": [1], "joints3d": [1, 2, 3]}, {"rgb": []}])
-@pytest.mark.parametrize("network", ["paper", "residual"])
+@pytest.mark.parametrize("joint_network", ["paper", "residual"])
 def test_the_host_never_waits_inside_a_step(rows, network, monkeypatch):
     """The step on torch's device without numbers: whoever asks for one, or for how many there are, gets an error."""
     pairs = ["rgb:joints3d", "rgb:rgb", "joints3d:joints3d", "joints3d:joints2d"]
@@ -62,9 +62,9 @@ def test_the_host_never_waits_inside_a_step(rows, network, monkeypatch):
     model.to("meta")
     batch = batch_of(model, 4, rows, "meta")
     seeds = torch.empty(len(sources(model.pairs)), dtype=torch.int64, device="meta")
-    ledger = Ledger(model.pairs, World(), torch.device("meta"))
+    ledger = LossTracker(model.pairs, ProcessGroup(), torch.device("meta"))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, foreach=True)
-    part = Part(batch, {}, dict.fromkeys(model.pairs, 1.0))
+    part = MicroBatch(batch, {}, dict.fromkeys(model.pairs, 1.0))
     a_step(model, optimiser, ledger, part, seeds)
     assert all(p.grad is not None for p in model.parameters())
     with pytest.raises(NotImplementedError, match="meta"):
@@ -83,14 +83,17 @@ def test_pictures_are_bytes_until_they_are_on_the_device():
     batch = batch_of(model, 4, {}, "cpu")
     fields = dict(batch.stored) | {
         "index": torch.arange(4),
-        "palm": torch.zeros(4),
+        "root_shift_weight": torch.zeros(4),
         "side": torch.zeros(4, dtype=torch.long),
     }
     has = torch.ones(4, dtype=torch.bool)
     batches = SimpleNamespace(
-        arrays=lambda: {"palm": torch.zeros(4), "has_rgb": has, "has_joints3d": has}, margin=1.5, rank=0, world=1
+        arrays=lambda: {"root_shift_weight": torch.zeros(4), "has_rgb": has, "has_joints3d": has},
+        margin=1.5,
+        rank=0,
+        world=1,
     )
-    feed = Feed(c, model, batches, torch.device("cpu"))
+    feed = BatchBuilder(c, model, batches, torch.device("cpu"))
     (part,), _ = feed(fields, torch.Generator())
     assert part.batch.stored["rgb"].dtype == torch.uint8
     assert part.batch.stored["rgb"].data_ptr() == fields["rgb"].data_ptr()
@@ -107,7 +110,7 @@ def test_pictures_are_bytes_until_they_are_on_the_device():
 def test_bfloat16_is_close_to_float32(modalities, pairs, network):
     """Losses and gradients of a step: near what eight bits leave of noise after all the layers."""
     torch.manual_seed(0)
-    _, model = setup(modalities, pairs, network=network, width=64)
+    _, model = setup(modalities, pairs, network=network, hidden_dim=64)
     batch = batch_of(model, 24, {}, "cpu")
     if "rgb" in batch.stored:
         batch.stored["rgb"].random_(generator=torch.Generator().manual_seed(1))

@@ -23,12 +23,12 @@ from cvhpe.training.trainer import Reporter, Stopped, Trainer, lr_factor, mix, t
 SMALL = {
     "modalities": ["joints2d", "joints3d"],
     "pairs": ["joints2d:joints3d", "joints2d:joints2d", "joints3d:joints3d"],
-    "width": 32,
-    "depth": 2,
+    "hidden_dim": 32,
+    "num_hidden_layers": 2,
     "latent_dim": 8,
     "epochs": 6,
-    "least_steps": 0,
-    "validations": 3,
+    "min_steps": 0,
+    "num_validations": 3,
     "lr": 1e-3,
     "device": "cpu",
     "threads": 1,
@@ -76,7 +76,7 @@ def last_state(out):
 
 def test_a_run_learns_and_leaves_its_folder_whole(hands, tmp_path):
     out = tmp_path / "run"
-    progress = run(hands, out, epochs=100, lr=3e-3, width=128)
+    progress = run(hands, out, epochs=100, lr=3e-3, hidden_dim=128)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     scores = [r["score"] for r in lines if r["kind"] == "validation"]
     assert progress.best == min(scores)
@@ -86,8 +86,8 @@ def test_a_run_learns_and_leaves_its_folder_whole(hands, tmp_path):
     assert {"joints2d:joints3d", "kl:joints2d", "samples_per_second", "epoch"} <= lines[0].keys()
     assert (out / "config.toml").exists()
     loaded = load_run(out)
-    assert loaded.facts.layout == "hand21"
-    assert loaded.facts.training["step"] == progress.best_step
+    assert loaded.metadata.layout == "hand21"
+    assert loaded.metadata.training["step"] == progress.best_step
     card = serialization.read_card(out / "model.safetensors")
     assert card["modalities"]["joints3d"]["plugin"] == "cvhpe"
     assert card["pairs"] == list(SMALL["pairs"])
@@ -105,12 +105,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(hands, tmp_path)
     assert not torch.equal(a, c)
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("stop_at", [1, 5, 13])
 def test_a_stopped_and_resumed_run_ends_with_the_same_bits(hands, tmp_path, stop_at, ema):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(hands, whole, ema=ema, schedule="cosine")
-    c = config(hands, ema=ema, schedule="cosine")
+    run(hands, whole, ema_decay=ema, schedule="cosine")
+    c = config(hands, ema_decay=ema, schedule="cosine")
     trainer = Trainer(c, open_data(c), cut, Reporter())
     step = trainer._step
 
@@ -124,7 +124,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(hands, tmp_path, stop
         trainer.run(resume=False)
     assert load_run(cut).model is not None
     assert trainer.progress.step == stop_at
-    run(hands, cut, resume=True, ema=ema, schedule="cosine")
+    run(hands, cut, resume=True, ema_decay=ema, schedule="cosine")
     same(last_state(whole), last_state(cut))
     same(weights(whole), weights(cut))
     kept = [json.loads(line) for f in (whole, cut) for line in (f / "metrics.jsonl").read_text().splitlines()]
@@ -213,7 +213,7 @@ def test_every_protocol_trains_and_is_evaluated_as_trained(hands, tmp_path, prot
     packs = open_held_out(loaded.config, [f"joints:{hands}"], "")
     result = score(loaded, packs, "joints2d", "joints3d", None)
     assert result.protocol == protocol
-    assert result.model.epe_median == pytest.approx(loaded.facts.training["validation"], abs=1e-4)
+    assert result.model.epe_median == pytest.approx(loaded.metadata.training["validation"], abs=1e-4)
     assert np.isfinite(result.model.epe_mean)
     for more in {"T", "TS", "TH", "TSH"} - {protocol}:
         if set(more) - set(protocol):
@@ -241,7 +241,7 @@ def test_a_profile_says_where_the_time_went(hands, tmp_path):
 
 
 def test_the_learning_rate_follows_its_schedule():
-    c = checked({"schedule": "cosine", "warmup": 0.1})
+    c = checked({"schedule": "cosine", "warmup_fraction": 0.1})
     rates = [lr_factor(c, step, 100) for step in range(100)]
     assert rates[:10] == sorted(rates[:10])
     assert rates[10] == pytest.approx(1.0)
@@ -270,22 +270,22 @@ def test_the_first_share_of_the_steps_is_coarse(hands, tmp_path):
     c = config(hands)
     trainer = Trainer(c, open_data(c), tmp_path / "run", Reporter())
     # After it is made: of joints alone, which are quicker, no run may be coarse.
-    trainer.config = config(hands, coarse=0.25)
+    trainer.config = config(hands, low_res_fraction=0.25)
     fields, seen = next(trainer.batches.epoch(0)), {}
     for step in (0, 5, 6, 23):
         trainer._step(fields, step)
-        seen[step] = trainer.model.coarse
+        seen[step] = trainer.model.low_res
     assert trainer.total == 24
     assert seen == {0: True, 5: True, 6: False, 23: False}
 
 
 def test_half_of_the_smallest_picture_is_refused(hands, tmp_path):
-    c = config(hands, coarse=0.25, image_size=64)
+    c = config(hands, low_res_fraction=0.25, image_size=64)
     with pytest.raises(UserError, match=r"coarse 0\.25: half of image_size 64"):
         Trainer(c, open_data(c), tmp_path / "run", Reporter())
 
 
 def test_a_coarse_run_of_no_pictures_is_refused(hands, tmp_path):
-    c = config(hands, coarse=0.25)
+    c = config(hands, low_res_fraction=0.25)
     with pytest.raises(UserError, match=r"coarse 0\.25: no picture is encoded by joints2d:joints3d"):
         Trainer(c, open_data(c), tmp_path / "run", Reporter())

@@ -29,9 +29,9 @@ from cvhpe.training.datamodule import open_data
 from cvhpe.training.trainer import calibrated, steps_of, train
 from cvhpe.uncertainty.calibration import calibrate, covered, gather
 from cvhpe.uncertainty.coverage import LEVELS
-from cvhpe.uncertainty.cross_validation import in_turn
-from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of, how_of, together
-from cvhpe.uncertainty.fusion_fit import best_fusion, error, measured, middle
+from cvhpe.uncertainty.cross_validation import run_folds
+from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of, fusion_params, together
+from cvhpe.uncertainty.fusion_fit import best_fusion, error, fit_precisions, median_plus_mean
 
 HALVES = {"radial2d": [*range(1, 11)], "ulnar2d": [*range(11, 21)]}
 """Two inputs that see ten joints each, and nothing of what the other sees."""
@@ -39,12 +39,12 @@ HALVES = {"radial2d": [*range(1, 11)], "ulnar2d": [*range(11, 21)]}
 SETTINGS = {
     "modalities": [*HALVES, "joints3d"],
     "pairs": [f"{name}:joints3d" for name in HALVES],
-    "width": 64,
-    "depth": 2,
+    "hidden_dim": 64,
+    "num_hidden_layers": 2,
     "latent_dim": 12,
     "epochs": 60,
-    "least_steps": 0,
-    "validations": 2,
+    "min_steps": 0,
+    "num_validations": 2,
     "lr": 3e-3,
     "device": "cpu",
     "threads": 1,
@@ -58,8 +58,8 @@ def half(name, rows):
         shape=(n, 2),
         units="fraction of the crop",
         geometry="points2d",
-        encoder=lambda d: JointEncoder(n, 2, d, width=64, depth=2, input_scale=4.0),
-        decoder=lambda d: JointDecoder(n, 2, d, width=64, depth=2),
+        encoder=lambda d: JointEncoder(n, 2, d, hidden_dim=64, num_hidden_layers=2, input_scale=4.0),
+        decoder=lambda d: JointDecoder(n, 2, d, hidden_dim=64, num_hidden_layers=2),
         loss=points_loss,
         augment=warp_joints,
         fake=lambda m, generator: torch.rand(m, n, 2, generator=generator) - 0.5,
@@ -87,10 +87,10 @@ def trained(tmp_path_factory):
 
 def test_training_leaves_the_calibration_of_its_validation_hands(trained):
     run, data = trained
-    found = calibration_of(run.facts.training)
+    found = calibration_of(run.metadata.training)
     assert found is not None
     assert found.frames == 160
-    how = how_of(found, list(HALVES))
+    how = fusion_params(found, list(HALVES))
     assert list(found.fusions) == [together(list(HALVES))]
     assert set(how["weights"]) == set(HALVES)
     assert set(how["precisions"]) in (set(), set(HALVES))  # as the hands decide
@@ -98,7 +98,7 @@ def test_training_leaves_the_calibration_of_its_validation_hands(trained):
     assert found.hands == "validation"
     assert set(found.widths) == {"radial2d", "ulnar2d", together(list(HALVES))}
     again = calibrate(run, data.validation)
-    assert how_of(again, list(HALVES))["weights"] == how["weights"]
+    assert fusion_params(again, list(HALVES))["weights"] == how["weights"]
     for name, width in found.widths.items():
         assert again.widths[name].scale == pytest.approx(width.scale, rel=0.02)
 
@@ -109,7 +109,7 @@ def test_calibrated_fusion_is_not_worse_than_the_better_input_on_hands_it_never_
     alone = [s.epe_median for s in result.alone.values()]
     assert len(alone) == 2
     assert result.model.epe_median <= min(alone)
-    assert result.weights == how_of(calibration_of(run.facts.training), list(HALVES))["weights"]
+    assert result.weights == fusion_params(calibration_of(run.metadata.training), list(HALVES))["weights"]
     for name in HALVES:
         lone = score(run, data.test, name, "joints3d", None)
         assert lone.model.epe_median == pytest.approx(result.alone[name].epe_median, abs=1e-6)
@@ -119,7 +119,7 @@ def test_measured_precisions_are_those_of_which_no_other_errs_less(trained):
     """The descent against a search of another kind: no single precision, moved far either way, lessens the error."""
     run, data = trained
     held = gather(run, data.validation, list(HALVES))
-    found = measured(run, held, list(HALVES))
+    found = fit_precisions(run, held, list(HALVES))
 
     def mean(precisions):
         return float(error(run, held, fuse(held.posteriors, precisions=precisions)).mean())
@@ -140,8 +140,8 @@ def test_precisions_that_hands_without_a_say_in_them_do_not_like_are_not_used(tr
     monkeypatch.setattr("cvhpe.uncertainty.fusion_fit.measured", lambda *_: flat)
     how = best_fusion(run, held, list(HALVES))
     assert how["precisions"] == {}
-    fused = middle([error(run, held, fuse(held.posteriors, **how))])
-    assert fused <= min(middle([error(run, held, held.posteriors[name])]) for name in HALVES)
+    fused = median_plus_mean([error(run, held, fuse(held.posteriors, **how))])
+    assert fused <= min(median_plus_mean([error(run, held, held.posteriors[name])]) for name in HALVES)
 
 
 def test_fused_predictions_are_those_of_the_fused_posterior(trained):
@@ -150,7 +150,7 @@ def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     held = gather(run, data.test, names)
     by_parts = error(run, held, fuse(held.posteriors, weights))
     batches = Batches(data.test, ("joints2d", "joints3d"), 64, seed=0, shuffle=False)
-    common = {"protocol": "TSH", "mean_scale_mm": run.facts.mean_scale_mm, "palm": palm_of("hand21")}
+    common = {"protocol": "TSH", "mean_scale_mm": run.metadata.mean_scale_mm, "palm": palm_of("hand21")}
     got = predict(run.model, batches.epoch(0), names, margin=batches.margin, how={"weights": weights}, **common)
     np.testing.assert_allclose(errors(got.predicted, got.truth)[got.visible], by_parts, atol=1e-3)
 
@@ -163,15 +163,15 @@ def test_a_score_says_what_had_a_say_in_it(trained):
     told = "scored on the run's validation frames, which told how wide samples are"
     assert remarks(run, [source], data.validation, names) == [f"{source}: {told} and how inputs are fused"]
     assert remarks(run, [source], data.validation, names[:1]) == [f"{source}: {told}"]
-    facts = dataclasses.replace(run.facts, training={})
-    unknown = dataclasses.replace(run, facts=facts)
+    metadata = dataclasses.replace(run.metadata, training={})
+    unknown = dataclasses.replace(run, metadata=metadata)
     (said,) = remarks(unknown, [source], data.validation, names)
     assert said.startswith("nobody measured how radial2d and ulnar2d are fused best")
 
 
 def test_calibrated_regions_hold_the_truth_as_often_as_they_say(trained):
     run, data = trained
-    width = calibration_of(run.facts.training).width(["radial2d"])
+    width = calibration_of(run.metadata.training).width(["radial2d"])
     with torch.inference_mode():
         assert (np.array(covered(run, data.validation, ["radial2d"], AS_TRAINED)) < np.array([0.4, 0.7, 0.9])).all()
         np.testing.assert_allclose(covered(run, data.validation, ["radial2d"], width), LEVELS, atol=0.05)
@@ -183,19 +183,19 @@ def test_training_hands_held_out_in_turn_can_tell_too(trained, tmp_path):
     run, data = trained
     folder = tmp_path / "run"
     shutil.copytree(run.path, folder)
-    config = run.config.model_copy(update={"calibration_folds": 3})
+    config = run.config.model_copy(update={"calibration_num_folds": 3})
     told = []
     copied = calibrated(load_run(folder), config, data, steps_of(config, data), Reporter(note=told.append))
-    found = calibration_of(load_run(folder).facts.training)
-    assert found == calibration_of(copied.facts.training)
+    found = calibration_of(load_run(folder).metadata.training)
+    assert found == calibration_of(copied.metadata.training)
     assert (found.hands, found.frames) == ("training", 448)
     assert "3 short trainings" in told[0]
     # Both inputs together are fused as on validation hands: precisions belong to the latent space of one model.
-    alone = calibration_of(run.facts.training)
+    alone = calibration_of(run.metadata.training)
     assert found.fusions == calibrate(run, data.validation).fusions
     assert set(found.widths) == set(alone.widths)
     assert (found.told_by(["ulnar2d"]), found.told_by(list(HALVES))) == ("training", "validation")
-    was, now = (calibration_of(r.facts.training).width(["ulnar2d"]).scale for r in (run, copied))
+    was, now = (calibration_of(r.metadata.training).width(["ulnar2d"]).scale for r in (run, copied))
     assert now / was == pytest.approx(1.0, abs=0.5)
     for a, b in zip(run.model.parameters(), copied.model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -207,10 +207,10 @@ def test_too_few_groups_leave_it_to_the_validation_hands(trained, tmp_path):
     shutil.copytree(run.path, folder)
     pack = data.train[0]
     one = dataclasses.replace(pack, arrays={**pack.arrays, "group": np.zeros(len(pack), np.int64)}, rows=None)
-    config, told = run.config.model_copy(update={"calibration_folds": 2}), []
+    config, told = run.config.model_copy(update={"calibration_num_folds": 2}), []
     few = dataclasses.replace(data, train=[one])
     done = calibrated(load_run(folder), config, few, 10, Reporter(note=told.append))
-    assert calibration_of(done.facts.training).hands == "validation"
+    assert calibration_of(done.metadata.training).hands == "validation"
     assert "too few groups" in told[0]
 
 
@@ -225,13 +225,13 @@ def test_each_fold_is_judged_by_a_run_of_all_other_groups(trained):
         seen.append((config, data))
         shutil.copytree(run.path, out, dirs_exist_ok=True)
 
-    config = run.config.model_copy(update={"calibration_folds": 4})
-    parts = list(in_turn(config, dataclasses.replace(data, train=[pack]), 1000, fit))
+    config = run.config.model_copy(update={"calibration_num_folds": 4})
+    parts = list(run_folds(config, dataclasses.replace(data, train=[pack]), 1000, fit))
     assert len(parts) == len(seen) == 4
     for (_, held), (short, others) in zip(parts, seen, strict=True):
         mine, theirs = set(held[0]["group"]), set(others.train[0]["group"])
         assert not mine & theirs
         assert len(mine | theirs) == 64
         assert others.validation == held
-        assert (short.least_steps, short.epochs, short.calibration_folds) == (250, 1, 0)
+        assert (short.min_steps, short.epochs, short.calibration_num_folds) == (250, 1, 0)
     assert len({short.seed for short, _ in seen} | {config.seed}) == 5

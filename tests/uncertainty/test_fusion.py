@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cvhpe.models.fusion import How, draw, fuse
+from cvhpe.models.fusion import FusionParams, draw, fuse
 from cvhpe.plugin.contract import Posterior
 from cvhpe.uncertainty.fusion import (
     CANDIDATES,
     Calibration,
-    Width,
+    SampleScaling,
     calibration_of,
-    combinations,
-    how_of,
+    fusion_params,
+    modality_subsets,
     search,
     spread,
     together,
-    unmeasured,
+    uncalibrated_warning,
 )
 
 MU = st.floats(-2, 2)
@@ -112,7 +112,7 @@ def test_widened_samples_have_the_scale_and_the_tails_they_are_told():
     generator = torch.Generator().manual_seed(0)
     centre = torch.tensor([[1.0, -2.0, 30.0]])
     samples = centre + torch.tensor([0.5, 0.1, 2.0]) * torch.randn(40000, 1, 3, generator=generator)
-    wide = Width(3.0, 5.0).widen(samples, centre, generator)
+    wide = SampleScaling(3.0, 5.0).rescale_samples(samples, centre, generator)
     far = ((wide - centre) / torch.tensor([0.5, 0.1, 2.0]))[:, 0].numpy()
     for level in (0.1, 0.5, 0.9, 0.99):
         for k in range(3):
@@ -120,7 +120,7 @@ def test_widened_samples_have_the_scale_and_the_tails_they_are_told():
             assert np.quantile(far[:, k], level) == pytest.approx(3 * stats.t(5).ppf(level), abs=near)
     # a sample is one hand: all of it is as far out
     assert np.corrcoef(np.abs(far).T)[0, 1] > 0.1
-    torch.testing.assert_close(Width(2.0).widen(samples, centre), 2 * samples - centre)
+    torch.testing.assert_close(SampleScaling(2.0).rescale_samples(samples, centre), 2 * samples - centre)
 
 
 def test_spread_is_the_root_mean_square_distance():
@@ -129,25 +129,27 @@ def test_spread_is_the_root_mean_square_distance():
 
 
 def test_a_calibration_travels_as_plain_values():
-    fused: How = {"weights": {"rgb": 0.3, "depth": 1.0}, "precisions": {"rgb": [1.5, 3.0]}}
-    one = Calibration({"depth,rgb": fused}, {"rgb": Width(2.0, 5.0)}, 17, "training")
+    fused: FusionParams = {"weights": {"rgb": 0.3, "depth": 1.0}, "precisions": {"rgb": [1.5, 3.0]}}
+    one = Calibration({"depth,rgb": fused}, {"rgb": SampleScaling(2.0, 5.0)}, 17, "training")
     assert calibration_of({"calibration": json.loads(json.dumps(one.as_dict()))}) == one
-    assert (one.width(["rgb"]), one.width(["rgb", "joints2d"])) == (Width(2.0, 5.0), None)
+    assert (one.width(["rgb"]), one.width(["rgb", "joints2d"])) == (SampleScaling(2.0, 5.0), None)
     assert calibration_of({}) is calibration_of({"calibration": {"weights": {"rgb": 1.0}}}) is None
 
 
 def test_every_set_of_a_few_inputs_is_calibrated_and_of_many_each_two_and_all():
-    assert list(combinations(["a"])) == [("a",)]
-    assert list(combinations(["a", "b"])) == [("a",), ("b",), ("a", "b")]
-    assert len(list(combinations("abcd"))) == 15
-    assert [len(one) for one in combinations("abcdef")] == [1] * 6 + [2] * 15 + [6]
+    assert list(modality_subsets(["a"])) == [("a",)]
+    assert list(modality_subsets(["a", "b"])) == [("a",), ("b",), ("a", "b")]
+    assert len(list(modality_subsets("abcd"))) == 15
+    assert [len(one) for one in modality_subsets("abcdef")] == [1] * 6 + [2] * 15 + [6]
 
 
 def test_a_set_of_inputs_is_fused_as_measured_for_it_in_whatever_order_it_comes():
-    both: How = {"weights": {"rgb": 0.0, "joints2d": 1.0}, "precisions": {}}
+    both: FusionParams = {"weights": {"rgb": 0.0, "joints2d": 1.0}, "precisions": {}}
     calibration = Calibration({together(["rgb", "joints2d"]): both})
-    assert how_of(calibration, ["rgb", "joints2d"]) == how_of(calibration, ["joints2d", "rgb"]) == both
-    assert unmeasured(calibration, ["rgb", "joints2d"]) == unmeasured(None, ["rgb"]) == ""
+    assert fusion_params(calibration, ["rgb", "joints2d"]) == fusion_params(calibration, ["joints2d", "rgb"]) == both
+    assert uncalibrated_warning(calibration, ["rgb", "joints2d"]) == uncalibrated_warning(None, ["rgb"]) == ""
     for known, names in ((calibration, ["rgb", "depth"]), (None, ["rgb", "joints2d"])):
-        assert how_of(known, names) == {"weights": dict.fromkeys(names, 1.0), "precisions": {}}
-        assert unmeasured(known, names).startswith(f"nobody measured how {names[0]} and {names[1]} are fused best")
+        assert fusion_params(known, names) == {"weights": dict.fromkeys(names, 1.0), "precisions": {}}
+        assert uncalibrated_warning(known, names).startswith(
+            f"nobody measured how {names[0]} and {names[1]} are fused best"
+        )

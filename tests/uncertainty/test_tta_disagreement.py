@@ -1,4 +1,4 @@
-"""How much predictions hang on how a hand is turned, against views made and undone by hand."""
+"""FusionParams much predictions hang on how a hand is turned, against views made and undone by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from helpers.untrained import untrained_run
 from cvhpe.inference.predict import Options, found_by_hand, look, predict_hand
 from cvhpe.runs.run_dir import load_run
 from cvhpe.synthetic import poses
-from cvhpe.uncertainty.fusion import Width, calibration_of, spread, spread_as, typical_spread
-from cvhpe.uncertainty.tta_disagreement import doubt, look_again
+from cvhpe.uncertainty.fusion import SampleScaling, calibration_of, spread, spread_as, typical_spread
+from cvhpe.uncertainty.tta_disagreement import encode_tta, tta_std
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def test_doubt_is_the_spread_of_views_made_and_undone_by_hand(run):
     hand = poses(1, seed=3, left=1)
     fields, _, _ = look(run, None, found_by_hand(None, 0, hand["joints2d_px"][0]))
     with torch.inference_mode():
-        seen = look_again(run, fields, ["joints2d"], 1.5, 3)
-        got = doubt(run, seen, ["joints2d"], {}, torch.tensor([30.0]))
+        seen = encode_tta(run, fields, ["joints2d"], 1.5, 3)
+        got = tta_std(run, seen, ["joints2d"], {}, torch.tensor([30.0]))
     assert len(seen) == 6
     flat = fields["joints2d"][0].numpy().astype(np.float64)
     flat[0] = (flat[0] + flat[9]) / 2  # the labelled wrist becomes the palm
@@ -50,29 +50,29 @@ def test_a_width_with_turns_gives_samples_the_spread_of_the_hands_doubt():
     samples, centre = torch.randn(50, 4, 21, 3, generator=generator), torch.zeros(4, 21, 3)
     samples[:, :, 0] = 0  # the root
     unsure = torch.tensor([1.0, 2.0, 5.0, 0.5])
-    wide = Width(3.0, 0.0, 4).widen(samples, centre, doubt=unsure)
+    wide = SampleScaling(3.0, 0.0, 4).rescale_samples(samples, centre, doubt=unsure)
     torch.testing.assert_close(typical_spread(wide), 3 * unsure)
     assert not wide[:, :, 0].any()
     # which joints of a hand are the unsure ones is left to its samples
     ratio = spread(wide, centre)[:, 1:] / spread(samples, centre)[:, 1:]
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
-    for width, told in ((Width(3.0, 0.0, 4), None), (Width(3.0), unsure)):
+    for width, told in ((SampleScaling(3.0, 0.0, 4), None), (SampleScaling(3.0), unsure)):
         with pytest.raises(ValueError, match="doubt of every hand"):
-            width.widen(samples, centre, doubt=told)
+            width.rescale_samples(samples, centre, doubt=told)
     assert not spread_as(torch.zeros(5, 1, 21, 3), torch.ones(1)).any()
 
 
 def test_the_model_that_ships_says_how_sure_it_is_by_its_views():
     run = load_run("default")
-    width = calibration_of(run.facts.training).width(["joints2d"])
+    width = calibration_of(run.metadata.training).width(["joints2d"])
     assert width.turns > 0
     hand = poses(1, seed=3, left=1)
     found = found_by_hand(None, 0, hand["joints2d_px"][0])
     got = predict_hand(run, None, found, Options(samples=40))
     fields, _, _ = look(run, None, found)
     with torch.inference_mode():
-        seen = look_again(run, fields, ["joints2d"], run.config.margin, width.turns)
-        unsure = float(doubt(run, seen, ["joints2d"], {}, torch.tensor([run.facts.mean_scale_mm])))
+        seen = encode_tta(run, fields, ["joints2d"], run.config.crop_margin, width.turns)
+        unsure = float(tta_std(run, seen, ["joints2d"], {}, torch.tensor([run.metadata.mean_scale_mm])))
     apart = torch.from_numpy(got.samples_mm - got.joints3d_mm)
     # each sample is widened by a factor of its own, so that their spread is about that of all factors
     typical = unsure * float(np.sqrt((width.scales(40) ** 2).mean()))

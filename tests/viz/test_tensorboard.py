@@ -14,8 +14,8 @@ from cvhpe.errors import UserError
 pytest.importorskip("tensorboard", reason="tensorboard is not installed")
 
 SMALL = {
-    "modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d", "joints3d:joints3d"], "width": 16,
-    "depth": 1, "epochs": 1, "least_steps": 12, "validations": 2, "log_steps": 3, "batch_size": 32,
+    "modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d", "joints3d:joints3d"], "hidden_dim": 16,
+    "num_hidden_layers": 1, "epochs": 1, "min_steps": 12, "num_validations": 2, "log_every": 3, "batch_size": 32,
 }  # fmt: skip
 
 

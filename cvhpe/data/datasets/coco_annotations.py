@@ -52,7 +52,7 @@ def picture_of(
 
 
 def picture_size(picture: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Width and height that the file promises, where it does."""
+    """SampleScaling and height that the file promises, where it does."""
     size = (picture.get("width"), picture.get("height"))
     return size if all(isinstance(s, int) for s in size) else None  # type: ignore[return-value]
 

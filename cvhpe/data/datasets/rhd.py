@@ -28,7 +28,7 @@ from cvhpe.io import safe_pickle
 from cvhpe.plugin.sample import DatasetSpec, Sample
 
 FOLDERS = {"train": "training", "test": "evaluation"}
-PICTURES = {"rgb": "color", "depth": "depth", "mask": "mask"}
+IMAGE_MODALITIES = {"rgb": "color", "depth": "depth", "mask": "mask"}
 DEPTH_RANGE_MM = 5000.0
 LEAST_INSIDE = 11
 LEAST_SEEN = 5
@@ -76,14 +76,14 @@ class Rhd(Reader):
 
     def files(self, index: int) -> Mapping[str, Path]:
         row = int(self._hands[self._at(index), 0])
-        return {name: self._picture(name, row) for name in PICTURES}
+        return {name: self._picture(name, row) for name in IMAGE_MODALITIES}
 
     def images(self, index: int) -> dict[str, Array]:
-        return dict(self.read(index, PICTURES).images)
+        return dict(self.read(index, IMAGE_MODALITIES).images)
 
     def read(self, index: int, names: Collection[str]) -> Sample:
         row, side = self._hand(self._at(index))
-        images = {name: self._image(name, row, side) for name in PICTURES if name in names}
+        images = {name: self._image(name, row, side) for name in IMAGE_MODALITIES if name in names}
         return replace(self.labels(index), images=images)
 
     def _image(self, name: str, row: int, side: int) -> Array:
@@ -106,7 +106,7 @@ class Rhd(Reader):
         return self._last[name][1]
 
     def _picture(self, name: str, row: int) -> Path:
-        return self._folder / PICTURES[name] / f"{self.frames[row]:05d}.png"
+        return self._folder / IMAGE_MODALITIES[name] / f"{self.frames[row]:05d}.png"
 
     def _train(self, name: str) -> tuple[Array, str]:
         """Frame and side of the training samples ``(N, 2)``, and what is to be said of those left out."""
@@ -128,7 +128,7 @@ class Rhd(Reader):
 
     def _need_pictures(self) -> None:
         """Every annotated frame has its three pictures; the folders are listed, the files not touched."""
-        for name in PICTURES.values():
+        for name in IMAGE_MODALITIES.values():
             where = self._folder / name
             try:
                 there = {entry.name for entry in where.iterdir()}
@@ -180,7 +180,7 @@ def _find(where: Path, name: str) -> Path:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Width and height, from the first picture: 320x320 in RHD, what was asked for in synthetic data."""
+    """SampleScaling and height, from the first picture: 320x320 in RHD, what was asked for in synthetic data."""
     height, width = read_rgb(path).shape[:2]
     return width, height
 

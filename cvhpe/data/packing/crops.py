@@ -59,7 +59,7 @@ class CropOptions:
 
 @dataclass(frozen=True)
 class JointMap:
-    """How a native layout becomes the one a pack has: ``hand21`` for 21 joints, else itself."""
+    """FusionParams a native layout becomes the one a pack has: ``hand21`` for 21 joints, else itself."""
 
     name: str
     order: tuple[int, ...]
@@ -131,7 +131,7 @@ def _box_crop(sample: Sample, factor: float) -> Crop:
 
 
 def _frame_size(sample: Sample) -> tuple[float, float] | None:
-    """Width and height of the frame; from the principal point, which lies in its middle, if no picture is there."""
+    """SampleScaling and height of the frame; from the principal point, which lies in its middle, if no picture is there."""
     for image in sample.images.values():
         return image.shape[1], image.shape[0]
     if sample.K is not None:

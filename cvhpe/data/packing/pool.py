@@ -40,7 +40,7 @@ class Job:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """FusionParams many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -114,7 +114,7 @@ def _pack(
         if progress is not None:
             progress(done, count)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    arrays["palm"] = np.full(count, 0.5 if dataset.root == "wrist" else 0.0, np.float32)
+    arrays["root_shift_weight"] = np.full(count, 0.5 if dataset.root == "wrist" else 0.0, np.float32)
     for name, array in arrays.items():
         np.save(made / f"{name}.npy", array, allow_pickle=False)
     listed = {n: (a.dtype.str, a.shape) for n, a in arrays.items()}

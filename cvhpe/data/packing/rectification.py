@@ -51,9 +51,9 @@ def rectified_by(pack: Pack) -> tuple[Pack, Array]:
     arrays = {name: np.array(pack[name]) for name in pack.arrays}
     crop, K, uv = arrays["crop"], arrays["K"], pixels(pack)
     skeleton = layout(pack.layout)
-    root, toward = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
-    shift = arrays["palm"][:, None]
-    palm = uv[:, root] + np.where(shift > 0, shift * (uv[:, toward] - uv[:, root]), 0.0)
+    root, root_shift_joint = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
+    shift = arrays["root_shift_weight"][:, None]
+    palm = uv[:, root] + np.where(shift > 0, shift * (uv[:, root_shift_joint] - uv[:, root]), 0.0)
     able = np.isfinite(K).all((1, 2)) & np.isfinite(palm).all(1) & arrays["has_joints2d"]
     if not able.any():
         raise UserError(f"data set {pack.meta.name!r}: no sample has a camera (K) and a palm in 2D to turn it to")

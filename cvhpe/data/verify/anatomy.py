@@ -13,14 +13,14 @@ import numpy as np
 from cvhpe.geometry.skeleton import Layout, permutation
 
 Array = np.ndarray
-Found = tuple[str, str, str, Literal["ok", "note", "warn", "fatal"]]
+Detection = tuple[str, str, str, Literal["ok", "note", "warn", "fatal"]]
 
 _ENOUGH = 10  # hands; a straight or overstretched hand bends the wrong way, so a few prove nothing
 _FINGERS = ("index", "middle", "ring", "little")
 
 
 def bend(xyz: Array, of: Layout) -> Array:
-    """How far the fingers bend towards where a right hand has its palm; ``(N,)`` mm, negative for left hands.
+    """FusionParams far the fingers bend towards where a right hand has its palm; ``(N,)`` mm, negative for left hands.
 
     ``xyz`` is ``(N, J, 3)`` in a frame with x right, y down, z forward. NaN where a joint is not labelled.
     """
@@ -38,11 +38,11 @@ def bend(xyz: Array, of: Layout) -> Array:
     return total
 
 
-def check(xyz: Array, side: Array, of: Layout, root: str) -> list[Found]:
+def check(xyz: Array, side: Array, of: Layout, root: str) -> list[Detection]:
     """Rows for ``data verify``: side against bend, order along the fingers, kind of root. NaN joints are left out."""
     if any(len(chain) < 3 for chain in of.fingers.values()):
         return []
-    rows: list[Found] = []
+    rows: list[Detection] = []
     turn = bend(xyz, of)
     known = np.isfinite(turn)
     if known.any():

@@ -125,7 +125,7 @@ def _spread(count: int, most: int) -> list[int]:
     return at
 
 
-Found = tuple[str, str, str, Verdict]
+Detection = tuple[str, str, str, Verdict]
 
 
 def _count(dataset: Dataset, spec: DatasetSpec, split: str) -> Row:
@@ -142,7 +142,7 @@ def _first(paths: Iterable[Path | str], most: int = 3) -> str:
     return ", ".join(str(p) for p in paths[:most]) + more
 
 
-def _files(dataset: Dataset, progress: Progress | None, split: str) -> list[Found]:
+def _files(dataset: Dataset, progress: Progress | None, split: str) -> list[Detection]:
     """Every picture file: is it there, and does it end as its format ends?"""
     if not hasattr(dataset, "files"):
         return []
@@ -173,7 +173,7 @@ def _files(dataset: Dataset, progress: Progress | None, split: str) -> list[Foun
 
 def _decoded(
     dataset: Dataset, most: int, progress: Progress | None, split: str
-) -> tuple[list[Found], tuple[int, int] | None, list[Sample]]:
+) -> tuple[list[Detection], tuple[int, int] | None, list[Sample]]:
     """Decode some samples, spread evenly; also gives the frame's (width, height) and the samples."""
     at = _spread(len(dataset), most)
     good: list[Sample] = []
@@ -190,7 +190,7 @@ def _decoded(
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         return [("decoded", f"{len(faults)} of {len(at)} failed: {faults[0]}{more}", "none", "fatal")], size, good
-    rows: list[Found] = [("decoded", f"{len(good)} samples, {_sizes(good)}", "", "ok")]
+    rows: list[Detection] = [("decoded", f"{len(good)} samples, {_sizes(good)}", "", "ok")]
     with_depth = [s.images["depth"] for s in good if "depth" in s.images]
     if with_depth:
         empty = sum(not (d > 0).any() for d in with_depth)
@@ -205,10 +205,10 @@ def _sizes(samples: list[Sample]) -> str:
     return _first(kinds) or "no pictures"
 
 
-def _labels(samples: list[Sample], dataset: Dataset, size: tuple[int, int] | None) -> list[Found]:
+def _labels(samples: list[Sample], dataset: Dataset, size: tuple[int, int] | None) -> list[Detection]:
     if not samples:
         return []
-    rows: list[Found] = []
+    rows: list[Detection] = []
     ids = [s.id for s in samples]
     (most_used, times), *_ = Counter(ids).most_common(1)
     if times > 1:
@@ -231,13 +231,13 @@ def _labels(samples: list[Sample], dataset: Dataset, size: tuple[int, int] | Non
     return rows
 
 
-def _points2d(samples: list[Sample], size: tuple[int, int] | None) -> list[Found]:
+def _points2d(samples: list[Sample], size: tuple[int, int] | None) -> list[Detection]:
     labelled = [s for s in samples if s.joints2d_px is not None]
     if not labelled:
         return [("2D labels", "none", "", "note")]
     uv = np.stack([np.asarray(s.joints2d_px, np.float64) for s in labelled])
     known = np.isfinite(uv).all(-1)
-    rows: list[Found] = []
+    rows: list[Detection] = []
     if not known.all():
         unlabelled: Verdict = "warn" if known.mean() < 0.5 else "note"
         rows.append(("2D joints without a label", f"{1 - known.mean():.1%}", "", unlabelled))
@@ -254,7 +254,7 @@ def _points2d(samples: list[Sample], size: tuple[int, int] | None) -> list[Found
     return rows
 
 
-def _units(xyz: Array) -> Found:
+def _units(xyz: Array) -> Detection:
     """Hands are 10 to 22 cm long, so a factor of ten or more in the units shows."""
     with np.errstate(all="ignore"):
         extent = np.nanmedian(np.linalg.norm(np.nanmax(xyz, 1) - np.nanmin(xyz, 1), axis=-1))
@@ -270,7 +270,7 @@ def _units(xyz: Array) -> Found:
     return ("size of a hand", f"{extent:.3g} mm: {times}{unit}", "80 to 320 mm", "fatal")
 
 
-def _reprojection(samples: list[Sample]) -> list[Found]:
+def _reprojection(samples: list[Sample]) -> list[Detection]:
     able = [s for s in samples if s.joints2d_px is not None and s.K is not None]
     if not able:
         return []
@@ -292,7 +292,7 @@ def _print(sample: Sample) -> int:
     return int.from_bytes(blake2b(whole, digest_size=8).digest(), "little")
 
 
-def _duplicates(samples: list[Sample]) -> list[Found]:
+def _duplicates(samples: list[Sample]) -> list[Detection]:
     """Equal labels in samples that no group says belong together."""
     first: dict[int, Sample] = {}
     again = [(s, f) for s in samples if (f := first.setdefault(_print(s), s)) is not s]

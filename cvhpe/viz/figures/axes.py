@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvhpe.evaluation.eval_set import Held, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, Lacking
 from cvhpe.viz.figures.style import PREDICTION, TRUTH
 from cvhpe.viz.skeleton import draw2d, draw3d, frame3d, in_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURES = ("rgb", "depth")
+IMAGE_MODALITIES = ("rgb", "depth")
 """What an input is shown as, if the samples have it: the first of these; joints are drawn otherwise."""
 
 
-def axes_at(figure: Figure, held: Held, modality: str, *place: Any) -> Any:
+def axes_at(figure: Figure, held: EvalSet, modality: str, *place: Any) -> Any:
     """Axes of the kind that a modality is drawn on; ``place``: rows, columns and number, or a cell of a grid."""
     solid = modality == "joints3d" or held.run.model.modalities[modality].geometry == "points3d"
     axes = figure.add_subplot(*place, projection="3d" if solid else None)
     return axes
 
 
-def show(axes: Any, held: Held, modality: str, sample: np.ndarray) -> None:
+def show(axes: Any, held: EvalSet, modality: str, sample: np.ndarray) -> None:
     """Draw a network-ready sample ``shape`` of a modality."""
     draw = held.run.model.modalities[modality].draw
     if draw is None:
@@ -53,7 +53,7 @@ def compare(axes: Any, truth: np.ndarray, predictions: np.ndarray, *, reach: flo
     frame3d(axes, truth, *predictions, reach=reach)
 
 
-def chosen(held: Held, modality: str, count: int) -> np.ndarray:
+def chosen(held: EvalSet, modality: str, count: int) -> np.ndarray:
     """Rows to show predictions of: at even steps from the best to nearly the worst of a random draw.
 
     Neither picked nor lucky: the hands shown are as well predicted as all are.
@@ -84,6 +84,6 @@ def tighten(drawn: Figure, *, above: float = 0.0, below: float = 0.16) -> None:
     drawn.subplots_adjust(left=0.01, right=0.99, bottom=bottom, top=top, wspace=0.04, hspace=0.1)
 
 
-def say_below(axes: Any, text: str) -> None:
+def caption(axes: Any, text: str) -> None:
     """A word under a picture; a 3D axes' own labels would be put elsewhere at every angle."""
     axes.annotate(text, (0.5, 0.0), xycoords="axes fraction", ha="center", va="top", color="#4b5563")

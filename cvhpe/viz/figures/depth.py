@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cvhpe.evaluation.eval_set import Held, Lacking
-from cvhpe.viz.figures.axes import axes_at, chosen, mean_errors, say_below, show, tighten
+from cvhpe.evaluation.eval_set import EvalSet, Lacking
+from cvhpe.viz.figures.axes import axes_at, caption, chosen, mean_errors, show, tighten
 from cvhpe.viz.figures.predictions import needs_3d
 from cvhpe.viz.figures.style import PREDICTION, TRUTH, blank
 from cvhpe.viz.skeleton import draw3d, frame3d
@@ -18,7 +18,7 @@ GAP = 0.25
 """Between triplets, in widths of a picture: a prediction must not seem to belong to the next picture."""
 
 
-def figure(held: Held, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[Figure, str]:
+def figure(held: EvalSet, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[Figure, str]:
     """The figure and its caption."""
     if "depth" not in held.inputs:
         raise Lacking(f"this run encodes {', '.join(held.inputs)}, not depth")
@@ -26,7 +26,7 @@ def figure(held: Held, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[Figu
     at = chosen(held, "depth", rows * triplets)
     triplets = min(triplets, len(at))
     rows = -(-len(at) // triplets)
-    pictures, truth, predicted = held.ready("depth", at).float().numpy(), held.truth(at), held.predict("depth", at)
+    pictures, truth, predicted = held.to_network_input("depth", at).float().numpy(), held.truth(at), held.predict("depth", at)
     error = mean_errors(truth, predicted, held.visible(at))
     across = [1.0, 1.0, 1.0, GAP] * triplets
     drawn = blank(1.25 * sum(across[:-1]), 1.3 * rows)
@@ -41,14 +41,14 @@ def figure(held: Held, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[Figu
             draw3d(pair[-1], hand, colour=colour)
         for one in pair:
             frame3d(one, truth[n], predicted[n])
-        say_below(pair[1], f"{error[n]:.1f} mm")
+        caption(pair[1], f"{error[n]:.1f} mm")
         if line == 0:
             for one, title in zip((axes, *pair), ("depth", "ground truth", "prediction"), strict=True):
                 # A title of 3D axes may stand below them already; a text beside it does not push it away.
                 one.annotate(title, (0.5, 1.03), xycoords="axes fraction", ha="center")
     tighten(drawn, above=0.2)
-    caption = (
+    text = (
         "Depth to 3D joints on held-out hands, from the best to nearly the worst predicted of a random draw: the "
         "picture, the true hand (blue), the predicted one (red) and the mean distance of their joints."
     )
-    return drawn, caption
+    return drawn, text

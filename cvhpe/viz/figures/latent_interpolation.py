@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.evaluation.eval_set import Held, Lacking
-from cvhpe.viz.figures.axes import PICTURES, axes_at, mean_errors, over, show, tighten
+from cvhpe.evaluation.eval_set import EvalSet, Lacking
+from cvhpe.viz.figures.axes import IMAGE_MODALITIES, axes_at, mean_errors, over, show, tighten
 from cvhpe.viz.figures.style import blank, label
 from cvhpe.viz.skeleton import frame3d
 
@@ -29,13 +29,13 @@ class Walk:
     z: Tensor
 
 
-def source_of(held: Held) -> str:
+def source_of(held: EvalSet) -> str:
     """What is encoded: a picture where the run takes one, else anything that is no 3D hand already."""
-    order = [*PICTURES, *(m for m in held.inputs if m != "joints3d"), "joints3d"]
+    order = [*IMAGE_MODALITIES, *(m for m in held.inputs if m != "joints3d"), "joints3d"]
     return next(m for m in order if m in held.inputs)
 
 
-def walk(held: Held, steps: int, between: tuple[int, int] | None = None) -> Walk:
+def walk(held: EvalSet, steps: int, between: tuple[int, int] | None = None) -> Walk:
     """A walk between two held-out hands, by default two of one side that differ much and are well predicted."""
     source = source_of(held)
     ends = np.array(between) if between else ends_of(held, source)
@@ -44,7 +44,7 @@ def walk(held: Held, steps: int, between: tuple[int, int] | None = None) -> Walk
     return Walk(source, ends, (1 - t) * mu[:1] + t * mu[1:])
 
 
-def ends_of(held: Held, source: str) -> np.ndarray:
+def ends_of(held: EvalSet, source: str) -> np.ndarray:
     """Two rows of the same hand side whose latents lie far apart, of the better predicted half of a draw.
 
     A hand that the run does not understand would be a poor end of a walk.
@@ -63,7 +63,7 @@ def ends_of(held: Held, source: str) -> np.ndarray:
     return rows[list(np.unravel_index(int(far.argmax()), far.shape))]
 
 
-def figure(held: Held, steps: int = STEPS, between: tuple[int, int] | None = None) -> tuple[Figure, str]:
+def figure(held: EvalSet, steps: int = STEPS, between: tuple[int, int] | None = None) -> tuple[Figure, str]:
     """The figure and its caption: a row for every modality the run decodes, a column for every step.
 
     Where the run decodes both, 2D joints lie over the RGB picture, as in the paper; the outermost columns
@@ -80,7 +80,7 @@ def figure(held: Held, steps: int = STEPS, between: tuple[int, int] | None = Non
     rows = [n for n in names if not (overlaid and n == "rgb")]
     if not rows:
         raise Lacking("none of what this run decodes can be drawn")
-    inputs = held.ready(path.source, path.ends).float().numpy()
+    inputs = held.to_network_input(path.source, path.ends).float().numpy()
     drawable = held.run.model.modalities[path.source].draw is not None
     rows = (["rgb"] if overlaid else []) + rows
     drawn = blank(1.15 * (steps + 2), 1.22 * len(rows))
@@ -111,9 +111,9 @@ def figure(held: Held, steps: int = STEPS, between: tuple[int, int] | None = Non
                 show(axes, held, path.source, inputs[end])
                 axes.set_title(title, pad=3)
     tighten(drawn, above=0.2, below=0.0)
-    caption = (
+    text = (
         f"Latent walk: two held-out hands seen as {label(path.source)} (outermost) are encoded, and {steps} points on "
         f"the straight line between them decoded to {', '.join(label(n) for n in names)}. All of a column comes from "
         "one point." + "".join(f" {n}." for n in notes)
     )
-    return drawn, caption
+    return drawn, text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvhpe.errors import UserError, nearest
-from cvhpe.evaluation.eval_set import Held, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, Lacking
 from cvhpe.io.atomic import write_text
 from cvhpe.runs.run_dir import Run
 from cvhpe.viz.figures import depth, latent_interpolation, posterior, predictions, style, tsne
@@ -40,7 +40,7 @@ def wanted(only: Sequence[str]) -> list[str]:
 
 
 def make(
-    held: Held,
+    held: EvalSet,
     out: Path,
     separate: Callable[[], Run],
     only: Sequence[str] = (),
@@ -68,7 +68,7 @@ def make(
 
 
 def _drawn(
-    name: str, held: Held, out: Path, separate: Callable[[], Run], between: tuple[int, int] | None
+    name: str, held: EvalSet, out: Path, separate: Callable[[], Run], between: tuple[int, int] | None
 ) -> list[Made]:
     """One of the supplement's figures; predictions are one figure for every input other than depth and 3D."""
     if name == "predictions":
@@ -91,7 +91,7 @@ def _drawn(
 
 def _one(name: str, out: Path, drawing: Callable[[], tuple[Figure, str]]) -> Made:
     try:
-        with style.look():
+        with style.plot_style():
             figure, caption = drawing()
             files = style.save(figure, out / name)
     except Lacking as lacking:

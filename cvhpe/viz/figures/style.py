@@ -1,4 +1,4 @@
-"""How all figures look: the paper's colours, one type size, and files that print well."""
+"""FusionParams all figures look: the paper's colours, one type size, and files that print well."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def label(modality: str) -> str:
 
 
 @contextmanager
-def look() -> Iterator[None]:
+def plot_style() -> Iterator[None]:
     """The figures' settings, within this block alone."""
     import matplotlib
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvhpe.evaluation.eval_set import Held, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, Lacking
 from cvhpe.evaluation.latent_space import Mixing, Space, embed, mixing, sklearn, tsne
 from cvhpe.runs.run_dir import Run
 from cvhpe.viz.figures.style import blank, colours, label
@@ -49,7 +49,7 @@ def draw_spaces(panels: list[tuple[str, Space, Mixing]]) -> Figure:
     return figure
 
 
-def figure(held: Held, counterpart: Callable[[], Run], points: int = POINTS) -> tuple[Figure, str]:
+def figure(held: EvalSet, counterpart: Callable[[], Run], points: int = POINTS) -> tuple[Figure, str]:
     """The figure and its caption, which tells the numbers; ``counterpart`` gives the separately trained run."""
     if len(held.inputs) < 2:
         raise Lacking(f"this run encodes {held.inputs[0]} alone; --variant 2 or 4 encodes the target as well")
@@ -58,11 +58,11 @@ def figure(held: Held, counterpart: Callable[[], Run], points: int = POINTS) -> 
     mine, theirs = embed(held, points), embed(held, points, separate)
     a, b = mixing(mine), mixing(theirs)
     drawn = draw_spaces([("Cross-trained", mine, a), ("Separately trained", theirs, b)])
-    steps = separate.facts.training.get("step", 0)
-    caption = (
+    steps = separate.metadata.training.get("step", 0)
+    text = (
         f"t-SNE of the latent means of {len(np.unique(mine.row))} held-out hands in {len(held.inputs)} modalities. "
         f"By their neighbours, modalities are told apart with an accuracy of {a} where they were cross-trained and "
         f"of {b} where each autoencoder was trained by itself ({steps} steps); {a.chance:.2f} is perfectly mixed. A "
         f"plane in all {mine.means.shape[1]} dimensions tells them apart with {a.linear:.2f} and {b.linear:.2f}."
     )
-    return drawn, caption
+    return drawn, text

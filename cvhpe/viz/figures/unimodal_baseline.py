@@ -16,7 +16,7 @@ import numpy as np
 
 from cvhpe.config.schema import Config, checked
 from cvhpe.errors import UserError
-from cvhpe.io.locking import claimed
+from cvhpe.io.locking import run_lock
 from cvhpe.models.pairs import sources
 from cvhpe.runs.run_dir import Run, load_run
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = "separate"
 STEPS, PICTURE_STEPS = 2000, 300
-"""How long each autoencoder is trained, unless told; those of pictures cost far more a step."""
+"""FusionParams long each autoencoder is trained, unless told; those of pictures cost far more a step."""
 PICTURE_LR, PICTURE_RISE = 1e-3, 30
 """The fastest rate and the fewest steps of rising to it with pictures: what a run bears that rises for an epoch, an
 autoencoder that is to be done in 300 steps does not. One of fewer than 34 steps rises nearly to its end."""
@@ -41,13 +41,13 @@ def separate_config(run: Run, steps: int | None) -> Config:
         "pairs": [f"{n}:{n}" for n in names],
         "pair_weights": {},
         "epochs": 1,
-        "least_steps": steps or (PICTURE_STEPS if pictures else STEPS),
-        "validations": 1,
-        "keep": 1,
+        "min_steps": steps or (PICTURE_STEPS if pictures else STEPS),
+        "num_validations": 1,
+        "keep_checkpoints": 1,
     }
     if pictures:
-        rise = min(PICTURE_RISE / settings["least_steps"], LONGEST_RISE)
-        settings |= {"lr": min(run.config.lr, PICTURE_LR), "warmup": max(run.config.warmup, rise)}
+        rise = min(PICTURE_RISE / settings["min_steps"], LONGEST_RISE)
+        settings |= {"lr": min(run.config.lr, PICTURE_LR), "warmup_fraction": max(run.config.warmup_fraction, rise)}
     return checked(settings, where=f"{run.path}: separate training")
 
 
@@ -70,10 +70,10 @@ def alone_in(path: Path) -> Iterator[None]:
     """Keep other processes out of a run folder: none trains there, none makes the same counterpart."""
     with ExitStack() as held:
         try:
-            held.enter_context(claimed(path))
+            held.enter_context(run_lock(path))
         except UserError as error:
             raise UserError(
-                f"no separately trained counterpart can be made now ({error}); wait, or name one with --separate"
+                f"no separately trained counterpart can be made now ({error}); wait, or name one with --unimodal-run"
             ) from None
         yield
 
@@ -85,7 +85,7 @@ def train_in(folder: Path, config: Config, report: Reporter | None) -> None:
 
     data = open_data(config)
     # No more samples than the steps can look at: an epoch would otherwise outlast them.
-    most = config.least_steps * config.batch_size
+    most = config.min_steps * config.batch_size
     draw = np.random.default_rng(config.seed)
     data.train = [pack.subset(np.sort(draw.permutation(len(pack))[:most])) for pack in data.train]
     partial = folder.with_name(f".{folder.name}")
@@ -105,11 +105,13 @@ def given(run: Run, path: Path) -> Run:
     crossed = [str(p) for p in other.model.pairs if p.source != p.target]
     missing = [n for n in sources(run.model.pairs) if n not in sources(other.model.pairs)]
     if crossed:
-        raise UserError(f"--separate {path}: cross-trained itself ({', '.join(crossed)}); train it on X:X pairs alone")
+        raise UserError(
+            f"--unimodal-run {path}: cross-trained itself ({', '.join(crossed)}); train it on X:X pairs alone"
+        )
     if missing:
-        raise UserError(f"--separate {path}: does not encode {', '.join(missing)}, which this run does")
+        raise UserError(f"--unimodal-run {path}: does not encode {', '.join(missing)}, which this run does")
     for name in sources(run.model.pairs):
         mine, theirs = run.model.modalities[name].shape, other.model.modalities[name].shape
         if mine != theirs:
-            raise UserError(f"--separate {path}: takes {name} of shape {theirs}, this run of {mine}")
+            raise UserError(f"--unimodal-run {path}: takes {name} of shape {theirs}, this run of {mine}")
     return other

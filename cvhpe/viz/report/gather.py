@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cvhpe.errors import UserError
-from cvhpe.evaluation.eval_set import Held, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, Lacking
 from cvhpe.evaluation.evaluate import baseline_summaries, labelled, predict
 from cvhpe.evaluation.latent_space import embed, mixing, tsne
 from cvhpe.evaluation.metrics import Summary, summary
@@ -34,7 +34,7 @@ THUMB, CARD = 64, 160
 BASELINES = {"mean_pose": "mean pose", "regression": "linear regression"}
 
 
-def collect(held: Held, separate: Run | None) -> dict[str, Any]:
+def collect(held: EvalSet, separate: Run | None) -> dict[str, Any]:
     """What the page shows; ``separate``: the separately trained counterpart, where there is one.
 
     A part that the run cannot give is ``{"lacking": why}``.
@@ -67,13 +67,13 @@ def part(gather: Any) -> Any:
         return {"lacking": str(error)}
 
 
-def lacking_3d(held: Held) -> dict[str, str]:
+def lacking_3d(held: EvalSet) -> dict[str, str]:
     if "joints3d" not in held.outputs:
         return {"lacking": f"this run decodes {', '.join(held.outputs)}, not joints3d"}
     return {"lacking": "no held-out sample has labelled 3D joints"}
 
 
-def about(held: Held) -> dict[str, Any]:
+def about(held: EvalSet) -> dict[str, Any]:
     """The run in a few words."""
     run = held.run
     count = sum(p.numel() for p in run.model.parameters())
@@ -84,25 +84,25 @@ def about(held: Held) -> dict[str, Any]:
         "data": list(run.config.data),
         "held_out": held.batches.samples,
         "protocol": run.config.protocol,
-        "layout": run.facts.layout,
+        "layout": run.metadata.layout,
         "latent": run.config.latent_dim,
         "parameters": count,
-        "step": run.facts.training.get("step"),
+        "step": run.metadata.training.get("step"),
     }
 
 
-def skeleton(held: Held) -> dict[str, Any]:
+def skeleton(held: EvalSet) -> dict[str, Any]:
     """Bones and colours, for drawing hands."""
-    one = layout(held.run.facts.layout)
+    one = layout(held.run.metadata.layout)
     return {"bones": [list(b) for b in one.bones], "colours": [one.colour(j) for j in range(len(one))]}
 
 
-def scored(held: Held) -> dict[str, dict[str, Summary]]:
+def scored(held: EvalSet) -> dict[str, dict[str, Summary]]:
     """Input -> the run's summary and the baselines', as ``cvhpe evaluate`` counts."""
     if "joints3d" not in held.outputs:
         return {}
     run, found = held.run, {}
-    common: Any = {"protocol": run.config.protocol, "mean_scale_mm": run.facts.mean_scale_mm, "palm": held.palm}
+    common: Any = {"protocol": run.config.protocol, "mean_scale_mm": run.metadata.mean_scale_mm, "palm": held.palm}
     for source in held.inputs:
         reads = run.model.modalities[source].reads
         if not bool(labelled(held.arrays, reads).any()):
@@ -113,7 +113,7 @@ def scored(held: Held) -> dict[str, dict[str, Summary]]:
     return found
 
 
-def metrics(held: Held, source: str, scores: dict[str, Summary]) -> dict[str, Any]:
+def metrics(held: EvalSet, source: str, scores: dict[str, Summary]) -> dict[str, Any]:
     """One table: the run, the baselines, what the paper reports."""
     rows: list[dict[str, Any]] = []
     for name, s in scores.items():
@@ -148,9 +148,9 @@ def pck(scores: dict[str, dict[str, Summary]]) -> dict[str, Any]:
     return {"thresholds": first["run"].thresholds, "curves": curves + extra}
 
 
-def joints(held: Held, source: str, s: Summary) -> dict[str, Any]:
+def joints(held: EvalSet, source: str, s: Summary) -> dict[str, Any]:
     """Error by joint, and by finger as the mean over its joints."""
-    one = layout(held.run.facts.layout)
+    one = layout(held.run.metadata.layout)
     fingers = []
     for finger in FINGERS:
         at = list(one.fingers[finger])
@@ -201,18 +201,18 @@ def training(run: Run) -> dict[str, Any]:
     }
 
 
-def thumbs(held: Held, rows: Array, side: int) -> dict[str, Any]:
+def thumbs(held: EvalSet, rows: Array, side: int) -> dict[str, Any]:
     """What stands for a hand where a picture is wanted: its picture, or its 2D joints where there is none."""
     for name in ("rgb", "depth"):
         if name in held.run.model.modalities and len(held.having(name)):
             parts = [
-                as_bytes(held.ready(name, part).float().numpy()) for part in np.array_split(rows, -(-len(rows) // 256))
+                as_bytes(held.to_network_input(name, part).float().numpy()) for part in np.array_split(rows, -(-len(rows) // 256))
             ]
             return {"sheet": sheet(np.concatenate([resized(p, side) for p in parts]), side)}
     return {"points": flat(held, rows)}
 
 
-def flat(held: Held, rows: Array) -> Array:
+def flat(held: EvalSet, rows: Array) -> Array:
     """2D joints ``(n, J, 2)``, centred and filling [-0.5, 0.5]: those of the picture, or the 3D ones from the front."""
     fields = held.fields_of_joints(rows)
     has2d = "joints2d" in fields and bool(fields["has_joints2d"].all())
@@ -221,7 +221,7 @@ def flat(held: Held, rows: Array) -> Array:
     return (points - (low + high) / 2) / np.maximum((high - low).max(-1, keepdims=True), 1e-9)
 
 
-def examples(held: Held, source: str) -> dict[str, Any]:
+def examples(held: EvalSet, source: str) -> dict[str, Any]:
     """The best and the worst predicted of the held-out hands."""
     rows = held.judged(held.having(source, "joints3d"))
     if not len(rows):
@@ -242,7 +242,7 @@ def examples(held: Held, source: str) -> dict[str, Any]:
     return {"source": label(source), "frames": len(rows), **found}
 
 
-def space(held: Held, separate: Run | None) -> dict[str, Any]:
+def space(held: EvalSet, separate: Run | None) -> dict[str, Any]:
     """t-SNE of the latent means, a picture of every hand, and how well modalities are told apart."""
     panels = []
     crossed = "Cross-trained" if len(held.inputs) > 1 else label(held.inputs[0])
@@ -273,7 +273,7 @@ def space(held: Held, separate: Run | None) -> dict[str, Any]:
     }
 
 
-def steps(held: Held) -> dict[str, Any]:
+def steps(held: EvalSet) -> dict[str, Any]:
     """A latent walk, decoded at every step to 3D joints, 2D joints and a picture, as far as the run does."""
     path = walk(held, WALK_STEPS)
     found: dict[str, Any] = {"source": label(path.source), "ends": path.ends, "from": thumbs(held, path.ends, CARD)}

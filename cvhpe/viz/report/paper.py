@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside a run's own numbers (supplementary, tables 3 and 4; PAPER facts)."""
+"""What the paper reports, to stand beside a run's own numbers (supplementary, tables 3 and 4; PAPER metadata)."""
 
 from __future__ import annotations
 

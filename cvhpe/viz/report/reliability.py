@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from scipy import stats
 
-from cvhpe.evaluation.eval_set import Held, parts
-from cvhpe.uncertainty.calibration import Held as Encoded
+from cvhpe.evaluation.eval_set import EvalSet, parts
+from cvhpe.uncertainty.calibration import EncodedSet as Encoded
 from cvhpe.uncertainty.calibration import drawn_of, width_of
 from cvhpe.uncertainty.coverage import SAMPLES, coverage
-from cvhpe.uncertainty.fusion import AS_TRAINED, Width, calibration_of, spread
-from cvhpe.uncertainty.tta_disagreement import doubt, look_again
+from cvhpe.uncertainty.fusion import AS_TRAINED, SampleScaling, calibration_of, spread
+from cvhpe.uncertainty.tta_disagreement import encode_tta, tta_std
 from cvhpe.viz.figures.posterior import decoded
 
 Array = np.ndarray
@@ -37,7 +37,7 @@ def binned(predicted: Array, error: Array, bins: int = BINS) -> tuple[Array, Arr
     return rms(predicted), rms(error)
 
 
-def reliability(held: Held, source: str) -> dict[str, Any] | None:
+def reliability(held: EvalSet, source: str) -> dict[str, Any] | None:
     """Spread against error of an input's predictions; None where too few hands have both.
 
     Samples are drawn as they come and as wide as the run's calibration says. Of a run without one, every other hand
@@ -46,7 +46,7 @@ def reliability(held: Held, source: str) -> dict[str, Any] | None:
     rows = held.some(MOST_HANDS, source, "joints3d")
     if len(rows) < 8:
         return None
-    calibration = calibration_of(held.run.facts.training)
+    calibration = calibration_of(held.run.metadata.training)
     width = calibration.width([source]) if calibration else None
     carried = width is not None
     if width is None:
@@ -62,7 +62,7 @@ def reliability(held: Held, source: str) -> dict[str, Any] | None:
     bare = torch.from_numpy(decoded(held, posterior, rows, SAMPLES))
     unsure = doubts(held, source, rows, width.turns) if width.turns else None
     for used in (AS_TRAINED, width):
-        samples = used.widen(bare, torch.from_numpy(centre), doubt=unsure if used.turns else None)
+        samples = used.rescale_samples(bare, torch.from_numpy(centre), doubt=unsure if used.turns else None)
         predicted.append(spread(samples, torch.from_numpy(centre)).numpy()[counted].astype(np.float64))
         covered.append(np.array(coverage(samples, torch.from_numpy(truth), torch.from_numpy(counted), LEVELS.tolist())))
     (raw, actual), (wide, wide_actual) = (binned(p, error) for p in predicted)
@@ -95,22 +95,22 @@ def ranked(predicted: Array, error: Array) -> float:
     return float(stats.spearmanr(predicted, error).statistic) if np.ptp(predicted) > 0 else 0.0
 
 
-def doubts(held: Held, source: str, rows: Array, turns: int) -> torch.Tensor:
+def doubts(held: EvalSet, source: str, rows: Array, turns: int) -> torch.Tensor:
     """``[n]`` mm: how much the predictions of some rows hang on how the hand is turned."""
     found = []
     with torch.inference_mode():
         for part in parts(rows):
-            seen = look_again(held.run, held.fields(part), [source], held.batches.margin, turns)
-            found.append(doubt(held.run, seen, [source], {}, torch.from_numpy(held.scale(part))))
+            seen = encode_tta(held.run, held.fields(part), [source], held.batches.margin, turns)
+            found.append(tta_std(held.run, seen, [source], {}, torch.from_numpy(held.scale(part))))
     return torch.cat(found)
 
 
-def shows_validation(held: Held) -> bool:
+def shows_validation(held: EvalSet) -> bool:
     """Whether hands that the run was validated on, and so may have been calibrated on, are among those shown."""
     return any(pack.meta.split == "val" for pack in held.batches.packs)
 
 
-def found_on(held: Held, source: str, rows: Array) -> Width:
+def found_on(held: EvalSet, source: str, rows: Array) -> SampleScaling:
     """The width that some hands ask for."""
     posterior = held.encode(source, rows)
     truth, scale, visible = map(torch.from_numpy, (held.truth(rows), held.scale(rows), held.visible(rows)))

@@ -88,7 +88,7 @@ def test_pictures_joints_and_crops_tell_of_the_same_place(root: Path) -> None:
         sample = data[i]
         assert got["id"][i] == sample.id
         assert got["side"][i] == sample.side
-        assert got["palm"][i] == 0.5
+        assert got["root_shift_weight"][i] == 0.5
         np.testing.assert_allclose(got["joints3d_mm"][i], sample.joints3d_mm[native], atol=1e-3)
         x, y, side = got["crop"][i]
         np.testing.assert_allclose(got["joints2d"][i] * side + (x, y), sample.joints2d_px[native], atol=1e-3)

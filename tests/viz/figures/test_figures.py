@@ -95,13 +95,13 @@ def test_figures_repeat_themselves_to_the_byte(held_lift, tmp_path):
 
 
 def test_a_walk_is_straight_and_ends_at_what_was_encoded(held_lift):
-    path = latent_interpolation.walk(held_lift, 5)
+    path = latent_interpolation.interpolate(held_lift, 5)
     mu = held_lift.encode("joints2d", path.ends).mu
     torch.testing.assert_close(path.z[[0, 4]], mu)
     torch.testing.assert_close(path.z[2], mu.mean(0))
     side = held_lift.arrays["side"][torch.from_numpy(path.ends)]
     assert side[0] == side[1]
-    assert latent_interpolation.walk(held_lift, 3, (7, 2)).ends.tolist() == [7, 2]
+    assert latent_interpolation.interpolate(held_lift, 3, (7, 2)).ends.tolist() == [7, 2]
 
 
 def test_samples_spread_as_the_posterior_says(held_lift):
@@ -140,7 +140,7 @@ def test_the_counterpart_is_the_same_run_but_for_pairs_and_length(held_everythin
     config = separate_config(run, 7)
     assert config.pairs == ("rgb:rgb", "depth:depth", "joints2d:joints2d", "joints3d:joints3d")
     changed = {k for k, v in config.model_dump().items() if v != run.config.model_dump()[k]}
-    assert changed <= {"pairs", "pair_weights", "epochs", "least_steps", "validations", "keep", "warmup"}
+    assert changed <= {"pairs", "pair_weights", "epochs", "min_steps", "validations", "keep", "warmup_fraction"}
 
 
 def test_pictures_are_not_hurried_to_a_rate_that_they_do_not_bear(held_everything, held_lift):
@@ -165,15 +165,15 @@ def test_the_counterpart_is_trained_once_and_again_when_asked_for_otherwise(held
 
 def test_two_processes_do_not_make_the_same_counterpart(held_lift):
     """The second would write into the folder of the first."""
-    from cvhpe.io.locking import claimed
+    from cvhpe.io.locking import run_lock
 
     run = held_lift.run
-    with claimed(run.path), pytest.raises(UserError, match=r"made now .*another run is writing .*--separate"):
+    with run_lock(run.path), pytest.raises(UserError, match=r"made now .*another run is writing .*--unimodal-run"):
         separately_trained(run, 5)
     # What a killed one left behind is in nobody's way.
     (run.path / ".separate" / "checkpoints").mkdir(parents=True)
     (run.path / ".separate" / "model.safetensors").write_bytes(b"half")
-    assert separately_trained(run, 5).config.least_steps == 5
+    assert separately_trained(run, 5).config.min_steps == 5
     assert not (run.path / ".separate").exists()
 
 
@@ -194,7 +194,7 @@ def command(*arguments):
 
 
 def test_the_command_says_where_figures_are_and_which_are_left_out(lift, tmp_path):
-    done = command("figures", lift, "--only", "walk,depth", "--out", tmp_path, "--between", "1,2")
+    done = command("figures", lift, "--only", "walk,depth", "--out", tmp_path, "--interpolate", "1,2")
     assert done.exit_code == 0, done.output
     assert f"walk: {tmp_path}/latent_interpolation.png, {tmp_path}/latent_interpolation.pdf" in done.output
     assert "depth: left out: this run encodes joints2d, joints3d, not depth" in done.output
@@ -204,8 +204,8 @@ def test_the_command_says_where_figures_are_and_which_are_left_out(lift, tmp_pat
     ("arguments", "word"),
     [
         (["--only", "tsen"], "did you mean 'tsne'"),
-        (["--only", "walk", "--between", "1,900"], "the held-out hands are 0 to 63"),
-        (["--only", "walk", "--between", "one"], "write two numbers"),
+        (["--only", "walk", "--interpolate", "1,900"], "the held-out hands are 0 to 63"),
+        (["--only", "walk", "--interpolate", "one"], "write two numbers"),
     ],
 )
 def test_wrong_options_are_one_line(lift, arguments, word):

@@ -57,7 +57,7 @@ def test_best_and_worst_are_sorted_and_of_different_hands(data):
 
 
 def test_a_run_without_3d_joints_is_told_what_it_lacks(held_everything, tmp_path):
-    from cvhpe.evaluation.eval_set import Held
+    from cvhpe.evaluation.eval_set import EvalSet
     from cvhpe.models.pairs import parse_pairs
     from cvhpe.models.vae import CrossModalVAE
     from cvhpe.runs.run_dir import Run
@@ -65,13 +65,15 @@ def test_a_run_without_3d_joints_is_told_what_it_lacks(held_everything, tmp_path
     old = held_everything.run
     pairs = parse_pairs("rgb:rgb,rgb:joints2d", list(old.model.modalities))
     model = CrossModalVAE(old.model.modalities, pairs, old.config.latent_dim).eval()
-    run = Run(tmp_path, model, old.config, old.facts, {})
-    data = collect(Held(run, held_everything.batches.packs), None)
+    run = Run(tmp_path, model, old.config, old.metadata, {})
+    data = collect(EvalSet(run, held_everything.batches.packs), None)
     for part in ("metrics", "pck", "joints", "examples", "reliability"):
         assert data[part] == {"lacking": "this run decodes rgb, joints2d, not joints3d"}
     assert data["training"]["lacking"] == "metrics.jsonl is not in the run folder"
     (tmp_path / "metrics.jsonl").write_text('[1, 2]\n"x"\n7\n{"kind": "tr', encoding="utf-8")
-    assert collect(Held(run, held_everything.batches.packs), None)["training"]["lacking"] == "no step has been logged"
+    assert (
+        collect(EvalSet(run, held_everything.batches.packs), None)["training"]["lacking"] == "no step has been logged"
+    )
     assert {"picture", "joints2d"} <= set(data["walk"])
     assert data["space"]["panels"][0]["mixing"] == {"lacking": "one modality alone is encoded"}
     assert "https://" not in render(data).replace("http://www.w3.org/2000/svg", "")
@@ -147,14 +149,14 @@ def test_an_honest_spread_is_on_the_line(rng):
 def test_the_calibration_of_the_run_is_used_and_else_found_on_other_hands(held_lift):
     from dataclasses import replace
 
-    from cvhpe.evaluation.eval_set import Held
-    from cvhpe.uncertainty.fusion import CALIBRATION, Calibration, Width
+    from cvhpe.evaluation.eval_set import EvalSet
+    from cvhpe.uncertainty.fusion import CALIBRATION, Calibration, SampleScaling
 
     def of(training):
-        run = replace(held_lift.run, facts=replace(held_lift.run.facts, training=training))
-        return reliability(Held(run, held_lift.batches.packs), "joints2d")
+        run = replace(held_lift.run, metadata=replace(held_lift.run.metadata, training=training))
+        return reliability(EvalSet(run, held_lift.batches.packs), "joints2d")
 
-    carried = of({CALIBRATION: Calibration({}, {"joints2d": Width(2.5)}, 9).as_dict()})
+    carried = of({CALIBRATION: Calibration({}, {"joints2d": SampleScaling(2.5)}, 9).as_dict()})
     assert (carried["scale"], carried["dof"], carried["carried"], carried["hands"]) == (2.5, 0.0, True, 64)
     assert (carried["calibrated"] > carried["spread"]).all()
     assert (carried["covered"] >= carried["covered_raw"]).all()
