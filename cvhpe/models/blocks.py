@@ -206,7 +206,7 @@ def joint_encoder(
     >>> type(joint_encoder(30, shape=ModelShape(joint_network="lifter"), k=2, centred=True)).__name__
     'LifterEncoder'
     """
-    sizes = {"width": shape.hidden_dim, "depth": shape.num_hidden_layers}
+    sizes = {"hidden_dim": shape.hidden_dim, "num_hidden_layers": shape.num_hidden_layers}
     if shape.joint_network == "lifter":
         return LifterEncoder(shape.joints, k, latent_dim, centred=centred, **sizes)
     return JointEncoder(shape.joints, k, latent_dim, joint_network=shape.joint_network, input_scale=input_scale, **sizes)
