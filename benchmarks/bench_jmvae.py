@@ -58,7 +58,7 @@ def settings(data: str, augment: bool, pairs: str, steps: int, seed: int, short:
             **BEST, "modalities": ["joints2d", "joints3d"], "pairs": PAIRS[pairs], "protocol": "TS", "data": [data],
             "augmentation": BEST["augmentation"] if augment else NO_AUGMENTATION, "epochs": 1, "min_steps": steps,
             "device": "cpu", "threads": 1, "seed": seed, "calibration_num_folds": 0, "num_validations": 1,
-            "ema_decay": 1 - (1 - BEST["ema_decay"]) * shorter,  # over the same share of a shorter training, or half of it
+            "ema_decay": 1 - (1 - BEST["ema_decay"]) * shorter,  # the same share of a shorter training, or half of it
             **(SHORT if short else {}),
         }
     )  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 from cvhpe.data.datasets import synthetic
 from cvhpe.data.loader import Batches
 from cvhpe.data.packing.crops import CropOptions
-from cvhpe.data.packing.pack import Meta, Pack, create, write_meta
+from cvhpe.data.packing.pack import Meta, Pack, create_npy, write_meta
 from cvhpe.data.packing.prepare import prepare
 
 SAMPLES = 6000
@@ -29,7 +29,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     folder: Path = tmp_path_factory.mktemp("pack")
     rng, size = np.random.default_rng(0), CropOptions(image_size=IMAGE_SIZE).stored
     shape = (SAMPLES, size, size, 3)
-    start = create(folder / "rgb.npy", np.dtype(np.uint8), shape)
+    start = create_npy(folder / "rgb.npy", np.dtype(np.uint8), shape)
     with (folder / "rgb.npy").open("r+b") as stream:
         stream.seek(start)
         for _ in range(SAMPLES // 100):

@@ -177,7 +177,7 @@ def pictures(folder: Path) -> Table:
 
 
 def ceiling(folder: Path) -> Table:
-    """FusionParams near the picture step is to what the core can do: its operations a second beside those of a large matmul."""
+    """How near the picture step is to what the core can do: its operations a second beside a large matmul's."""
     from torch.utils.flop_counter import FlopCounterMode
 
     settings = {"modalities": ["rgb", "joints3d"], "pairs": ["rgb:joints3d", "rgb:rgb"], "image_size": 256}
@@ -292,7 +292,8 @@ def machine() -> str:
     load = os.getloadavg()[0]
     return (
         f"{model}, {os.cpu_count()} virtual cores, load {load:.1f}; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, threads: {torch.get_num_threads()}; {extension_loader.load().reason}; {time.strftime('%Y-%m-%d')}"
+        f"{torch.__version__}, threads: {torch.get_num_threads()}; {extension_loader.load().reason}; "
+        f"{time.strftime('%Y-%m-%d')}"
     )
 
 

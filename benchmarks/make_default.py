@@ -7,7 +7,7 @@ names (any `--data` of `cvhpe evaluate`) are held out in full:
 
     python benchmarks/make_default.py --score joints:rhd_evaluation.npz --score stb:STB
 
-It also says how many of their joints lie in the regions of the model's samples. FusionParams wide samples are is told by
+It also says how many of their joints lie in the regions of the model's samples. How wide samples are is told by
 synthetic hands that had no part in training, seen with the same pixel noise; `--calibrate` tells it anew.
 
 Two thirds of the poses are rooted in the wrist, as detectors label it, and become palms half way to the
@@ -59,11 +59,11 @@ SETTINGS: dict[str, Any] = {
 }
 HELD_OUT = 2000
 TURNS = 4
-"""FusionParams often a hand is turned, and mirrored, to see how sure a prediction is (:mod:`cvhpe.uncertainty.tta_disagreement`)."""
+"""How often a hand is turned, and mirrored, to see how sure it is (:mod:`cvhpe.uncertainty.tta_disagreement`)."""
 
 
 def write_poses(path: Path, count: int, seed: int, root: str, keypoint_noise_px: float = 0.0) -> None:
-    """A joints file of ``count`` synthetic hands, the last ones for validation; ``keypoint_noise_px`` as in training."""
+    """A joints file of ``count`` synthetic hands, the last for validation; ``keypoint_noise_px`` as in training."""
     drawn = poses(count, seed, root=root)  # type: ignore[arg-type]
     split = np.where(np.arange(count) < count - HELD_OUT, "train", "val")
     arrays = {name: drawn[name] for name in ("joints3d_mm", "joints2d_px", "K", "is_left")}

@@ -4,8 +4,8 @@
 
 Noise: Gaussian, in pixels of the frame, on every 2D joint, at test time alone. Coverage: how many joints lie in the
 50, 80 and 95 % regions of 64 posterior samples, that is no further from the mean of that joint's samples than 50, 80
-and 95 % of them are (:mod:`cvhpe.uncertainty.coverage`); with samples as the network gives them, and as the run's calibration
-widens them.
+and 95 % of them are (:mod:`cvhpe.uncertainty.coverage`); with samples as the network gives them, and as the run's
+calibration widens them.
 """
 
 from __future__ import annotations

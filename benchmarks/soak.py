@@ -88,9 +88,9 @@ def config() -> Config:
         {
             "modalities": ["rgb", "joints2d", "joints3d"],
             "pairs": ["rgb:joints3d", "rgb:rgb", "joints2d:joints3d", "joints3d:joints3d"],
-            "image_size": 64, "hidden_dim": 64, "num_hidden_layers": 2, "batch_size": 8, "synthetic_count": 80, "lr": 1e-5,
-            "min_steps": MANY, "num_validations": MANY // 100, "log_every": 10, "checkpoint_every_s": 20, "ema_decay": 0.99,
-            "precision": "auto", "workers": 2, "device": "cpu", "threads": 1, "clip_norm": 1.0,
+            "image_size": 64, "hidden_dim": 64, "num_hidden_layers": 2, "batch_size": 8, "synthetic_count": 80,
+            "lr": 1e-5, "min_steps": MANY, "num_validations": MANY // 100, "log_every": 10, "checkpoint_every_s": 20,
+            "ema_decay": 0.99, "precision": "auto", "workers": 2, "device": "cpu", "threads": 1, "clip_norm": 1.0,
         }
     )  # fmt: skip
 

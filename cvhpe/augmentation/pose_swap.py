@@ -78,7 +78,7 @@ class CropRule:
             centre = (xyz.amin(1) + xyz.amax(1)) / 2
             focal = (K[:, 0, 0] * K[:, 1, 1]).abs().sqrt()
             return torch.cat([project(centre[:, None], K)[:, 0], (2 * self.cube * focal / centre[:, 2])[:, None]], 1)
-        # As in cvhpe.data.packing.crops.place: joints far outside the frame do not count; its middle is the principal point.
+        # As in packing.crops: joints far outside the frame do not count; the principal point is its middle.
         middle = K[:, None, :2, 2]
         near = ((uv - middle).abs() <= middle * (1 + 2 * NEAR_FRAME)).all(-1, keepdim=True)
         counts = near | (near.sum(1, keepdim=True) < LEAST_JOINTS)

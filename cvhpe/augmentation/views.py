@@ -31,8 +31,9 @@ def blur(
 ) -> Tensor:
     """2D joints ``[m, J, 2]`` (crop fractions) with Gaussian noise, as a detector's would have.
 
-    Half of the samples stay clean, the others get a standard deviation uniform in [0, ``keypoint_noise_px``] pixels of their
-    frame; ``crop`` ``[m, 3]`` says how many pixels a fraction is. They are the samples ``first`` to ``first + m`` of
+    Half of the samples stay clean, the others get a standard deviation uniform in [0, ``keypoint_noise_px``] pixels of
+    their frame; ``crop`` ``[m, 3]`` says how many pixels a fraction is. They are the samples ``first`` to ``first +
+    m`` of
     a batch of ``n``, for all of which is drawn.
     """
     sigma = (2 * torch.rand(n, generator=generator) - 1).clamp_min(0) * keypoint_noise_px

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cvhpe.data.verify.checks import Progress
+    from cvhpe.io.progress import StageProgressCallback
     from cvhpe.plugin.sample import DatasetSpec
 
 app = typer.Typer(
@@ -173,7 +173,7 @@ def show(
         return
 
 
-def _made(spec: DatasetSpec, path: Path | None, progress: Progress) -> Path | None:
+def _made(spec: DatasetSpec, path: Path | None, progress: StageProgressCallback) -> Path | None:
     """Where the data lies, for a data set that is made or fetched when it is first needed."""
     if spec.locate is None:
         return path
@@ -196,7 +196,7 @@ def _known(words: list[str], known: tuple[str, ...], option: str) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Iterator[StageProgressCallback]:
     """Bars on a terminal, now and then a line elsewhere; both on stderr."""
     from cvhpe.cli.console import Console
 

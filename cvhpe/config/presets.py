@@ -24,7 +24,8 @@ BEST: Mapping[str, Any] = {
     "augmentation": {"pose_swap_prob": 0.7},
 }
 """Ours for joints alone: a residual network that rises fast and comes to rest, averaged weights, and poses seen
-from where other hands were seen (:mod:`cvhpe.augmentation.pose_swap`). ``docs/reproduction.md`` says what each part is worth."""
+from where other hands were seen (:mod:`cvhpe.augmentation.pose_swap`). ``docs/reproduction.md`` says the worth of
+each part."""
 
 BEST_IMAGES: Mapping[str, Any] = {"schedule": "cosine", "warmup_fraction": 0.02, "ema_decay": 0.999}
 """Ours where there are pictures: the paper's networks and losses with a learning rate that comes to rest and averaged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -145,7 +145,7 @@ class Batches:
         found: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
         margins: list[float] = []
         for name in self.fields:
-            having = [p for p in self.packs if name in p.pictures]
+            having = [p for p in self.packs if name in p.image_fields]
             if having:
                 shapes = [(p.arrays[name].dtype, p.arrays[name].shape[1:]) for p in having]
                 found[name] = _same(f"sizes of {name}", shapes)
@@ -158,6 +158,23 @@ class Batches:
     def _concatenate(self) -> Batch:
         parts = [_small(pack, self.fields) for pack in self.packs]
         return {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+
+
+def visible_joints(batch: Mapping[str, Tensor]) -> Tensor:
+    """Which joints count in an evaluation: those that are visible and labelled in 3D.
+
+    Args:
+        batch: fields with ``visible`` bool ``[B, J]`` and ``joints3d`` ``[B, J, 3]``, NaN where not labelled.
+
+    Returns:
+        A mask ``[B, J]``, bool.
+
+    Example:
+        >>> joints3d = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [torch.nan] * 3]])
+        >>> visible_joints({"visible": torch.tensor([[True, False, True]]), "joints3d": joints3d})
+        tensor([[ True, False, False]])
+    """
+    return batch["visible"] & batch["joints3d"].isfinite().all(-1)
 
 
 def _same(what: str, values: list) -> Any:

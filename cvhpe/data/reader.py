@@ -63,7 +63,7 @@ class Reader(ABC):
         return index % len(self)
 
 
-def remarks(dataset: Dataset, spec: DatasetSpec, split: str, source: Path | None) -> str:
+def split_note(dataset: Dataset, spec: DatasetSpec, split: str, source: Path | None) -> str:
     """One line for people about a split: the reader's own note, and what an incomplete copy lacks; usually empty.
 
     Scores on part of a test set are no scores on the test set, so this travels with whatever is made of a split.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.data.loader import Batches
+from cvhpe.data.loader import Batches, visible_joints
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import (
@@ -114,7 +114,7 @@ class EvalSet:
     def visible(self, rows: Array) -> Array:
         """``(n, J)`` bool: joints that count in a score."""
         fields = self.fields_of_joints(rows)
-        return (fields["visible"].bool() & fields["joints3d"].isfinite().all(-1)).numpy()
+        return visible_joints(fields).numpy()
 
     def judged(self, rows: Array) -> Array:
         """Those of some rows of whose labelled joints at least half count; where there are none, those with any.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cvhpe.augmentation.tta import AS_IT_IS, undo_view
+from cvhpe.data.loader import visible_joints
 from cvhpe.errors import UserError, nearest
 from cvhpe.evaluation.metrics import Summary, summary
 from cvhpe.geometry.skeleton import layout as find_layout
@@ -67,8 +68,9 @@ def predict(
     prediction is multiplied by the frame's own bone length, without it by the mean one of the training
     hands; with H the hand side is given. Truth and prediction are both root-relative: the root's error is 0.
 
-    views: angles and flips that every sample is seen under (:func:`cvhpe.augmentation.tta.turned`); predicted is the mean of what
-    they give, turned back.
+    views: angles and flips that every sample is seen under (:func:`cvhpe.augmentation.tta.turned`); predicted is the
+    mean of
+    what they give, turned back.
     """
     names = [source] if isinstance(source, str) else list(source)
     reads = [field for name in (*names, *among) for field in model.modalities[name].reads]
@@ -90,7 +92,7 @@ def predict(
             joints = root_relative(joints * scale[:, None, None], palm.root)
             predicted.append(refine_absolute_pose(model, joints, fields, names, margin).numpy())
             truth.append(truth_mm(fields, palm).numpy())
-            visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
+            visible.append(visible_joints(fields).numpy())
     model.train(was_training)
     if not predicted:
         raise UserError(f"nothing to evaluate: no sample has both {' and '.join(names)} and labelled 3D joints")
@@ -248,7 +250,7 @@ def baseline_summaries(
                 joints = flat.float().unflatten(1, baselines["mean_pose"].shape)
             rows[name].append((mirrored(joints, left) * scale[:, None, None]).numpy())
         truth.append(truth_mm(fields, palm).numpy())
-        visible.append((fields["visible"] & fields["joints3d"].isfinite().all(-1)).numpy())
+        visible.append(visible_joints(fields).numpy())
     return {
         name: summary(np.concatenate(parts), np.concatenate(truth), np.concatenate(visible))
         for name, parts in rows.items()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.data.files import Array, fail, read_table, read_text, refuse_archive
-from cvhpe.data.reader import remarks
+from cvhpe.data.reader import split_note
 from cvhpe.errors import DataError
 from cvhpe.evaluation.metrics import Summary, summary
 from cvhpe.geometry.camera import unproject
@@ -80,7 +80,7 @@ def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Arr
             raise DataError(f"{spec.name}:{path}: sample {s.id} has no 3D label or no camera to score against")
     xyz = np.stack([np.asarray(s.joints3d_mm, np.float64) for s in samples])
     cameras = np.stack([np.asarray(s.K, np.float64) for s in samples])
-    return xyz, cameras, layout(dataset.layout).joints, remarks(dataset, spec, split, path)
+    return xyz, cameras, layout(dataset.layout).joints, split_note(dataset, spec, split, path)
 
 
 def _icvl_labels(path: Path) -> Path | None:

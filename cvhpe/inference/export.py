@@ -34,7 +34,7 @@ from cvhpe.uncertainty.fusion import calibration_of, fusion_params
 
 SUFFIXES = (".onnx", ".pt2")
 TOLERANCE_MM = 1e-3
-"""FusionParams far the file may be from the model it was made of, mm; for other targets than 3D joints, in their units."""
+"""How far the file may be from the model it was made of, mm; for other targets than 3D joints, in their units."""
 
 
 def export(run: Run, names: Sequence[str], target: str, out: Path, root: str = "wrist") -> float:
@@ -53,7 +53,7 @@ def export(run: Run, names: Sequence[str], target: str, out: Path, root: str = "
     with _silence():
         program = torch.export.export(module, example, dynamic_shapes={"inputs": tuple({0: free} for _ in example)})
     card = metadata(run, inputs, output, root)
-    with atomic.replacing(out) as temporary:
+    with atomic.atomic_file(out) as temporary:
         # writers look at the ending
         part = temporary.with_name(temporary.name + out.suffix)
         try:

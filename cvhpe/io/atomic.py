@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cvhpe.errors import DataError, UserError
+from cvhpe.io.locking import file_lock
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, and put what was written there in its place, whole.
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Replace a file by what is written to a temporary one beside it.
 
-    The file is synced before the rename and its folder after, so that at any instant ``path`` is either
-    the old file or the new one. A full disk or a folder that cannot be written is a :class:`UserError`.
+    The temporary file is synced before the rename and the folder after it, so that at any instant ``path`` is
+    either the old file or the new one.
+
+    Args:
+        path: the file to write; its folder is made if it does not exist.
+
+    Yields:
+        The temporary path to write to.
+
+    Raises:
+        UserError: If the disk is full or the folder cannot be written. The old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,92 +50,106 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        raise UserError(write_fault(path, error)) from None
+        raise UserError(write_error(path, error)) from None
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def write_fault(path: Path, error: Exception) -> str:
-    """What went wrong while ``path`` was written, in one line; the file that was there is untouched."""
-    text = str(error)
-    told = re.search(r"\(os error (\d+)\)", text)  # safetensors has the system's number in its text alone
-    number = int(told[1]) if told else getattr(error, "errno", None)
-    if number == errno.ENOSPC or "No space left" in text or "code: 28" in text:
-        return f"{path}: the disk is full; free some space and go on with --resume"
-    return f"{path}: cannot be written: {os.strerror(int(told[1])) if told else text}"
-
-
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as temporary:
+    """Write a UTF-8 text file with :func:`atomic_file`.
+
+    Args:
+        path: the file to write.
+        text: its whole content.
+    """
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def make_once(place: Path, last: str, make: Callable[[Path], None]) -> Path:
-    """The folder ``place``, made by ``make(folder)`` where it is not there yet; ``last`` is a file of a whole one.
+@contextmanager
+def atomic_folder(path: Path, is_complete: Callable[[], bool]) -> Iterator[Path]:
+    """Fill a temporary folder that is renamed to ``path`` at the end, or removed if an exception passes.
 
-    ``make`` fills a folder beside ``place`` that is renamed at the end, so that nothing half-written is ever
-    found; what a fault or Ctrl-C leaves is removed, what a killed process left is removed by the next one.
-    Another process that wants the same waits. Raises ``DataError`` for a disk that is full or not writable.
+    Args:
+        path: the folder to make; its parent must exist. An incomplete folder that is there is replaced.
+        is_complete: whether ``path`` is already what is being made. If another process was faster, its folder stays.
+
+    Yields:
+        The temporary folder, empty.
     """
-    if (place / last).exists():
-        return place
-    with _disk_faults(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(place):
-            if (place / last).exists():  # made while we waited
-                return place
-            part = place.with_name(f"{place.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-            part.mkdir()
-            try:
-                make(part)
-                _move(part, place, last)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-    return place
-
-
-def _move(part: Path, place: Path, last: str) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    partial.mkdir()
     try:
-        os.replace(part, place)
-    except OSError:
-        # somebody without our lock was quicker, or what lies there is the rest of a deleted folder
-        if (place / last).exists():
-            return
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(part, place)
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Let one process at a time make a folder; the lock falls with its holder, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # elsewhere two may make the same at once: each in its own folder, the first one stays
-        yield
-        return
-    with place.with_name(f"{place.name}.lock").open("w") as stream:
+        yield partial
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:  # a network disk without locks
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            yield
-            return
-        for rest in place.parent.glob(f"{place.name}.*.part"):  # of a process that was killed
-            shutil.rmtree(rest, ignore_errors=True)
-        yield
+            os.replace(partial, path)
+        except OSError:
+            if not is_complete():
+                shutil.rmtree(path, ignore_errors=True)
+                os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-@contextmanager
-def _disk_faults(folder: Path) -> Iterator[None]:
-    """Turn a full or failing disk into one line."""
+def make_folder_once(path: Path, marker: str, make: Callable[[Path], None]) -> Path:
+    """Make a folder of the cache unless it exists; of several processes that want it, one makes it and the others wait.
+
+    Args:
+        path: the folder.
+        marker: name of a file that every complete folder has.
+        make: ``make(folder)`` fills an empty folder, which is then renamed to ``path``.
+
+    Returns:
+        ``path``, complete.
+
+    Raises:
+        DataError: If the disk is full or the cache cannot be written.
+    """
+
+    def is_complete() -> bool:
+        return (path / marker).exists()
+
+    if is_complete():
+        return path
     try:
-        yield
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(path.with_name(f"{path.name}.lock"), wait=True) as locked:
+            if is_complete():  # made while this process waited
+                return path
+            if locked:  # nobody else is at work: these are leftovers of killed processes
+                for leftover in path.parent.glob(f"{path.name}.*.part"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            with atomic_folder(path, is_complete) as partial:
+                make(partial)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DataError(
-                f"{folder}: the disk is full; free space there, or set CVHPE_CACHE to another disk"
-            ) from None
-        raise DataError(f"{folder}: cannot be written ({error}); set CVHPE_CACHE to a folder that can") from None
+        full, other = "free space there, or set CVHPE_CACHE to another disk", "set CVHPE_CACHE to a writable folder"
+        raise DataError(write_error(path.parent, error, full, other)) from None
+    return path
+
+
+def write_error(
+    path: Path, error: Exception, if_full: str = "free some space and go on with --resume", otherwise: str = ""
+) -> str:
+    """The one-line message for a file or folder that could not be written.
+
+    Args:
+        path: the file or folder.
+        error: an ``OSError``, or what a native library raised in its place.
+        if_full: advice if the disk is full.
+        otherwise: advice in every other case.
+
+    Returns:
+        The message, e.g. ``"runs/a.json: the disk is full; free some space and go on with --resume"``.
+
+    Example:
+        >>> write_error(Path("a.png"), PermissionError(13, "Permission denied"), otherwise="name another folder")
+        'a.png: cannot be written: Permission denied; name another folder'
+    """
+    text = str(error)
+    os_error = re.search(r"\(os error (\d+)\)", text)  # safetensors gives the system's error number in the text only
+    number = int(os_error[1]) if os_error else getattr(error, "errno", None)
+    if number in _DISK_FULL or "No space left" in text or "code: 28" in text:
+        return f"{path}: the disk is full; {if_full}"
+    reason = os.strerror(int(os_error[1])) if os_error else getattr(error, "strerror", None) or text
+    return f"{path}: cannot be written: {reason}{'; ' if otherwise else ''}{otherwise}"

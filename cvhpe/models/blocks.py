@@ -59,7 +59,7 @@ class PosteriorHead(nn.Module):
 
 
 def plain_mlp(inputs: int, outputs: int | None, hidden_dim: int, num_hidden_layers: int) -> nn.Sequential:
-    """``num_hidden_layers`` times (Linear, ReLU) of ``hidden_dim``, then Linear to ``outputs`` (table 1 with num_hidden_layers 5)."""
+    """``num_hidden_layers`` times (Linear, ReLU) of ``hidden_dim``, then Linear to ``outputs`` (table 1: 5 layers)."""
     layers: list[nn.Module] = []
     for i in range(num_hidden_layers):
         layers += [FullLinear(inputs, hidden_dim) if i == 0 else nn.Linear(hidden_dim, hidden_dim), nn.ReLU()]
@@ -209,7 +209,9 @@ def joint_encoder(
     sizes = {"hidden_dim": shape.hidden_dim, "num_hidden_layers": shape.num_hidden_layers}
     if shape.joint_network == "lifter":
         return LifterEncoder(shape.joints, k, latent_dim, centred=centred, **sizes)
-    return JointEncoder(shape.joints, k, latent_dim, joint_network=shape.joint_network, input_scale=input_scale, **sizes)
+    return JointEncoder(
+        shape.joints, k, latent_dim, joint_network=shape.joint_network, input_scale=input_scale, **sizes
+    )
 
 
 def joint_decoder(latent_dim: int, *, shape: ModelShape, k: int) -> JointDecoder:

@@ -20,7 +20,7 @@ TOLD = 12
 
 
 class KeypointEncoder(nn.Module):
-    """Image ``[B, C, S, S]`` and side ``[B, 2]`` -> Posterior; :meth:`encode_with_keypoints` says also where it saw the joints.
+    """Image ``[B, C, S, S]`` and side ``[B, 2]`` -> Posterior; :meth:`encode_with_keypoints` also gives the joints.
 
     Half of ResNet-18, whose last three maps are brought together at an eighth of the picture's size; from there
     places and features of all joints, and the mean of the last map, go through residual layers to the posterior.

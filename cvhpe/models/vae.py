@@ -178,7 +178,7 @@ class CrossModalVAE(nn.Module):
         return Losses(total, reconstruction, divergence)
 
     def _encode_with_keypoints(self, name: str, x: Tensor, side: Tensor) -> tuple[Posterior, Tensor | None]:
-        """The posterior and, where the run gives keypoint_losses and the encoder looks for joints, where it saw them."""
+        """The posterior and, where the run has a keypoint loss and the encoder predicts joints, those."""
         look = getattr(self.encoders[name], "encode_with_keypoints", None)
         if not self.aux_keypoint_weight or look is None:
             return self.encode(name, x, side), None
@@ -187,7 +187,7 @@ class CrossModalVAE(nn.Module):
         return Posterior(posterior.mu.float(), posterior.logvar.float()), points
 
     def _keypoint_loss(self, points: Tensor, rows: Tensor | None, batch: Batch) -> Tensor:
-        """FusionParams far an encoder's points ``[n, J, 2]`` are from the 2D joints; ``rows``: the samples they are of."""
+        """How far an encoder's points ``[n, J, 2]`` are from the 2D joints; ``rows``: the samples they are of."""
         stored, view = batch.take("joints2d", rows)
         return masked_keypoint_loss(points, self.modalities["joints2d"].augment(stored, view))
 

@@ -13,8 +13,9 @@ from cvhpe.plugin.contract import View
 class Palm(NamedTuple):
     """Which joint a skeleton is rooted in, and where that root goes when it is labelled at the wrist.
 
-    The root joint moves from where it is labelled towards joint ``root_shift_joint`` by the share ``weight``, or where that is
-    None by ``View.root_shift_weight`` of the view (0.5 turns a wrist into a palm, 0 leaves it).
+    The root joint moves from where it is labelled towards joint ``root_shift_joint`` by the share ``weight``, or
+    where that
+    is None by ``View.root_shift_weight`` of the view (0.5 turns a wrist into a palm, 0 leaves it).
 
     root, root_shift_joint: indices of joints; 0 and 9 (middle-finger MCP) in the canonical layout.
     weight: ``[B]`` float32, or None.

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cvhpe.errors import UserError
-from cvhpe.io.atomic import replacing, write_fault
+from cvhpe.io.atomic import atomic_file, write_error
 
 FORMAT = 1
 CARD = "cvhpe"
@@ -38,11 +38,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> 
     """Write ``tensors`` and their ``card`` (anything JSON) to a safetensors file."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps({**card, "format": FORMAT, "digest": digest(ready)})
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         try:
             save_file(ready, temporary, metadata={CARD: text})
         except SafetensorError as error:
-            raise UserError(write_fault(path, error)) from None
+            raise UserError(write_error(path, error)) from None
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import multiprocessing
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
 from cvhpe.errors import DataError
-from cvhpe.io import child
+from cvhpe.io.atomic import atomic_folder, write_error
+from cvhpe.io.process_pool import imap_unordered, num_cores
+from cvhpe.io.progress import ProgressCallback
 from cvhpe.synthetic.frames import draw_frames
 from cvhpe.synthetic.rhd_writer import make_folders, write_annotations, write_pictures
 from cvhpe.synthetic.sphere_tracing import TILE
 
 Array = np.ndarray
 Annotations = dict[int, dict[str, Array]]
-Progress = Callable[[int, int], None]
 
 VERSION = 1
 """Of what is drawn: another version draws other frames from the same seed."""
 
 MARKER = "synthetic.json"
 _CHUNK = 16
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def split_sizes(count: int) -> dict[str, int]:
@@ -51,7 +42,7 @@ def generate(
     *,
     size: int = 320,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Write ``count`` synthetic frames under ``out`` in RHD's layout; the folder appears when it is complete.
 
@@ -72,24 +63,19 @@ def generate(
     if size < 64 or size % TILE:
         raise DataError(f"{out}: frames of {size} px: the side must be a multiple of {TILE}, 64 or more")
     recipe = {"generator": VERSION, "seed": int(seed), "count": count, "size": size}
-    if _is_there(out, recipe):
+    if _is_complete(out, recipe):
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-partial-", dir=out.parent))
+        with atomic_folder(out, lambda: _is_complete(out, recipe)) as partial:
+            _fill(partial, recipe, num_cores() if workers is None else workers, progress)
     except OSError as error:
-        raise _unwritable(out, error) from None
-    try:
-        _fill(partial, recipe, _workers(workers, count), progress)
-        partial.chmod(0o777 & ~_umask())
-        _publish(partial, out, recipe)
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        advice = "nothing was kept, make room or name another folder"
+        raise DataError(write_error(out, error, advice, "name another folder")) from None
 
 
-def _is_there(out: Path, recipe: dict[str, int]) -> bool:
+def _is_complete(out: Path, recipe: dict[str, int]) -> bool:
+    """Whether a folder holds these frames; DataError if it holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -101,33 +87,7 @@ def _is_there(out: Path, recipe: dict[str, int]) -> bool:
     return True
 
 
-def _publish(partial: Path, out: Path, recipe: dict[str, int]) -> None:
-    try:
-        os.replace(partial, out)
-    except OSError:
-        # Somebody else was faster: theirs is the same, or _is_there says what it is.
-        if not (out.exists() and _is_there(out, recipe)):
-            raise
-
-
-def _unwritable(out: Path, error: OSError) -> DataError:
-    if error.errno in _NO_SPACE:
-        return DataError(f"{out}: the disk is full; nothing was kept, make room or name another folder")
-    return DataError(f"{out}: cannot be written ({error.strerror or error}); name another folder")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _workers(asked: int | None, count: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores if asked is None else asked, -(-count // _CHUNK)))
-
-
-def _fill(folder: Path, recipe: dict[str, int], workers: int, progress: Progress | None) -> None:
+def _fill(folder: Path, recipe: dict[str, int], workers: int, progress: ProgressCallback | None) -> None:
     count, sizes = recipe["count"], split_sizes(recipe["count"])
     tasks = []
     for split, many in sizes.items():
@@ -138,7 +98,7 @@ def _fill(folder: Path, recipe: dict[str, int], workers: int, progress: Progress
         ]
     found: dict[str, Annotations] = {split: {} for split in sizes}
     done = 0
-    for split, part in _run(tasks, workers, folder):
+    for _, (split, part) in imap_unordered(_work, tasks, workers, label=str(folder)):
         found[split] |= part
         done += len(part)
         if progress is not None:
@@ -159,24 +119,3 @@ def _work(task: Task) -> tuple[str, Annotations]:
         write_pictures(folder, number, drawn.frame.rgb, drawn.frame.depth, drawn.frame.mask)
         annotations[number] = drawn.annotation
     return folder.name, annotations
-
-
-def _run(tasks: list[Task], workers: int, folder: Path) -> Iterator[tuple[str, Annotations]]:
-    if workers == 1:
-        yield from map(_work, tasks)
-        return
-    # Forked processes need no importable __main__; they run numpy, scipy and Pillow only.
-    context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
-    pool = ProcessPoolExecutor(workers, context, child.begin, (os.getpid(),))
-    try:
-        waiting: set[Future[tuple[str, Annotations]]] = {pool.submit(_work, task) for task in tasks}
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool:
-        raise DataError(
-            f"{folder}: a drawing process was killed, perhaps for want of memory; use fewer workers"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -63,7 +63,7 @@ class Metrics:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise UserError(atomic.write_fault(self.path, error)) from None
+            raise UserError(atomic.write_error(self.path, error)) from None
 
     def forget_after(self, step: int) -> None:
         """Drop the lines that a run resumed at ``step`` writes again, and half a line from a kill in mid-write."""

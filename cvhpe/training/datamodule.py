@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cvhpe.config.schema import Config
@@ -13,6 +13,7 @@ from cvhpe.data.reader import SplitAbsent
 from cvhpe.data.source import parse_source
 from cvhpe.data.splits import Data
 from cvhpe.errors import UserError
+from cvhpe.io.progress import StageProgressCallback
 from cvhpe.models.pairs import parse_pairs
 from cvhpe.plugin.registry import registry
 from cvhpe.plugin.sample import DatasetSpec
@@ -20,7 +21,6 @@ from cvhpe.runs.recipes import joints_alone
 from cvhpe.runs.run_dir import load_run, model_fields
 from cvhpe.training.semi_supervised import few_labels
 
-Progress = Callable[[str, int, int], None]
 VALIDATION_SHARE = 0.05
 MOST_VALIDATION = 2000
 
@@ -37,7 +37,12 @@ def parse(source: str, config: Config) -> tuple[DatasetSpec, Path | None]:
 
 
 def pack(
-    source: str, split: str, config: Config, fields: Sequence[str], progress: Progress | None = None, limit: int = 0
+    source: str,
+    split: str,
+    config: Config,
+    fields: Sequence[str],
+    progress: StageProgressCallback | None = None,
+    limit: int = 0,
 ) -> Pack:
     """One split of one data set, packed as a configuration wants it, in the frame that its modalities ask for."""
     spec, path = parse(source, config)
@@ -56,7 +61,7 @@ def pack(
     return rectified(packed) if at_root else packed
 
 
-def open_data(config: Config, progress: Progress | None = None) -> Data:
+def open_data(config: Config, progress: StageProgressCallback | None = None) -> Data:
     """Pack what a run trains on and what it is judged by, or find it packed.
 
     A data set without a validation split gives a fixed share of its training groups. What it calls test
@@ -97,7 +102,9 @@ def open_data(config: Config, progress: Progress | None = None) -> Data:
     return data
 
 
-def open_held_out(config: Config, sources: Sequence[str], split: str, progress: Progress | None = None) -> list[Pack]:
+def open_held_out(
+    config: Config, sources: Sequence[str], split: str, progress: StageProgressCallback | None = None
+) -> list[Pack]:
     """The held-out samples of data sets: their test split, or the one that is named."""
     packs = []
     for source in sources:

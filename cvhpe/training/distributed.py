@@ -21,9 +21,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from cvhpe.errors import UserError
+from cvhpe.io.process_pool import num_cores
 
 PATIENCE = timedelta(hours=1)
-"""FusionParams long processes wait for one another, as while the first one validates. Whoever starts us ends all if one dies."""
+"""How long processes wait for one another, as while the first one validates. The launcher ends all if one dies."""
 
 
 class Rank0Error(UserError):
@@ -181,7 +182,7 @@ def launch(procs: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // procs)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
     asked = ["--standalone", "--nproc-per-node", str(procs), "--max-restarts", "0", "-m", "cvhpe", *arguments]

@@ -16,7 +16,7 @@ from cvhpe.training.batching import MicroBatch
 from cvhpe.training.distributed import ProcessGroup
 
 BEYOND = 1e6
-"""FusionParams many times its usual value a loss may be, or a million where that is below 1. After one such gradient Adam's
+"""How many times its usual value a loss may be, or a million where that is below 1. After one such gradient Adam's
 moments keep the weights where they are for thousands of steps, so that a run which goes on does not recover."""
 REMEMBERED = 1000
 """FusionParams many readings the usual value is the median of."""

@@ -51,7 +51,7 @@ class Profile:
         recorder, self.recorder = self.recorder, None
         recorder.__exit__(None, None, None)
         text = table(recorder, self.seen - FIRST)
-        with atomic.replacing(self.folder / "trace.json") as temporary:
+        with atomic.atomic_file(self.folder / "trace.json") as temporary:
             recorder.export_chrome_trace(str(temporary))
         atomic.write_text(self.folder / "table.txt", text)
         return (

@@ -60,7 +60,7 @@ def train(
 ) -> Progress:
     """Train a configuration on packed data into the run folder ``out``.
 
-    world: this process among those that train together (:func:`cvhpe.training.distributed.joined`). profile: write where a
+    world: this process among those that train together (:mod:`cvhpe.training.distributed`). profile: write where a
     few steps' time went to ``profile/`` in the run folder.
 
     Raises :class:`UserError` for what the user can mend. Ctrl-C and SIGTERM save and raise :class:`Stopped`.

@@ -1,7 +1,9 @@
-"""Weights of a run's inputs and the width of its samples, found on held-out hands (see :mod:`cvhpe.uncertainty.fusion`).
+"""Weights of a run's inputs and the width of its samples, found on held-out hands (see
+:mod:`cvhpe.uncertainty.fusion`).
 
-EncodedSet-out hands are the run's validation hands or, so that these can judge what was found, its training hands held out
-in turn (:mod:`cvhpe.uncertainty.cross_validation`): then they come in several parts, each with the networks that have not seen it.
+Held-out hands are the run's validation hands or, so that these can judge what was found, its training hands held out
+in turn (:mod:`cvhpe.uncertainty.cross_validation`): then they come in several parts, each with the networks that
+have not seen it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.data.loader import Batches
+from cvhpe.data.loader import Batches, visible_joints
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import encode, labelled, palm_of, truth_mm
@@ -125,7 +127,7 @@ def gather(run: Run, packs: Sequence[Pack], names: Sequence[str], turns: int = 0
                 continue
             posteriors = encode(run.model, fields, names, protocol=protocol, margin=batches.margin)
             scale = run.model.units(fields["scale_mm"])
-            visible = fields["visible"] & fields["joints3d"].isfinite().all(-1)
+            visible = visible_joints(fields)
             again = encode_tta(run, fields, names, batches.margin, turns) if turns else ()
             found.append(EncodedSet(posteriors, truth_mm(fields, palm), scale, visible, again))
     if not found:
@@ -145,7 +147,8 @@ def joined(parts: Sequence[Mapping[str, Posterior]]) -> dict[str, Posterior]:
 
 
 def width_of(drawn: Sequence[Drawn]) -> SampleScaling:
-    """FusionParams wide samples must be for their regions (:mod:`cvhpe.uncertainty.coverage`) to hold the truth as often as they say."""
+    """How wide samples must be for their regions (:mod:`cvhpe.uncertainty.coverage`) to hold the truth as often as
+    they say."""
     return min((scaled(drawn, dof) for dof in DOFS), key=lambda found: found[0])[1]
 
 
@@ -186,7 +189,8 @@ def scaled(drawn: Sequence[Drawn], dof: float) -> tuple[float, SampleScaling]:
 
 
 def covered(run: Run, packs: Sequence[Pack], names: Sequence[str], width: SampleScaling) -> list[float]:
-    """Share of the labelled joints inside each region of :mod:`cvhpe.uncertainty.coverage`, for predictions from inputs.
+    """Share of the labelled joints inside each region of :mod:`cvhpe.uncertainty.coverage`, for predictions from
+    inputs.
 
     Inputs are fused as the run's calibration says; the root joint does not count. UserError where no hand has all.
     """

@@ -15,7 +15,8 @@ than the prior: ``s_i^2`` above 1, which a trained encoder comes to for dimensio
 
 Encoders trained with a small ``beta`` are surer than they are right, each by factors of its own, and as sure of a hand
 that they see badly as of any other: their own ``s_i^2`` says what the decoder makes use of, not how wrong ``mu_i`` is.
-:func:`cvhpe.uncertainty.calibration.calibrate` therefore measures on held-out hands how precise each input is in each dimension,
+:func:`cvhpe.uncertainty.calibration.calibrate` therefore measures on held-out hands how precise each input is in
+each dimension,
 ``P_i`` ``[D]``, the same for all hands, and these stand in the product for ``1/s_i^2``. Where hands that had no say in
 them are not the better for it, the posteriors keep their own precisions, under weights that the held-out hands choose,
 among all candidates those of each input alone: on these hands fusion is never worse than the better input. The same
@@ -46,13 +47,14 @@ CALIBRATION = "calibration"
 
 @dataclass(frozen=True)
 class SampleScaling:
-    """FusionParams samples are widened about their prediction: a sample ``x`` becomes ``centre + scale * t * (x - centre)``.
+    """How samples are widened about their prediction: a sample ``x`` becomes ``centre + scale * t * (x - centre)``.
 
     scale: above 1 where an encoder is surer than it is right. dof: t, one for each sample, is the scale of Student's
     distribution of so many degrees of freedom, ``(dof / chi^2_dof)^(1/2)``: an encoder that does not know which of its
     hands are the hard ones errs by a mixture of little and much, which no Gaussian is. 0: t is 1.
     turns: 0, or that ``x - centre`` first gets the spread of what a prediction says of the hand turned so often, and
-    mirrored (:mod:`cvhpe.uncertainty.tta_disagreement`): which hands are the hard ones is then known better than the encoder knows it.
+    mirrored (:mod:`cvhpe.uncertainty.tta_disagreement`): which hands are the hard ones is then known better than the
+    encoder knows it.
 
     It is the decoded joints that are widened, not the latents: ten times a latent's deviation is far outside of what a
     decoder has seen, and what becomes of it there is another thing for every network, also for those that this was
@@ -198,7 +200,7 @@ def calibration_of(training: Mapping[str, Any]) -> Calibration | None:
 
 
 def fusion_params(calibration: Calibration | None, names: Sequence[str]) -> FusionParams:
-    """FusionParams inputs are fused; a set that nobody calibrated, and a single one, with weight 1 and their own precisions."""
+    """How inputs are fused; a set that nobody calibrated, and a single one, with weight 1 and their own precisions."""
     known = calibration.fusions.get(together(names)) if calibration else None
     return known or FusionParams(weights=dict.fromkeys(names, 1.0), precisions={})
 

@@ -1,7 +1,8 @@
 """FusionParams the posteriors of several inputs are best multiplied, found on held-out hands.
 
 Two ways are tried. Either every input gets one weight on what its posteriors say of themselves
-(:func:`cvhpe.uncertainty.fusion.search`), those of each input alone among them; or all inputs get a precision of their own in each
+(:func:`cvhpe.uncertainty.fusion.search`), those of each input alone among them; or all inputs get a precision of
+their own in each
 dimension of the latent, measured as the ones with which the product errs least. The second has many more numbers to
 find, so it must be better on hands that had no say in them: each half of the hands is judged with what the other half
 told. Precisions that lose are not used.
@@ -61,7 +62,7 @@ def error(run: Run, held: EncodedSet, posterior: Posterior) -> np.ndarray:
 
 
 def best_fusion(run: Run, held: EncodedSet, names: Sequence[str]) -> FusionParams:
-    """FusionParams the inputs ``names`` are fused with the least error on held-out hands, never more than that of one alone.
+    """How the inputs ``names`` are fused with the least error on held-out hands, never more than that of one alone.
 
     Of fewer than :data:`LEAST_HANDS` hands weights alone are found. Other inputs of the hands have no say.
     """

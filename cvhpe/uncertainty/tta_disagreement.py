@@ -6,7 +6,8 @@ error that needs no label to be seen. The posterior's own width training fixes b
 what the encoder knows: on hands unlike the training's, a posterior is as narrow as on any other. Views make the widths
 truer on such hands; whether they also rank hands better depends on the hands (``docs/use.md`` has both).
 
-So a hand's samples may be given the typical spread of its views (:class:`cvhpe.uncertainty.fusion.SampleScaling`, ``turns``), times a
+So a hand's samples may be given the typical spread of its views (:class:`cvhpe.uncertainty.fusion.SampleScaling`,
+``turns``), times a
 factor that held-out hands tell. What is left to the posterior is which joints of a hand are the unsure ones.
 """
 

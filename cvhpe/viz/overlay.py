@@ -87,7 +87,7 @@ def _title(hand: Hand) -> str:
 
 def save_overlay(path: Path, picture: Array, hands: Sequence[Hand], name: str) -> None:
     """Write the overlay as PNG, whole or not at all."""
-    with atomic.replacing(path) as temporary:
+    with atomic.atomic_file(path) as temporary:
         overlay(picture, hands, name).savefig(temporary, format="png")
 
 

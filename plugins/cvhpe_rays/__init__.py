@@ -25,7 +25,7 @@ INPUT_SCALE = 8.0
 FARTHEST = 1.0
 """Stored fractions end here, wherever beyond it a joint is."""
 PULL = 0.75
-"""FusionParams far joints move towards their rays: most of the way, since a ray is surer than a network, but not all of it,
+"""How far joints move towards their rays: most of the way, since a ray is surer than a network, but not all of it,
 since the depths that the network chose belong to the joints it chose."""
 
 

@@ -33,8 +33,9 @@ def trained(request, hands, tmp_path, monkeypatch):
 
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
     config = checked(
-        {"modalities": ["joints2d", "joints3d"], "pairs": PAIRS, "data": [f"joints:{hands}"], "hidden_dim": 16, "num_hidden_layers": 1,
-         "latent_dim": 4, "device": "cpu", "ema_decay": 0.9, "augmentation": STILL, "protocol": request.param}
+        {"modalities": ["joints2d", "joints3d"], "pairs": PAIRS, "data": [f"joints:{hands}"], "hidden_dim": 16,
+         "num_hidden_layers": 1, "latent_dim": 4, "device": "cpu", "ema_decay": 0.9, "augmentation": STILL,
+         "protocol": request.param}
     )  # fmt: skip
     trainer = Trainer(config, open_data(config), tmp_path / "run", Reporter())
     save_run(tmp_path / "run", trainer._evaluated(), config, trainer.metadata, {})

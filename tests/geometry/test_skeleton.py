@@ -131,7 +131,8 @@ def test_the_bones_of_a_genuine_skeleton_are_rigid_in_our_order(shared_data) -> 
 
 
 def test_no_torch() -> None:
-    code = "import sys, cvhpe.geometry.skeleton, cvhpe.geometry.camera, cvhpe.evaluation.metrics; sys.exit('torch' in sys.modules)"
+    modules = "cvhpe.geometry.skeleton, cvhpe.geometry.camera, cvhpe.evaluation.metrics"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

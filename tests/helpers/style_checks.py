@@ -16,12 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PRIVATE_WORDS = (
     r"pictures?|photographs?|doubts?|mend(?:ed|s|ing)?|twins?|told|hints?|hinted|coarse|glimpse[ds]?|ledgers?|learners?"
-    r"|seen as|say in|has a say|had a say|in turn|turned|turns?|mirrored|honest|least_steps|checkpoint_seconds|log_steps"
+    r"|seen as|say in|has a say|had a say|in turn|turned|turns?|mirrored|honest|least_steps"
+    r"|checkpoint_seconds|log_steps"
     r"|typical spread|too cautious|accumulate_pieces|noise_px|labelled_share"
 )
 """Words that the glossary replaces; ``docs/glossary.md`` gives the word to use instead."""
 _WORDS = re.compile(rf"(?<![\w.-])(?:{PRIVATE_WORDS})(?![\w-])", re.I)
-_IDENTIFIER_WORDS = re.compile(r"(?<![a-z])(?:pictures?|photographs?|doubt|twins?|hints?|coarse|glimpse|mend)(?![a-z])", re.I)
+_IDENTIFIER_WORDS = re.compile(
+    r"(?<![a-z])(?:pictures?|photographs?|doubt|twins?|hints?|coarse|glimpse|mend)(?![a-z])", re.I
+)
 TEXT = {".py", ".md", ".in", ".toml", ".cpp", ".h", ".cu", ".cuh", ".txt", ".js", ".html", ".css", ".sh"}
 SEARCHED = ("cvhpe", "plugins", "csrc", "docs", "benchmarks", "tests", "README.md", "CONTRIBUTING.md", "setup.py",
             "pyproject.toml", "CMakeLists.txt")  # fmt: skip
@@ -34,7 +37,11 @@ def text_files(paths: tuple[str, ...] = SEARCHED) -> Iterator[Path]:
         place = ROOT / name
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
         for file in files:
-            if file.is_file() and file.suffix in TEXT and not any(p.startswith(".") or p == "build" for p in file.parts):
+            if (
+                file.is_file()
+                and file.suffix in TEXT
+                and not any(p.startswith(".") or p == "build" for p in file.parts)
+            ):
                 yield file
 
 
@@ -120,10 +127,18 @@ def private_access(paths: tuple[str, ...] = ("tests", "benchmarks")) -> list[str
             continue
         name, tree = file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
         own = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-        own |= {t.attr for n in ast.walk(tree) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Attribute)}
+        own |= {
+            t.attr
+            for n in ast.walk(tree)
+            if isinstance(n, ast.Assign)
+            for t in n.targets
+            if isinstance(t, ast.Attribute)
+        }
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cvhpe"):
-                found += [f"{name}:{node.lineno}: {a.name}" for a in node.names if a.name.startswith("_") and a.name != "_C"]
+                found += [
+                    f"{name}:{node.lineno}: {a.name}" for a in node.names if a.name.startswith("_") and a.name != "_C"
+                ]
             if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr) and node.attr not in own:
                 if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "_C", "torch", "np"):
                     continue
@@ -133,7 +148,9 @@ def private_access(paths: tuple[str, ...] = ("tests", "benchmarks")) -> list[str
     return found
 
 
-def long_files(paths: tuple[str, ...] = ("cvhpe", "csrc", "tests", "benchmarks", "plugins"), most: int = 400) -> list[str]:
+def long_files(
+    paths: tuple[str, ...] = ("cvhpe", "csrc", "tests", "benchmarks", "plugins"), most: int = 400
+) -> list[str]:
     """Source files of more than ``most`` lines."""
     counted = ((f, len(f.read_text(encoding="utf-8").splitlines())) for f in text_files(paths) if f.suffix != ".txt")
     return [f"{f.relative_to(ROOT).as_posix()}: {n} lines" for f, n in counted if n > most and f.suffix != ".md"]

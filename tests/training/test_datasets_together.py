@@ -50,7 +50,7 @@ def test_rhd_and_stb_train_together_on_all_four_modalities(sets, tmp_path, monke
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
     settings = config(f"rhd:{sets}/rhd", f"stb:{sets}/stb", f"stb-sk:{sets}/stb")
     data = open_data(settings)
-    assert [set(ALL[:2]) & set(p.pictures) for p in data.train] == [{"rgb", "depth"}, {"rgb"}, {"rgb", "depth"}]
+    assert [set(ALL[:2]) & set(p.image_fields) for p in data.train] == [{"rgb", "depth"}, {"rgb"}, {"rgb", "depth"}]
     assert {p.layout for p in data.train} == {"hand21"}
     # RHD labels the wrist, which moves to the palm; STB labels the palm, which stays.
     assert [np.unique(p["root_shift_weight"]).tolist() for p in data.train] == [[0.5], [0.0], [0.0]]

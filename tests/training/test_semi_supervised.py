@@ -81,8 +81,9 @@ def taught_by(run, pack, share=0.1):
 
 def small(modalities):
     return checked(
-        {"joint_network": "lifter", "hidden_dim": 32, "num_hidden_layers": 2, "modalities": [modalities, "joints3d"], "batch_size": 64,
-         "pairs": [f"{modalities}:joints3d"], "epochs": 1, "min_steps": 200, "lr": 3e-3, "device": "cpu",
+        {"joint_network": "lifter", "hidden_dim": 32, "num_hidden_layers": 2, "modalities": [modalities, "joints3d"],
+         "batch_size": 64, "pairs": [f"{modalities}:joints3d"], "epochs": 1, "min_steps": 200, "lr": 3e-3, "device":
+         "cpu",
          "threads": 1, "num_validations": 1}
     )  # fmt: skip
 

@@ -50,7 +50,7 @@ def exact(held, noise):
 def test_measured_precisions_are_those_of_bayes_rule():
     run, held = known(3000, NOISE)
     found = fit_precisions(run, held, list(NOISE))
-    # FusionParams much of each input's mean is in the product's; all precisions times ten would change it by a few hundredths.
+    # How much of each input's mean is in the product's; all precisions times ten would change it by a few hundredths.
     total = 1 + sum(found.values()) - len(found)
     true = {name: 1 + 1 / torch.tensor(variances) for name, variances in NOISE.items()}
     for name in NOISE:

@@ -6,23 +6,21 @@ frames and of which seed; ``synthetic:FOLDER`` reads frames that ``cvhpe data sy
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from cvhpe.data.datasets.rhd import Rhd
 from cvhpe.errors import DataError
-from cvhpe.io.atomic import make_once
+from cvhpe.io.atomic import make_folder_once
 from cvhpe.io.cache import cache_dir
+from cvhpe.io.progress import ProgressCallback
 from cvhpe.plugin.sample import DatasetSpec
-
-Progress = Callable[[int, int], None]
 
 COUNT = 2000
 SEED = 0
 SIZE = 320
 
 
-def locate(path: Path | None = None, progress: Progress | None = None, *, workers: int | None = None) -> Path:
+def locate(path: Path | None = None, progress: ProgressCallback | None = None, *, workers: int | None = None) -> Path:
     """The folder of the frames; rendered now where the cache does not have them yet.
 
     path: None, ``?count=N&seed=S``, or a folder, which is given back. progress: called with (frames done, all).
@@ -43,7 +41,7 @@ def locate(path: Path | None = None, progress: Progress | None = None, *, worker
     def make(part: Path) -> None:
         generate(part / "frames", count, seed, size=SIZE, workers=workers, progress=progress)
 
-    return make_once(place, "frames", make) / "frames"
+    return make_folder_once(place, "frames", make) / "frames"
 
 
 def _whole(text: str, name: str) -> int:

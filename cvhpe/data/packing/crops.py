@@ -131,7 +131,7 @@ def _box_crop(sample: Sample, factor: float) -> Crop:
 
 
 def _frame_size(sample: Sample) -> tuple[float, float] | None:
-    """SampleScaling and height of the frame; from the principal point, which lies in its middle, if no picture is there."""
+    """Width and height of the frame; from the principal point, which lies in its middle, if no picture is there."""
     for image in sample.images.values():
         return image.shape[1], image.shape[0]
     if sample.K is not None:

@@ -17,7 +17,7 @@ import numpy as np
 from cvhpe.errors import DataError
 from cvhpe.plugin.sample import Array
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a pack; another one is packed again."""
 
 UNITS = {
@@ -80,7 +80,7 @@ class Pack:
         meta = _read_meta(path)
         arrays: dict[str, Array] = {}
         for name, (dtype, shape) in meta.fields.items():
-            arrays[name] = _map(path / f"{name}.npy", np.dtype(dtype), shape, in_memory=name not in _pictures(meta))
+            arrays[name] = _map(path / f"{name}.npy", np.dtype(dtype), shape, in_memory=name not in _image_fields(meta))
         return Pack(path, meta, arrays)
 
     def __len__(self) -> int:
@@ -106,9 +106,9 @@ class Pack:
         return self.meta.note
 
     @property
-    def pictures(self) -> tuple[str, ...]:
+    def image_fields(self) -> tuple[str, ...]:
         """The fields that are stored pictures."""
-        return _pictures(self.meta)
+        return _image_fields(self.meta)
 
     def take(self, name: str, index: Array, out: Array | None = None) -> Array:
         """Some samples of a field ``(len(index), ...)``, into ``out`` where one is given."""
@@ -138,7 +138,7 @@ class Pack:
         return self.subset(~held), self.subset(held)
 
 
-def _pictures(meta: Meta) -> tuple[str, ...]:
+def _image_fields(meta: Meta) -> tuple[str, ...]:
     size = (meta.count, meta.stored, meta.stored)
     return tuple(n for n, (dtype, shape) in meta.fields.items() if tuple(shape[:3]) == size and dtype in ("|u1", "<u2"))
 
@@ -209,7 +209,7 @@ def _read_header(stream: BinaryIO) -> tuple[tuple[np.dtype[Any], tuple[int, ...]
     return (dtype, shape), stream.tell()
 
 
-def create(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+def create_npy(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
     """Make a ``.npy`` file of zeros with its whole space reserved; returns where the values start.
 
     ``OSError`` where the disk is too full: a memory map of a file without its space would only fail later,

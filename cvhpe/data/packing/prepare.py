@@ -1,7 +1,6 @@
 """Pack a data set once: decode, crop and convert on all cores into a :class:`cvhpe.data.packing.pack.Pack`.
 
-The name of a pack holds a fingerprint of the source and of the options, so that a second run finds it and
-starts at once.
+The name of a pack holds a digest of its source and options, so that a second run finds it and starts at once.
 """
 
 from __future__ import annotations
@@ -9,28 +8,41 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cvhpe.data.packing import pool
 from cvhpe.data.packing.crops import CropOptions, JointMap
-from cvhpe.data.packing.pack import FORMAT, Meta, Pack, create, write_meta
-from cvhpe.data.reader import remarks
+from cvhpe.data.packing.pack import FORMAT, Meta, Pack, create_npy, write_meta
+from cvhpe.data.packing.worker import ImageFile, PackingJob, image_types, pack_range
+from cvhpe.data.reader import split_note
 from cvhpe.errors import DataError, UserError
-from cvhpe.io.atomic import make_once
+from cvhpe.io.atomic import make_folder_once
 from cvhpe.io.cache import cache_dir
+from cvhpe.io.process_pool import imap_unordered, num_cores
+from cvhpe.io.progress import ProgressCallback
 from cvhpe.plugin.sample import Array, Dataset, DatasetSpec
 
-Progress = Callable[[int, int], None]
-
 POINTS = ("joints2d", "joints3d")
-_PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".bin", ".webp", ".tif", ".tiff")
-_FEW = 64  # samples with pictures that one process packs as fast as it starts others
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".bin", ".webp", ".tif", ".tiff")
+_FEW_IMAGES = 64  # samples that one process packs as fast as it starts others
+_CHUNK_IMAGES, _CHUNK_JOINTS = 32, 1024  # samples of a task
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One split of a data set, and how it is packed."""
+
+    spec: DatasetSpec
+    source: Path | None
+    split: str
+    options: CropOptions
+    fields: list[str]
+    limit: int
 
 
 def prepare(
@@ -43,101 +55,110 @@ def prepare(
     fields: Iterable[str] = POINTS,
     limit: int | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     crop_factor: float = 1.25,
     cube_mm: float = 150.0,
     cache: Path | None = None,
 ) -> Pack:
-    """The pack of one split of a data set: made now, or found from an earlier run.
+    """The pack of one split of a data set: made now, or opened if an earlier run made it.
 
-    image_size, margin, crop_factor, cube_mm: see :class:`cvhpe.data.packing.crops.CropOptions`. fields: what the
-    modalities read; those that the data set does not have are left out, and the loader says so sample by
-    sample. limit: pack the first so many samples. workers: processes, by default one a core. progress:
-    called with the number of samples done and of all. cache: folder for packs.
+    Args:
+        spec: the data set.
+        path: where it lies; None if it needs no path.
+        split: one of ``spec.splits``.
+        image_size: see :class:`cvhpe.data.packing.crops.CropOptions`.
+        margin: see there.
+        fields: what the modalities read; fields that the data set lacks are left out.
+        limit: pack only the first so many samples.
+        workers: processes; by default one a core.
+        progress: called with the number of packed samples and of all.
+        crop_factor: see ``CropOptions.factor``.
+        cube_mm: see ``CropOptions.cube``.
+        cache: folder for packs; by default :func:`cvhpe.io.cache.cache_dir`.
 
-    Raises ``DataError`` in one line for every fault of the data or the disk, ``UserError`` for a wrong
-    option; nothing half-written stays behind.
+    Returns:
+        The pack.
+
+    Raises:
+        DataError: For every fault of the data or the disk, in one line. Nothing incomplete stays on disk.
+        UserError: If the data set has no such split, or declares an unknown root.
     """
     if split not in spec.splits:
         raise UserError(f"data set {spec.name!r} has no split {split!r}; have: {', '.join(spec.splits)}")
     options = CropOptions(image_size=image_size, margin=margin, factor=crop_factor, cube=cube_mm, kind=spec.crop)
-    wanted = sorted(set(fields) & set(spec.fields))
     if spec.locate is not None:
         path = spec.locate(None if path is None else Path(path), progress)
     source = None if path is None else Path(path).absolute()
-    folder = (cache_dir() if cache is None else Path(cache)).absolute() / "packs"
-    key = _key(spec, source, split, options, wanted, limit, folder)
-    place = folder / f"{spec.name}-{split}-{key}"
+    request = _Request(spec, source, split, options, sorted(set(fields) & set(spec.fields)), limit or 0)
+    packs = (cache_dir() if cache is None else Path(cache)).absolute() / "packs"
 
-    def make(part: Path) -> None:
-        _pack(part, spec, _open(spec, path, split), source, split, options, wanted, limit, workers, progress)
+    def make(folder: Path) -> None:
+        dataset = _open(spec, None if path is None else Path(path), split)
+        _pack(folder, request, dataset, workers or num_cores(), progress)
 
-    return Pack.open(make_once(place, "pack.json", make))
+    return Pack.open(make_folder_once(packs / f"{spec.name}-{split}-{_key(request, packs)}", "pack.json", make))
 
 
-def _open(spec: DatasetSpec, path: Path | str | None, split: str) -> Dataset:
+def _open(spec: DatasetSpec, path: Path | None, split: str) -> Dataset:
     try:
-        return spec.open(None if path is None else Path(path), split)
-    except OSError as error:  # a reader that does not say it itself
+        return spec.open(path, split)
+    except OSError as error:  # a reader that does not report it itself
         raise DataError(f"{path or spec.name}: cannot be read ({error})") from None
 
 
-def _pack(
-    made: Path,
-    spec: DatasetSpec,
-    dataset: Dataset,
-    source: Path | None,
-    split: str,
-    options: CropOptions,
-    wanted: list[str],
-    limit: int | None,
-    workers: int | None,
-    progress: Progress | None,
-) -> None:
-    count = min(len(dataset), limit or len(dataset))
+def _pack(folder: Path, request: _Request, dataset: Dataset, workers: int, progress: ProgressCallback | None) -> None:
+    spec, options = request.spec, request.options
+    count = min(len(dataset), request.limit or len(dataset))
     if not count:
-        raise DataError(f"{source or spec.name}: its split {split!r} holds no sample")
+        raise DataError(f"{request.source or spec.name}: its split {request.split!r} holds no sample")
     if dataset.root not in ("wrist", "palm"):
         raise UserError(f"data set {spec.name!r} says its root is {dataset.root!r}; it is a wrist or a palm")
     joints = JointMap.of(dataset.layout)
-    pictures = tuple(name for name in wanted if name not in POINTS)
-    size = options.stored
-    files: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]] = {}
-    for name, (dtype, tail) in pool.picture_types(dataset, pictures).items():
-        shape = (size, size, *tail)
-        files[name] = (dtype, shape, create(made / f"{name}.npy", dtype, (count, *shape)))
-    job = pool.Job(dataset, joints, options, pictures, made, files)
-    many = 1 if not pictures or count < _FEW else workers or pool.cores()
-    parts: list[dict[str, Array]] = []
-    for done, part in pool.run(job, count, many):
-        parts.append(part)
-        if progress is not None:
-            progress(done, count)
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    image_fields = tuple(name for name in request.fields if name not in POINTS)
+    files: dict[str, ImageFile] = {}
+    for name, (dtype, tail) in image_types(dataset, image_fields).items():
+        shape = (options.stored, options.stored, *tail)
+        files[name] = ImageFile(dtype, shape, create_npy(folder / f"{name}.npy", dtype, (count, *shape)))
+    job = PackingJob(dataset, joints, options, image_fields, folder, files)
+    arrays = _pack_all(job, count, 1 if not image_fields or count < _FEW_IMAGES else workers, progress)
     arrays["root_shift_weight"] = np.full(count, 0.5 if dataset.root == "wrist" else 0.0, np.float32)
     for name, array in arrays.items():
-        np.save(made / f"{name}.npy", array, allow_pickle=False)
-    listed = {n: (a.dtype.str, a.shape) for n, a in arrays.items()}
-    listed |= {n: (d.str, (count, *shape)) for n, (d, shape, _) in files.items()}
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    fields = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    fields |= {name: (file.dtype.str, (count, *file.shape)) for name, file in files.items()}
     meta = Meta(
         count=count,
         layout=joints.name,
         native=dataset.layout,
         root=dataset.root,
         image_size=options.image_size,
-        stored=size,
+        stored=options.stored,
         margin=options.margin,
         crop_factor=options.factor,
         crop_kind=options.kind,
         cube_mm=options.cube,
         name=spec.name,
-        source=str(source or ""),
-        split=split,
-        note=remarks(dataset, spec, split, source),
-        fields=listed,
+        source=str(request.source or ""),
+        split=request.split,
+        note=split_note(dataset, spec, request.split, request.source),
+        fields=fields,
         versions={"cvhpe": _version(), "numpy": np.__version__},
     )
-    write_meta(made, meta)
+    write_meta(folder, meta)
+
+
+def _pack_all(job: PackingJob, count: int, workers: int, progress: ProgressCallback | None) -> dict[str, Array]:
+    """Every field that is not an image, of samples ``0`` to ``count``."""
+    size = _CHUNK_IMAGES if job.image_fields else _CHUNK_JOINTS
+    chunks = [range(at, min(at + size, count)) for at in range(0, count, size)]
+    packed: dict[int, dict[str, Array]] = {}
+    done = 0
+    for number, arrays in imap_unordered(partial(pack_range, job), chunks, workers, label=str(job.folder.parent)):
+        packed[number] = arrays
+        done += len(chunks[number])
+        if progress is not None:
+            progress(done, count)
+    return {name: np.concatenate([packed[i][name] for i in range(len(chunks))]) for name in packed[0]}
 
 
 def _version() -> str:
@@ -147,44 +168,37 @@ def _version() -> str:
         return "not installed"
 
 
-def _key(
-    spec: DatasetSpec,
-    source: Path | None,
-    split: str,
-    options: CropOptions,
-    wanted: list[str],
-    limit: int | None,
-    ours: Path,
-) -> str:
+def _key(request: _Request, packs: Path) -> str:
     """Sixteen hex digits that change with everything a pack depends on."""
-    said = [FORMAT, spec.name, spec.api, split, asdict(options), wanted, limit or 0, str(source)]
-    digest = hashlib.sha256(json.dumps(said).encode())
-    for line in _traces(source, ours):
+    spec, source = request.spec, request.source
+    settings = [FORMAT, spec.name, spec.api, request.split, asdict(request.options), request.fields, request.limit]
+    digest = hashlib.sha256(json.dumps([*settings, str(source)]).encode())
+    for line in _source_state(source, packs):
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
-def _traces(source: Path | None, ours: Path) -> Iterator[str]:
-    """What betrays a change of the source: size and time of its files; of pictures how many a folder has.
+def _source_state(source: Path | None, packs: Path) -> Iterator[str]:
+    """Size and time of the source's files, and of images the number and time of their folders.
 
-    ``ours`` is the folder of packs, should somebody keep it in the data set. A picture that was changed in
-    place goes unseen: to look at a hundred thousand of them would cost more than it is worth.
+    ``packs`` is left out, in case the cache lies in the data set. An image that was changed in place goes unnoticed:
+    looking at each of a hundred thousand would take too long.
     """
     if source is None:
         return
-    where = Path(str(source).rpartition("?")[0]) if "?" in str(source) and not source.exists() else source
-    if where.is_file():
-        stat = where.stat()
+    root = Path(str(source).rpartition("?")[0]) if "?" in str(source) and not source.exists() else source
+    if root.is_file():
+        stat = root.stat()
         yield f"{stat.st_size} {stat.st_mtime_ns}"
         return
-    for folder, below, names in os.walk(where):
-        below[:] = sorted(name for name in below if Path(folder, name) != ours)
-        pictures = 0
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if Path(folder, name) != packs)
+        num_images = 0
         for name in sorted(names):
-            if name.lower().endswith(_PICTURE_ENDINGS):
-                pictures += 1
+            if name.lower().endswith(_IMAGE_SUFFIXES):
+                num_images += 1
             else:
                 stat = os.lstat(os.path.join(folder, name))
-                yield f"{os.path.relpath(folder, where)}/{name} {stat.st_size} {stat.st_mtime_ns}"
-        if pictures:
-            yield f"{os.path.relpath(folder, where)} {pictures} {os.stat(folder).st_mtime_ns}"
+                yield f"{os.path.relpath(folder, root)}/{name} {stat.st_size} {stat.st_mtime_ns}"
+        if num_images:
+            yield f"{os.path.relpath(folder, root)} {num_images} {os.stat(folder).st_mtime_ns}"

@@ -46,8 +46,10 @@ def rectified(pack: Pack) -> Pack:
 
 def rectified_by(pack: Pack) -> tuple[Pack, Array]:
     """:func:`rectified`, and the rotations ``(N, 3, 3)`` that took every sample's old frame to its new one."""
-    if pack.pictures:
-        raise UserError(f"{', '.join(pack.pictures)}: pictures cannot be turned to look at the root; leave them out")
+    if pack.image_fields:
+        raise UserError(
+            f"{', '.join(pack.image_fields)}: pictures cannot be turned to look at the root; leave them out"
+        )
     arrays = {name: np.array(pack[name]) for name in pack.arrays}
     crop, K, uv = arrays["crop"], arrays["K"], pixels(pack)
     skeleton = layout(pack.layout)

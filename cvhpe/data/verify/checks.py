@@ -17,10 +17,10 @@ from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import project
 from cvhpe.geometry.skeleton import layout
 from cvhpe.io.image_integrity import ends_well
+from cvhpe.io.progress import StageProgressCallback
 from cvhpe.plugin.sample import Array, Dataset, DatasetSpec, Sample
 
 Verdict = Literal["ok", "note", "warn", "fatal"]
-Progress = Callable[[str, int, int], None]
 
 DECODED = 200
 """Samples of a split whose pictures are decoded; of all others the files' first and last bytes are read."""
@@ -55,7 +55,7 @@ def verify(
     splits: Iterable[str] | None = None,
     *,
     decode: int = DECODED,
-    progress: Progress | None = None,
+    progress: StageProgressCallback | None = None,
 ) -> list[Row]:
     """Check every split, or those of ``splits``; never raises for what it finds wrong in the data.
 
@@ -84,7 +84,7 @@ def verify(
 
 
 def _verify_split(
-    dataset: Dataset, spec: DatasetSpec, split: str, decode: int, progress: Progress | None
+    dataset: Dataset, spec: DatasetSpec, split: str, decode: int, progress: StageProgressCallback | None
 ) -> tuple[list[Row], set[int]]:
     def row(check: str, found: str, expected: str = "", verdict: Verdict = "ok") -> Row:
         return Row(split, check, found, expected, verdict)
@@ -107,7 +107,9 @@ def _verify_split(
     return rows, {_print(s) for s in samples if s.joints3d_mm is not None}
 
 
-def _read_labels(read: Callable[[int], Sample], count: int, progress: Progress | None, split: str) -> list[Sample]:
+def _read_labels(
+    read: Callable[[int], Sample], count: int, progress: StageProgressCallback | None, split: str
+) -> list[Sample]:
     """The labels of all samples, or of as many as memory should bear, spread evenly."""
     at = _spread(count, LABELS)
     samples = []
@@ -142,7 +144,7 @@ def _first(paths: Iterable[Path | str], most: int = 3) -> str:
     return ", ".join(str(p) for p in paths[:most]) + more
 
 
-def _files(dataset: Dataset, progress: Progress | None, split: str) -> list[Detection]:
+def _files(dataset: Dataset, progress: StageProgressCallback | None, split: str) -> list[Detection]:
     """Every picture file: is it there, and does it end as its format ends?"""
     if not hasattr(dataset, "files"):
         return []
@@ -172,7 +174,7 @@ def _files(dataset: Dataset, progress: Progress | None, split: str) -> list[Dete
 
 
 def _decoded(
-    dataset: Dataset, most: int, progress: Progress | None, split: str
+    dataset: Dataset, most: int, progress: StageProgressCallback | None, split: str
 ) -> tuple[list[Detection], tuple[int, int] | None, list[Sample]]:
     """Decode some samples, spread evenly; also gives the frame's (width, height) and the samples."""
     at = _spread(len(dataset), most)

@@ -26,7 +26,11 @@ def figure(held: EvalSet, rows: int = ROWS, triplets: int = TRIPLETS) -> tuple[F
     at = chosen(held, "depth", rows * triplets)
     triplets = min(triplets, len(at))
     rows = -(-len(at) // triplets)
-    pictures, truth, predicted = held.to_network_input("depth", at).float().numpy(), held.truth(at), held.predict("depth", at)
+    pictures, truth, predicted = (
+        held.to_network_input("depth", at).float().numpy(),
+        held.truth(at),
+        held.predict("depth", at),
+    )
     error = mean_errors(truth, predicted, held.visible(at))
     across = [1.0, 1.0, 1.0, GAP] * triplets
     drawn = blank(1.25 * sum(across[:-1]), 1.3 * rows)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvhpe.runs.serialization import replacing
+from cvhpe.io.atomic import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     stamps: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
     for kind, metadata in stamps.items():
         path = stem.with_suffix(f".{kind}")
-        with replacing(path) as temporary:
+        with atomic_file(path) as temporary:
             figure.savefig(temporary, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.03, metadata=metadata)
         written.append(path)
     return written

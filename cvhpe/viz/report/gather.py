@@ -206,7 +206,8 @@ def thumbs(held: EvalSet, rows: Array, side: int) -> dict[str, Any]:
     for name in ("rgb", "depth"):
         if name in held.run.model.modalities and len(held.having(name)):
             parts = [
-                as_bytes(held.to_network_input(name, part).float().numpy()) for part in np.array_split(rows, -(-len(rows) // 256))
+                as_bytes(held.to_network_input(name, part).float().numpy())
+                for part in np.array_split(rows, -(-len(rows) // 256))
             ]
             return {"sheet": sheet(np.concatenate([resized(p, side) for p in parts]), side)}
     return {"points": flat(held, rows)}

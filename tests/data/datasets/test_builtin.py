@@ -42,7 +42,8 @@ def test_a_place_that_is_not_there_is_one_line(spec, tmp_path) -> None:
 def test_listing_imports_neither_torch_nor_a_reader() -> None:
     code = (
         "import sys; from cvhpe.data.datasets.builtin import cvhpe_datasets; cvhpe_datasets(); "
-        "bad = {'torch', 'scipy', 'cvhpe.data.datasets.stb', 'cvhpe.data.datasets.nyu', 'cvhpe.data.datasets.coco'} & set(sys.modules); "
+        "bad = {'torch', 'scipy', 'cvhpe.data.datasets.stb', 'cvhpe.data.datasets.nyu', 'cvhpe.data.datasets.coco'} "
+        "& set(sys.modules); "
         "sys.exit(str(bad) if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from helpers.packs import write_pack
 
-from cvhpe.data.packing.pack import FORMAT, Pack, create
+from cvhpe.data.packing.pack import FORMAT, Pack, create_npy
 from cvhpe.errors import DataError
 from cvhpe.io.cache import cache_dir
 
 
 def test_fields_are_what_was_written(tmp_path: Path) -> None:
     got = write_pack(tmp_path / "p")
-    assert (len(got), got.layout, got.margin, got.pictures) == (10, "hand21", 1.5, ("rgb",))
+    assert (len(got), got.layout, got.margin, got.image_fields) == (10, "hand21", 1.5, ("rgb",))
     assert isinstance(got["rgb"], np.memmap)
     assert not isinstance(got["joints2d"], np.memmap)
     assert got["rgb"][7, 0, 0].tolist() == [7, 7, 7]
@@ -84,7 +84,7 @@ def test_damage_is_found_before_anything_is_mapped(tmp_path: Path) -> None:
 
 
 def test_a_file_is_made_with_its_whole_space(tmp_path: Path) -> None:
-    start = create(tmp_path / "a.npy", np.dtype("<u2"), (3, 5))
+    start = create_npy(tmp_path / "a.npy", np.dtype("<u2"), (3, 5))
     assert (tmp_path / "a.npy").stat().st_size == start + 30
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.zeros((3, 5), np.uint16))
 

@@ -17,12 +17,12 @@ import pytest
 from helpers.rhd_writer import SIZE, write_rhd
 
 from cvhpe.data.datasets import joints_npz, rhd
-from cvhpe.data.packing import pack, pool
+from cvhpe.data.packing import pack
 from cvhpe.data.packing.pack import Pack
 from cvhpe.data.packing.prepare import prepare
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import decode_depth
-from cvhpe.io import atomic
+from cvhpe.io import atomic, process_pool
 from cvhpe.plugin.sample import DatasetSpec, Sample
 
 EVERYTHING = ("rgb", "depth", "mask", "joints2d", "joints3d")
@@ -128,7 +128,7 @@ def test_processes_that_share_nothing_pack_the_same(
     """As on macOS and Windows, where a process starts anew instead of forking."""
     one = prepare(rhd.spec(), root, "train", image_size=32, fields=("rgb",), workers=1, cache=tmp_path / "1")
     spawn = multiprocessing.get_context("spawn")
-    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda kind: spawn)
+    monkeypatch.setattr(process_pool.multiprocessing, "get_context", lambda kind: spawn)
     two = prepare(rhd.spec(), root, "train", image_size=32, fields=("rgb",), workers=2, cache=tmp_path / "2")
     np.testing.assert_array_equal(one["rgb"], two["rgb"])
 
@@ -196,7 +196,7 @@ def test_joints_alone_need_no_picture_and_no_time(shared_data: Path) -> None:
     got = prepare(joints_npz.spec(), shared_data / "rhd" / "rhd_evaluation_a.npz", "train")
     seconds = time.perf_counter() - started
     assert len(got) == 1140
-    assert got.pictures == ()
+    assert got.image_fields == ()
     assert "'split' marks train" in got.note
     assert 0.03 < got["scale_mm"].mean() / 1000 < 0.04
     assert np.isfinite(got["joints2d"]).all()
@@ -221,12 +221,12 @@ def test_pictures_that_plugins_bring(tmp_path: Path) -> None:
     got = prepare(made(3, sample, fields=("parts", "joints2d")), None, "train", image_size=16, fields=("parts",))
     assert got["parts"].dtype == np.uint16
     assert got["parts"].shape == (3, 24, 24)
-    assert got.pictures == ("parts",)
+    assert got.image_fields == ("parts",)
 
     def turning(i: int) -> Sample:
         return plain(i, images={"parts": np.zeros((200, 200) + (3,) * (i > 1), np.uint8)})
 
-    with pytest.raises(UserError, match="sample s2: its picture 'parts' has another shape"):
+    with pytest.raises(UserError, match="sample s2: its image 'parts' has another shape"):
         prepare(made(3, turning, fields=("parts",)), None, "test", image_size=16, fields=("parts",))
 
 
@@ -279,7 +279,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     from cvhpe.data.packing import prepare as module
 
-    target = {"create": (module, "create"), "save": (module.np, "save"), "meta": (module, "write_meta")}[call]
+    target = {"create": (module, "create_npy"), "save": (module.np, "save"), "meta": (module, "write_meta")}[call]
     monkeypatch.setattr(*target, full)
     with pytest.raises(DataError, match="the disk is full; free space there, or set CVHPE_CACHE"):
         prepare(made(4, plain), None, "train", image_size=16, fields=("rgb",))
@@ -292,13 +292,14 @@ def test_a_file_that_may_not_grow(tmp_path: Path, root: Path) -> None:
     code = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from cvhpe.data.datasets import rhd\nfrom cvhpe.data.packing.prepare import prepare\nfrom cvhpe.errors import DataError\n"
+        "from cvhpe.data.datasets import rhd\nfrom cvhpe.data.packing.prepare import prepare\n"
+        "from cvhpe.errors import DataError\n"
         "try:\n    prepare(rhd.spec(), sys.argv[1], 'train', image_size=64, fields=('rgb',), workers=2)\n"
         "except DataError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "the disk is full" in done.stdout
+    assert "cannot be written: File too large; set CVHPE_CACHE" in done.stdout
     assert left(tmp_path) == []
 
 
@@ -319,7 +320,7 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
 
     if not sys.platform.startswith("linux"):
         pytest.skip("the samples are made by a function that only a forked process knows")
-    with pytest.raises(DataError, match="a packing process was killed"):
+    with pytest.raises(DataError, match="a worker process was killed"):
         prepare(made(128, fatal), None, "train", image_size=16, fields=("rgb",), workers=2)
     assert left(tmp_path) == []
 
@@ -374,7 +375,7 @@ def test_without_locks_the_first_one_stays(tmp_path: Path, monkeypatch: pytest.M
         (part / "last").write_text("ours")
 
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    atomic.make_once(place, "last", make)
+    atomic.make_folder_once(place, "last", make)
     assert (place / "last").read_text() == "theirs"
     assert [p.name for p in tmp_path.iterdir()] == ["place"]
 

@@ -38,7 +38,7 @@ def page(request, pages, browser):
 def ink(window, selector):
     """What a canvas shows, and how many colours that is."""
     return window.execute_script(
-        """const c = document.querySelector(arguments[0]), p = c.getContext('2d').getImageData(0, 0, c.hidden_dim, c.height);
+        """const c = document.querySelector(arguments[0]), p = c.getContext('2d').getImageData(0, 0, c.width, c.height);
         return [c.toDataURL(), new Set(new Uint32Array(p.data.buffer)).size]""",
         selector,
     )

@@ -32,8 +32,8 @@ class Slow:
         return Sample(id=str(index), side=0, box=(0.0, 0.0, 8.0, 8.0), images=images)
 
 spec = DatasetSpec(name="slow", open=lambda path, split: Slow(), layout=None, root="wrist", fields=("rgb",))
-told = lambda done, every: print(done, flush=True)
-prepare(spec, None, "train", image_size=8, fields=("rgb",), workers=2, progress=told, cache=Path(sys.argv[1]))
+report = lambda done, every: print(done, flush=True)
+prepare(spec, None, "train", image_size=8, fields=("rgb",), workers=2, progress=report, cache=Path(sys.argv[1]))
 """
 
 
