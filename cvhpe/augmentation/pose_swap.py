@@ -22,9 +22,7 @@ from cvhpe.data.loader import Batches
 from cvhpe.data.packing.crops import FARTHEST, LEAST_JOINTS, NEAR_FRAME
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
-from cvhpe.plugin.contract import Modality
-
-Fields = Mapping[str, Tensor]
+from cvhpe.plugin.contract import Fields, Modality
 
 NEAR = 100.0
 """mm. A hand that would come nearer to the camera than this, or behind it, stays where it was."""

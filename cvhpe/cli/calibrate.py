@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cvhpe.config.lists import comma_list
+
 
 def calibrate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
@@ -46,7 +48,7 @@ def calibrate(
         return
     for names, width in found.widths.items():
         tails = f"tails of {width.dof:g} degrees of freedom" if width.dof else "Gaussian"
-        told = found.told_by(names.split(","))
+        told = found.told_by(comma_list(names))
         typer.echo(f"{names}: samples {width.scale:.2f} times as wide, {tails}; told by {told} hands")
     for names, how in found.fusions.items():
         weights = ", ".join(f"{name} {weight:g}" for name, weight in how["weights"].items())

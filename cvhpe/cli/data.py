@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cvhpe.config.lists import comma_list
+
 if TYPE_CHECKING:
     from cvhpe.io.progress import StageProgressCallback
     from cvhpe.plugin.sample import DatasetSpec
@@ -80,7 +82,7 @@ def prepare(
     from cvhpe.data.source import parse_source
 
     spec, path = parse_source(source)
-    wanted = [f.strip() for f in fields.split(",") if f.strip()] or list(spec.fields)
+    wanted = comma_list(fields) or list(spec.fields)
     _known(wanted, spec.fields, "--fields")
     with _progress() as progress:
         for one in _splits(split, spec):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cvhpe.config.lists import comma_list
+
 if TYPE_CHECKING:
     from cvhpe.data.packing.pack import Pack
     from cvhpe.runs.run_dir import Run
@@ -66,7 +68,7 @@ def evaluate(
     with Console() as console:
         sources = its_data(opened, data)
         packs = open_held_out(opened.config, sources, split, console.preparing)
-        names = [name.strip() for name in (source or "").split(",") if name.strip()]
+        names = comma_list(source or "")
         notes = [*remarked(packs), *remarks(opened, sources, packs, names)]
         for note in notes:
             console.note(note)
@@ -86,7 +88,7 @@ def evaluate(
             n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median} for n, s in scores.alone.items()
         }
     if target == "joints3d" and scores.protocol == opened.config.protocol and not turns:
-        record |= uncertainty(opened, packs, scores.source.split(","))
+        record |= uncertainty(opened, packs, comma_list(scores.source))
     typer.echo(json.dumps(record))
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cvhpe.config.lists import comma_list
+
 
 def export(
     run: Annotated[str, typer.Argument(help="A run folder, or 'default': the model that ships with cvhpe.")],
@@ -28,7 +30,7 @@ def export(
 
     if root not in ("wrist", "palm"):
         raise UserError(f"--root {root}: wrist or palm")
-    names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip()))
+    names = list(dict.fromkeys(comma_list(source)))
     opened = load_run(run)
     worst = write(opened, names, target, out, root)
     if told := uncalibrated_warning(calibration_of(opened.metadata.training), names):

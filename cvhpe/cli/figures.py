@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cvhpe.config.lists import comma_list
+
 if TYPE_CHECKING:
     from cvhpe.runs.run_dir import Run
     from cvhpe.viz.figures.render import Made
@@ -43,7 +45,7 @@ def figures(
     from cvhpe.viz.figures.render import make, wanted
     from cvhpe.viz.figures.unimodal_baseline import given, separately_trained
 
-    names = [n.strip() for n in only.split(",") if n.strip()]
+    names = comma_list(only)
     wanted(names)
     opened = load_run(run, pick_device(device))
     with Console() as console:
@@ -71,7 +73,7 @@ def ends_between(text: str, samples: int) -> tuple[int, int] | None:
     if not text:
         return None
     try:
-        a, b = (int(part) for part in text.split(","))
+        a, b = (int(part) for part in comma_list(text))
     except ValueError:
         raise UserError(f"--interpolate {text}: write two numbers of held-out hands, as in 3,17") from None
     if not (0 <= a < samples and 0 <= b < samples):

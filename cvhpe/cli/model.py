@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cvhpe.config.lists import comma_list
+
 
 def model(
     pairs: Annotated[str, typer.Option(help="INPUT:TARGET pairs, as in rgb:joints3d,rgb:rgb.")] = "",
@@ -23,7 +25,7 @@ def model(
     from cvhpe.runs.run_dir import build_model
 
     if pairs:
-        names = list(dict.fromkeys(part for item in pairs.split(",") for part in item.strip().split(":") if part))
+        names = list(dict.fromkeys(part for item in comma_list(pairs) for part in item.split(":") if part))
         chosen = parse_pairs(pairs, names)
     else:
         chosen = variant_pairs(variant, list(dict.fromkeys((input, "joints3d"))))

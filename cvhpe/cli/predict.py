@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cvhpe.config.lists import comma_list
+
 if TYPE_CHECKING:
     from cvhpe.api import HandModel
     from cvhpe.inference.predict import Hand
@@ -57,7 +59,7 @@ def predict(
     model = load(run, detector_model=detector_model, hands=hands)
     model.tell = lambda text: print(f"note: {text}", file=sys.stderr)
     asked: dict[str, Any] = {"samples": samples, "scale_mm": scale_mm, "bbox": box, "hand": hand or None}
-    asked["inputs"] = [name.strip() for name in source.split(",") if name.strip()]
+    asked["inputs"] = comma_list(source)
     paths = gather(files)
     named = stems(paths)
     spare_inputs(paths, [out / stem for stem in named])
@@ -100,7 +102,7 @@ def parse_box(text: str) -> tuple[float, ...] | None:
     if not text:
         return None
     try:
-        box = tuple(float(part) for part in text.split(","))
+        box = tuple(float(part) for part in comma_list(text))
     except ValueError:
         box = ()
     if len(box) != 4:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvhpe.cli.console import plain_table, to_stdout, within
+from cvhpe.config.lists import comma_list
 
 if TYPE_CHECKING:
     from cvhpe.data.packing.pack import Pack
@@ -46,7 +47,7 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     from cvhpe.models.fusion import FusionParams
     from cvhpe.uncertainty.fusion import calibration_of, fusion_params
 
-    names = list(dict.fromkeys(name.strip() for name in source.split(",") if name.strip())) if source else [None]
+    names = list(dict.fromkeys(comma_list(source))) if source else [None]
     checked = [check_request(run, name, target, protocol) for name in names]
     names, protocol = [name for name, _ in checked], checked[0][1]
     other = sorted({p.layout for p in packs} - {run.metadata.layout})
@@ -97,7 +98,7 @@ def show(scores: Scores, turns: int = 0) -> None:
                 "" if share is None else f"{100 * share:.0f} %",
             ]
         )
-    source = " + ".join(scores.source.split(","))
+    source = " + ".join(comma_list(scores.source))
     title = f"{source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
     title += f", each turned {turns} ways" if turns else ""
     columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]

@@ -19,10 +19,8 @@ from cvhpe.models.fusion import FusionParams, fuse
 from cvhpe.models.pairs import sources, targets
 from cvhpe.models.vae import CrossModalVAE
 from cvhpe.ops import Palm, warp_joints
-from cvhpe.plugin.contract import Posterior, View, hand_side
+from cvhpe.plugin.contract import Fields, Posterior, View, hand_side
 from cvhpe.runs.run_dir import Run
-
-Fields = Mapping[str, Tensor]
 
 
 def identity_view(fields: Fields, margin: float) -> View:
@@ -259,8 +257,7 @@ def baseline_summaries(
 
 def palm_of(layout: str) -> Palm:
     """Which joints the wrist-to-palm shift of a layout moves, and towards which."""
-    skeleton = find_layout(layout)
-    return Palm(*(skeleton.palm or (skeleton.root, skeleton.scale_bone[1])))
+    return Palm(*find_layout(layout).root_shift)
 
 
 def as_json(run: Run, result: Summary, *, source: str, target: str, protocol: str) -> dict[str, Any]:

@@ -56,6 +56,18 @@ class Layout:
     palm: tuple[int, int] | None
     fingers: Mapping[str, tuple[int, ...]]
 
+    @property
+    def root_shift(self) -> tuple[int, int]:
+        """The root joint and the joint it shifts towards where a labelled wrist becomes a palm.
+
+        A layout whose root is a palm already has no such pair. It gets the base of its scale bone, towards which
+        its root shifts by the weight 0.
+
+        >>> layout("rhd").root_shift, layout("nyu14").root_shift
+        ((0, 12), (13, 13))
+        """
+        return self.palm or (self.root, self.scale_bone[1])
+
     def __len__(self) -> int:
         return len(self.joints)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cvhpe.config.lists import comma_list
 from cvhpe.errors import UserError, nearest
 
 VARIANTS = (1, 2, 3, 4)
@@ -27,7 +28,7 @@ def parse_pairs(text: str, modalities: Sequence[str]) -> list[Pair]:
     [Pair(source='rgb', target='joints3d')]
     """
     pairs: list[Pair] = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    for item in comma_list(text):
         source, colon, target = item.partition(":")
         if not colon or not source or not target:
             raise UserError(f"--pairs: {item!r} is not INPUT:TARGET, as in rgb:joints3d")

@@ -17,6 +17,8 @@ from torch import Generator, Tensor, nn
 
 Geometry = Literal["image", "points2d", "points3d", "none"]
 Frame = Literal["camera", "root"]
+Fields = Mapping[str, Tensor]
+"""Samples of a packed data set: field -> ``[B, ...]``, as :class:`cvhpe.data.loader.Batches` gives them."""
 
 
 class Posterior(NamedTuple):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
+from cvhpe.config.lists import comma_list
 from cvhpe.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _name(dist: Distribution) -> str:
 
 def disabled_by_user() -> set[str]:
     """What ``CVHPE_DISABLE_PLUGINS`` names: distributions, ``dist:entry`` or ``*``, comma-separated."""
-    return {_normal(word) for word in os.environ.get("CVHPE_DISABLE_PLUGINS", "").split(",") if word.strip()}
+    return {_normal(word) for word in comma_list(os.environ.get("CVHPE_DISABLE_PLUGINS", ""))}
 
 
 def unknown_in_disable_list(plugins: Iterable[Plugin]) -> list[str]:

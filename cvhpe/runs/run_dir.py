@@ -78,8 +78,7 @@ def model_shape(config: Config, layout: str) -> ModelShape:
     from cvhpe.geometry.skeleton import layout as find
 
     skeleton = find(layout)
-    # A layout whose root is labelled as a palm has nowhere to move it; weight 0 then leaves it in place.
-    root, root_shift_joint = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
+    root, root_shift_joint = skeleton.root_shift
     return ModelShape(
         image_size=config.image_size,
         joints=len(skeleton),

@@ -14,10 +14,8 @@ from cvhpe.config.schema import Config
 from cvhpe.data.loader import Batches
 from cvhpe.models.pairs import Pair, sources
 from cvhpe.models.vae import Batch, CrossModalVAE, shared_rows
-from cvhpe.plugin.contract import View, hand_side
+from cvhpe.plugin.contract import Fields, View, hand_side
 from cvhpe.runs.run_dir import pair_weights
-
-Fields = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cvhpe.config.lists import comma_list
 from cvhpe.config.presets import RECIPES
 from cvhpe.config.schema import Config, assign, checked, merge, read_toml
 from cvhpe.errors import UserError, nearest
@@ -27,7 +28,7 @@ def resolved(given: Mapping[str, Any], recipe: str, toml: Path | None, sets: Seq
     for setting in sets:
         assign(asked, setting)
     if given["modalities"]:
-        asked["modalities"] = [m.strip() for m in given["modalities"].split(",") if m.strip()]
+        asked["modalities"] = comma_list(given["modalities"])
     for name in ("variant", "data", "device"):
         if given[name]:
             asked[name] = given[name]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cvhpe.config.schema import Config
 from cvhpe.data.loader import Batches
@@ -14,10 +13,10 @@ from cvhpe.data.packing.pack import Pack
 from cvhpe.evaluation.evaluate import palm_of, predict
 from cvhpe.evaluation.metrics import summary
 from cvhpe.models.vae import CrossModalVAE
+from cvhpe.plugin.contract import Fields
 from cvhpe.runs.run_dir import Metadata, model_fields
 from cvhpe.training.batching import BatchBuilder
 
-Fields = Mapping[str, Tensor]
 Guard = Callable[[Iterable[Fields]], Iterator[Fields]]
 BATCH = 256
 

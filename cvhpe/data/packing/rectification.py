@@ -53,7 +53,7 @@ def rectified_by(pack: Pack) -> tuple[Pack, Array]:
     arrays = {name: np.array(pack[name]) for name in pack.arrays}
     crop, K, uv = arrays["crop"], arrays["K"], pixels(pack)
     skeleton = layout(pack.layout)
-    root, root_shift_joint = skeleton.palm or (skeleton.root, skeleton.scale_bone[1])
+    root, root_shift_joint = skeleton.root_shift
     shift = arrays["root_shift_weight"][:, None]
     palm = uv[:, root] + np.where(shift > 0, shift * (uv[:, root_shift_joint] - uv[:, root]), 0.0)
     able = np.isfinite(K).all((1, 2)) & np.isfinite(palm).all(1) & arrays["has_joints2d"]
