@@ -1,8 +1,7 @@
-"""Joint layouts: which joint stands where in which data set, and the maps between them.
+"""Joint layouts: the order of each data set's joints, and the maps between them.
 
-The canonical layout is ``hand21``: the root, then thumb, index, middle, ring and little finger, each
-from base to tip. Every 21-joint layout is a permutation of it; ``icvl16`` and ``nyu14`` label other
-joints and stay layouts of their own.
+The canonical layout is ``hand21``: the root, then thumb, index, middle, ring and little finger, each from base to tip.
+Every 21-joint layout is a permutation of it. ``icvl16`` and ``nyu14`` label other joints and cannot be converted.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ COLOURS: Mapping[str, str] = {
     "ring": "#2a9df4",
     "little": "#9b5de5",
 }
-"""One colour a finger, for every drawing of a skeleton."""
+"""The plot colour of each finger."""
 
 LEFT, RIGHT = 0, 1
 
@@ -35,16 +34,17 @@ LEFT, RIGHT = 0, 1
 class Layout:
     """The joints of a data set, in its own order.
 
-    name: as in checkpoints and ``joints`` files.
-    joints: joint names; equal names mean the same joint in every layout.
-    bones: (parent, child) index pairs.
-    root: index of the joint that root-relative coordinates are relative to.
-    root_kind: what that joint is on the hand; ``any`` where the layout does not fix it.
-    scale_bone: (child, parent) of the bone that scale normalisation divides by: middle PIP and middle
-        MCP, or the nearest thing the layout has.
-    palm: (root, root_shift_joint): the root joint and the middle MCP that it moves towards when a wrist becomes a
-        palm; None where the root is a palm already or no such pair is labelled.
-    fingers: finger -> its joints from base to tip.
+    Attributes:
+        name: As in run folders and joints files.
+        joints: Joint names; equal names mean the same joint in every layout.
+        bones: (parent, child) index pairs.
+        root: Index of the joint that root-relative coordinates are relative to.
+        root_kind: What that joint is on the hand; ``any`` if the layout does not fix it.
+        scale_bone: (child, parent) of the bone that scale normalisation divides by: middle PIP and middle MCP, or the
+            layout's nearest equivalent.
+        palm: (root, root_shift_joint): the wrist and the middle MCP that it moves towards to become a palm; None if
+            the root is a palm already or no such pair is labelled.
+        fingers: Finger -> its joints from base to tip.
     """
 
     name: str
@@ -72,23 +72,28 @@ class Layout:
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Where a joint stands.
+        """Index of a joint.
 
-        >>> layout("rhd").index("middle_mcp")
-        12
+        Args:
+            joint: Its name.
+
+        Returns:
+            Its place in :attr:`joints`.
+
+        Raises:
+            UserError: The layout has no such joint.
+
+        Example:
+            >>> layout("rhd").index("middle_mcp")
+            12
         """
         if joint not in self.joints:
             raise UserError(f"layout {self.name!r} has no joint {joint!r}; {nearest(joint, self.joints)}")
         return self.joints.index(joint)
 
-    def finger_of(self, joint: int) -> str | None:
-        """The finger a joint belongs to; None for wrist and palm joints."""
-        return next((f for f, at in self.fingers.items() if joint in at), None)
-
     def colour(self, joint: int) -> str:
-        """The drawing colour of a joint, and of the bone that ends in it."""
-        finger = self.finger_of(joint)
-        return COLOURS[finger] if finger else "#dddddd"
+        """The plot colour of a joint, and of the bone that ends in it."""
+        return next((COLOURS[f] for f, joints in self.fingers.items() if joint in joints), "#dddddd")
 
 
 _PARTS = dict.fromkeys(FINGERS, ("mcp", "pip", "dip", "tip")) | {"thumb": ("cmc", "mcp", "ip", "tip")}
@@ -158,8 +163,8 @@ _FPHAB = (0, 1, 6, 7, 8, 2, 9, 10, 11, 3, 12, 13, 14, 4, 15, 16, 17, 5, 18, 19, 
 _INTERHAND = (20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16)
 
 LAYOUTS: Mapping[str, Layout] = {
-    one.name: one
-    for one in (
+    entry.name: entry
+    for entry in (
         _hand21("hand21", _BASE_TO_TIP, "any"),
         _hand21("rhd", _RHD, "wrist"),
         _hand21("stb", _STB, "palm"),
@@ -176,30 +181,48 @@ _ALIASES = {"onehand10k": "coco21", "mediapipe": "coco21", "icvl": "icvl16", "ny
 
 
 def layout(name: str | Layout) -> Layout:
-    """The layout of a name; ``onehand10k`` and ``mediapipe`` name the same order as ``coco21``.
+    """The layout of a name.
 
-    >>> layout("hand21").joints[9:11]
-    ('middle_mcp', 'middle_pip')
-    >>> layout("rdh")
-    Traceback (most recent call last):
-    cvhpe.errors.UserError: unknown joint layout 'rdh'; did you mean 'rhd'?
+    Args:
+        name: A key of :data:`LAYOUTS` or an alias: ``onehand10k`` and ``mediapipe`` are ``coco21``, ``icvl`` is
+            ``icvl16``, ``nyu`` is ``nyu14``. A :class:`Layout` is returned as it is.
+
+    Returns:
+        The layout.
+
+    Raises:
+        UserError: The name is unknown.
+
+    Example:
+        >>> layout("hand21").joints[9:11]
+        ('middle_mcp', 'middle_pip')
+        >>> layout("rdh")
+        Traceback (most recent call last):
+        cvhpe.errors.UserError: unknown joint layout 'rdh'; did you mean 'rhd'?
     """
     if isinstance(name, Layout):
         return name
-    found = LAYOUTS.get(_ALIASES.get(name, name))
-    if found is None:
+    if (key := _ALIASES.get(name, name)) not in LAYOUTS:
         raise UserError(f"unknown joint layout {name!r}; {nearest(name, [*LAYOUTS, *_ALIASES])}")
-    return found
+    return LAYOUTS[key]
 
 
 def permutation(src: str | Layout, dst: str | Layout) -> tuple[int, ...]:
-    """Index list ``p`` with ``joints_dst = joints_src[p]``; UserError where none exists.
+    """Indices that reorder one layout's joints into another's: ``joints_dst = joints_src[p]``.
 
-    >>> permutation("stb", "hand21")[:5]
-    (0, 17, 18, 19, 20)
-    >>> permutation("icvl16", "hand21")
-    Traceback (most recent call last):
-    cvhpe.errors.UserError: layout 'icvl16' (16 joints) cannot become 'hand21' (21 joints): they label different joints
+    Args:
+        src: Layout of the joints.
+        dst: Layout wanted.
+
+    Returns:
+        One index of ``src`` for each joint of ``dst``.
+
+    Raises:
+        UserError: The layouts label different joints.
+
+    Example:
+        >>> permutation("stb", "hand21")[:5]
+        (0, 17, 18, 19, 20)
     """
     a, b = layout(src), layout(dst)
     if sorted(a.joints) != sorted(b.joints):
@@ -213,71 +236,46 @@ def permutation(src: str | Layout, dst: str | Layout) -> tuple[int, ...]:
 def convert(
     joints: Array, src: str | Layout, dst: str | Layout, *, root: Literal["strict", "keep", "move"] = "strict"
 ) -> Array:
-    """Joints ``[..., J, k]`` (any ``k``, so visibilities ``[..., J, 1]`` too) from one layout in another's order.
+    """Reorder joints of one layout into another.
 
-    root: what happens where one layout's root is a wrist and the other's a palm. ``strict`` refuses,
-        ``keep`` only reorders (the root stays the point it was), ``move`` interpolates a wrist to the
-        palm, or extrapolates back, with the weight of :func:`wrist_to_palm`.
+    Args:
+        joints: ``[..., J, k]``; any ``k``, so visibilities ``[..., J, 1]`` too.
+        src: Layout of ``joints``.
+        dst: Layout wanted.
+        root: What to do if one layout's root is a wrist and the other's a palm. ``strict`` refuses; ``keep`` reorders
+            only; ``move`` replaces a wrist by its midpoint with the middle MCP, or inverts that.
 
-    >>> x = np.arange(21.0)[:, None]
-    >>> convert(x, "rhd", "hand21")[:5, 0]
-    array([0., 4., 3., 2., 1.])
-    >>> convert(x, "rhd", "stb")
-    Traceback (most recent call last):
-    cvhpe.errors.UserError: the root of layout 'rhd' is a wrist, that of 'stb' a palm: ask for root='move' or 'keep'
+    Returns:
+        ``[..., J, k]`` in the order of ``dst``.
+
+    Raises:
+        UserError: The layouts label different joints, the shape does not fit ``src``, or the roots differ and
+            ``root`` is ``strict``.
+
+    Example:
+        >>> x = np.arange(21.0)[:, None]
+        >>> convert(x, "rhd", "hand21")[:5, 0]
+        array([0., 4., 3., 2., 1.])
+        >>> convert(x, "rhd", "stb")
+        Traceback (most recent call last):
+        cvhpe.errors.UserError: the root of layout 'rhd' is a wrist, that of 'stb' a palm: use root='move' or 'keep'
     """
     a, b = layout(src), layout(dst)
-    p = permutation(a, b)
-    joints = _checked(joints, a)
-    kinds = (a.root_kind, b.root_kind)
-    differ = "any" not in kinds and a.root_kind != b.root_kind
-    if differ and root == "strict":
+    order = list(permutation(a, b))
+    joints = np.asarray(joints)
+    if joints.ndim < 2 or joints.shape[-2] != len(a):
+        raise UserError(f"joints of shape {joints.shape}: layout {a.name!r} needs (..., {len(a)}, k)")
+    out = joints[..., order, :]
+    if a.root_kind == b.root_kind or "any" in (a.root_kind, b.root_kind) or root == "keep":
+        return out
+    if root == "strict":
         raise UserError(
             f"the root of layout {a.name!r} is a {a.root_kind}, that of {b.name!r} a {b.root_kind}: "
-            "ask for root='move' or 'keep'"
+            "use root='move' or 'keep'"
         )
-    out = joints[..., list(p), :]
-    if differ and root == "move":
-        root_shift_joint = b.index("middle_mcp")
-        if a.root_kind == "wrist":
-            out[..., b.root, :] = 0.5 * (out[..., b.root, :] + out[..., root_shift_joint, :])
-        else:
-            out[..., b.root, :] = 2.0 * out[..., b.root, :] - out[..., root_shift_joint, :]
+    knuckle = out[..., b.index("middle_mcp"), :]
+    if a.root_kind == "wrist":
+        out[..., b.root, :] = 0.5 * (out[..., b.root, :] + knuckle)
+    else:
+        out[..., b.root, :] = 2.0 * out[..., b.root, :] - knuckle
     return out
-
-
-def wrist_to_palm(joints: Array, of: str | Layout, weight: float | Array = 0.5) -> Array:
-    """Move the root of joints ``[..., J, k]`` towards the middle MCP: ``root + weight * (mcp - root)``.
-
-    A weight of 0.5 makes a labelled wrist the palm that STB labels (paper, section on RHD; the midpoint
-    of wrist and middle MCP). ``weight`` is a number or ``[...]``, one a hand. A layout whose root is a
-    palm already is refused, for there is no wrist to move.
-
-    >>> x = np.zeros((21, 3)); x[9] = 80, 0, 0
-    >>> wrist_to_palm(x, "freihand")[0]
-    array([40.,  0.,  0.])
-    """
-    one = layout(of)
-    if one.palm is None:
-        raise UserError(f"layout {one.name!r} has no wrist to move: its root is a {one.root_kind}")
-    out = _checked(joints, one).astype(np.result_type(joints, np.float32), copy=True)
-    root, root_shift_joint = one.palm
-    w = np.asarray(weight, out.dtype)[..., None]
-    out[..., root, :] += w * (out[..., root_shift_joint, :] - out[..., root, :])
-    return out
-
-
-def flip_side(side: Array | int) -> Array | int:
-    """The hand side of a mirrored picture: 0 (left) and 1 (right) swap.
-
-    >>> flip_side(np.array([0, 1, 1]))
-    array([1, 0, 0])
-    """
-    return 1 - side
-
-
-def _checked(joints: Array, one: Layout) -> Array:
-    joints = np.asarray(joints)
-    if joints.ndim < 2 or joints.shape[-2] != len(one):
-        raise UserError(f"joints of shape {joints.shape}: layout {one.name!r} needs (..., {len(one)}, k)")
-    return joints

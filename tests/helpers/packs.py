@@ -45,3 +45,8 @@ def write_pack(folder: Path, count: int = 10, *, size: int = 6, **more: object) 
     }  # fmt: skip
     write_meta(folder, Meta(**(said | more)))  # type: ignore[arg-type]
     return Pack.open(folder)
+
+
+def depth_mm(codes, z, cube):
+    """Stored depth codes in mm: 1 to 65535 run linearly from ``z - cube`` to ``z + cube``; 0 where the code is 0."""
+    return np.where(codes > 0, z + ((codes.astype(float) - 1) / 65534 * 2 - 1) * cube, 0)

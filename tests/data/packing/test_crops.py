@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.packs import depth_mm
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from cvhpe.data.packing.crops import (
     place,
 )
 from cvhpe.errors import DataError, UserError
-from cvhpe.geometry.camera import Crop, decode_depth, intrinsics, project
+from cvhpe.geometry.camera import Crop, intrinsics, project
 from cvhpe.geometry.skeleton import layout
 from cvhpe.plugin.sample import Sample
 
@@ -190,7 +191,7 @@ def test_depth_and_mask_are_stored_where_the_joints_are() -> None:
     assert row["depth"].dtype == np.uint16
     assert row["depth_z"] == pytest.approx((xyz[:, 2].min() + xyz[:, 2].max()) / 2)
     at = np.floor((row["joints2d"] / 1.5 + 0.5) * 192).astype(int)
-    mm = decode_depth(row["depth"], float(row["depth_z"]), 150)
+    mm = depth_mm(row["depth"], float(row["depth_z"]), 150)
     last = len(uv) - 1  # drawn last, so never painted over
     assert mm[at[last, 1], at[last, 0]] == pytest.approx(xyz[last, 2], abs=0.01)
     assert row["mask"][at[last, 1], at[last, 0]] == last % 16 + 1

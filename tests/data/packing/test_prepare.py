@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.packs import depth_mm
 from helpers.rhd_writer import SIZE, write_rhd
 
 from cvhpe.data.datasets import joints_npz, rhd
@@ -21,7 +22,6 @@ from cvhpe.data.packing import pack
 from cvhpe.data.packing.pack import Pack
 from cvhpe.data.packing.prepare import prepare
 from cvhpe.errors import DataError, UserError
-from cvhpe.geometry.camera import decode_depth
 from cvhpe.io import atomic, process_pool
 from cvhpe.plugin.sample import DatasetSpec, Sample
 
@@ -102,8 +102,8 @@ def test_pictures_joints_and_crops_tell_of_the_same_place(root: Path) -> None:
                 assert abs(colour[0] / 255 * (SIZE - 1) - want_u) < step
                 assert abs(colour[1] / 255 * (SIZE - 1) - want_v) < step
                 assert colour[2] == 77
-        metres = decode_depth(got["depth"][i], float(got["depth_z"][i]), got.meta.cube_mm)
-        assert np.abs(metres[metres > 0] - got["depth_z"][i]).max() <= 150
+        depth = depth_mm(got["depth"][i], float(got["depth_z"][i]), got.meta.cube_mm)
+        assert np.abs(depth[depth > 0] - got["depth_z"][i]).max() <= 150
         assert got["mask"][i].max() == 16
     assert all(got[f"has_{name}"].all() for name in EVERYTHING)
 
