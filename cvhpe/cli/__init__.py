@@ -52,7 +52,7 @@ def main() -> None:
     except SystemExit as asked:
         distributed = sys.modules.get("cvhpe.training.distributed")  # not imported for a word of help
         if distributed is not None and distributed.met and isinstance(asked.code, int | None):
-            distributed.end(asked.code or 0)
+            distributed.exit_now(asked.code or 0)
         raise
 
 

@@ -12,7 +12,7 @@ from cvhpe.config.lists import comma_list
 
 def calibrate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    folds: Annotated[
+    cv_folds: Annotated[
         int, typer.Option(min=0, help="Hold out the training hands in so many folds; 0: the validation hands tell.")
     ] = 4,
     data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
@@ -37,7 +37,7 @@ def calibrate(
     if not run.is_dir():
         raise UserError(f"{run}: no run folder; `cvhpe train --out {run}` makes one")
     opened = load_run(run)
-    changes = {"calibration_num_folds": folds, **({"data": tuple(data)} if data else {})}
+    changes = {"calibration_num_folds": cv_folds, **({"data": tuple(data)} if data else {})}
     config = opened.config.model_copy(update=changes)
     with Console() as console, run_lock(opened.path):
         packs = open_data(config, console.preparing)

@@ -21,7 +21,7 @@ def evaluate(
     target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
     protocol: Annotated[str | None, typer.Option(help="T, TS, TH or TSH; by default the run's own.")] = None,
     split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
-    turns: Annotated[
+    tta: Annotated[
         int,
         typer.Option(min=0, max=64, help="Predict the mean over a hand turned so often, and mirrored."),
     ] = 0,
@@ -47,7 +47,7 @@ def evaluate(
 
         if run is not None:
             raise UserError(f"{run} and --predictions {predictions}: score one of them at a time")
-        if turns:
+        if tta:
             raise UserError("--tta: predictions in a file cannot be made of another view; leave it out")
         evaluate_predictions(predictions, data or [], split, as_json)
         return
@@ -72,12 +72,12 @@ def evaluate(
         notes = [*remarked(packs), *remarks(opened, sources, packs, names)]
         for note in notes:
             console.note(note)
-    scores = score(opened, packs, source, target, protocol, turns)
+    scores = score(opened, packs, source, target, protocol, tta)
     if not as_json:
-        show(scores, turns)
+        show(scores, tta)
         return
     record = to_json(opened, scores.model, source=scores.source, target=target, protocol=scores.protocol)
-    record["notes"], record["turns"] = notes, turns
+    record["notes"], record["tta"] = notes, tta
     record["baselines"] = {
         n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median, "auc_20_50": s.auc_20_50}
         for n, s in scores.baselines.items()
@@ -87,7 +87,7 @@ def evaluate(
         record["alone"] = {
             n: {"epe_mean_mm": s.epe_mean, "epe_median_mm": s.epe_median} for n, s in scores.alone.items()
         }
-    if target == "joints3d" and scores.protocol == opened.config.protocol and not turns:
+    if target == "joints3d" and scores.protocol == opened.config.protocol and not tta:
         record |= uncertainty(opened, packs, comma_list(scores.source))
     typer.echo(json.dumps(record))
 

@@ -20,11 +20,11 @@ def figures(
     split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
     only: Annotated[str, typer.Option(help="Some of tsne, walk, predictions, samples, depth.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default RUN/figures.")] = None,
-    separate: Annotated[Path | None, typer.Option(help="A separately trained run (X:X pairs alone) for tsne.")] = None,
-    separate_steps: Annotated[
+    unimodal_run: Annotated[Path | None, typer.Option(help="A run of X:X pairs alone, for tsne.")] = None,
+    unimodal_run_steps: Annotated[
         int | None, typer.Option(min=1, help="Else, steps to train one in RUN/separate; 2000, or 300 with pictures.")
     ] = None,
-    between: Annotated[str, typer.Option(metavar="A,B", help="EvalSet-out hands to walk between, as in 3,17.")] = "",
+    interpolate: Annotated[str, typer.Option(metavar="A,B", help="Two held-out hands, as in 3,17.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Draw the paper's figures of a run: latent space, latent walk, predictions, posterior samples, depth.
@@ -51,12 +51,12 @@ def figures(
     with Console() as console:
         packs = open_held_out(opened.config, its_data(opened, data, out, writes=True), split, console.preparing)
         held = EvalSet(opened, packs)
-        ends = ends_between(between, held.batches.samples)
+        ends = ends_between(interpolate, held.batches.samples)
 
         def counterpart() -> Run:
-            if separate is not None:
-                return given(opened, separate)
-            return separately_trained(opened, separate_steps, console.reporter())
+            if unimodal_run is not None:
+                return given(opened, unimodal_run)
+            return separately_trained(opened, unimodal_run_steps, console.reporter())
 
         folder = out or opened.path / "figures"
         try:

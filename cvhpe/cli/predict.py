@@ -27,17 +27,17 @@ def predict(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures, videos, folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the results: NAME.json and NAME.png, or .mp4 of a video.")],
     bbox: Annotated[str, typer.Option(help="x,y,width,height px of the one hand, instead of searching.")] = "",
-    hand: Annotated[str, typer.Option(help="left or right; by default what the detector says.")] = "",
+    handedness: Annotated[str, typer.Option(help="left or right; by default what the detector says.")] = "",
     source: Annotated[str, typer.Option("--from", help="Inputs, as in rgb,joints2d; by default all there are.")] = "",
     samples: Annotated[int, typer.Option(min=0, help="Posterior samples for the uncertainty; 0: none.")] = 20,
     scale_mm: Annotated[
         float | None, typer.Option(help="Length of the middle finger's PIP-MCP bone; by default the training mean.")
     ] = None,
-    hands: Annotated[int, typer.Option(min=1, help="The most hands to search for in a picture.")] = 4,
+    max_hands: Annotated[int, typer.Option(min=1, help="The most hands to search for in a picture.")] = 4,
     detector_model: Annotated[
         Path | None, typer.Option(help="A hand_landmarker.task, for a MediaPipe without models of its own.")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Take every Nth frame of a video.")] = 1,
+    frame_stride: Annotated[int, typer.Option(min=1, help="Take every Nth frame of a video.")] = 1,
     overlay: Annotated[bool, typer.Option(help="Also write pictures to look at.")] = True,
 ) -> None:
     """Predict the 3D joints of the hands in photographs and videos.
@@ -56,9 +56,9 @@ def predict(
     from cvhpe.io.image import gather, is_video, stems
 
     box = parse_box(bbox)
-    model = load(run, detector_model=detector_model, hands=hands)
+    model = load(run, detector_model=detector_model, hands=max_hands)
     model.tell = lambda text: print(f"note: {text}", file=sys.stderr)
-    asked: dict[str, Any] = {"samples": samples, "scale_mm": scale_mm, "bbox": box, "hand": hand or None}
+    asked: dict[str, Any] = {"samples": samples, "scale_mm": scale_mm, "bbox": box, "hand": handedness or None}
     asked["inputs"] = comma_list(source)
     paths = gather(files)
     named = stems(paths)
@@ -67,7 +67,7 @@ def predict(
     for path, stem in zip(paths, named, strict=True):
         try:
             if is_video(path):
-                said = of_video(model, path, out / stem, every, overlay, asked)
+                said = of_video(model, path, out / stem, frame_stride, overlay, asked)
             else:
                 said = of_picture(model, path, out / stem, overlay, asked)
         except DataError as error:
@@ -124,7 +124,7 @@ def of_picture(model: HandModel, path: Path, out: Path, overlay: bool, asked: di
     return described(found)
 
 
-def of_video(model: HandModel, path: Path, out: Path, every: int, overlay: bool, asked: dict[str, Any]) -> str:
+def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay: bool, asked: dict[str, Any]) -> str:
     """Predict the frames of a video one by one, write the results, and say what was found."""
     from contextlib import ExitStack
 
@@ -136,7 +136,7 @@ def of_video(model: HandModel, path: Path, out: Path, every: int, overlay: bool,
     size, shown = (0, 0), (0, 0)
     with ExitStack() as stack:
         writer = None
-        for frame in frames(path, every):
+        for frame in frames(path, frame_stride):
             found = model.predict(frame.picture, **asked)
             hands = [hand.as_dict() for hand in found]
             records.append({"frame": frame.number, "seconds": round(frame.seconds, 4), "hands": hands})
@@ -144,7 +144,7 @@ def of_video(model: HandModel, path: Path, out: Path, every: int, overlay: bool,
             if not overlay:
                 continue
             if writer is None:
-                rate = frame_rate(path) / every
+                rate = frame_rate(path) / frame_stride
                 writer = stack.enter_context(writing_video(out.with_name(f"{out.name}.mp4"), rate))
                 shown = (2 * round(250 * size[0] / size[1]) + 1000, 500)
             writer.write(overlay_pixels(frame.picture, found, model.run.metadata.layout, shown))

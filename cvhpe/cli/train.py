@@ -27,7 +27,7 @@ def train(
         list[str] | None, typer.Option("--set", help="One setting, as in --set lr=1e-3; a run's config.toml lists all.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "",
-    procs: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a GPU; torchrun starts more.")] = 1,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a GPU; torchrun starts more.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the run folder.")] = False,
     logger: Annotated[str, typer.Option("--logger", help="tensorboard: write OUT/tensorboard as well.")] = "",
     profile: Annotated[bool, typer.Option("--profile", help="Write where steps' time goes to OUT/profile.")] = False,
@@ -62,8 +62,8 @@ def train(
         settings, note = resolved(given, recipe, config, set_ or [])
         path = out or Path("runs") / "-".join(settings.modalities)
     world = world_of(os.environ)
-    if procs > 1 and world.size == 1:
-        raise typer.Exit(launch(procs, without_procs(sys.argv[1:])))
+    if nproc > 1 and world.size == 1:
+        raise typer.Exit(launch(nproc, without_procs(sys.argv[1:])))
     with ExitStack() as held:
         console = held.enter_context(Console(silent=not world.is_rank0))
         if note:
@@ -88,7 +88,7 @@ def train(
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
                 saved = f"; {path} can go on where there is more (--resume)" if (path / "config.toml").exists() else ""
-                refuse(world, UserError(f"out of memory: a smaller batch_size or accumulate=2 takes less{saved}"))
+                refuse(world, UserError(f"out of memory: a smaller batch_size or grad_accum_steps=2 takes less{saved}"))
             if not isinstance(error, RuntimeError) or not is_peer_failure(world, error):
                 raise
             console.note("another process of this run has ended; go on with --resume")

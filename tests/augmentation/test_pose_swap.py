@@ -199,7 +199,7 @@ def test_noise_is_that_of_pixels_and_spares_half_of_the_samples(settings, packs)
 
 def test_layouts_whose_palm_is_not_known_are_refused(batches, monkeypatch):
     monkeypatch.setattr(batches, "layout", "elbow7")
-    with pytest.raises(UserError, match=r"augmentation\.swap=0"):
+    with pytest.raises(UserError, match=r"augmentation\.pose_swap_prob=0"):
         Swap(0.5, batches)
 
 

@@ -84,7 +84,7 @@ def test_strict_is_one_line_and_exit_code_2(cvhpe: Cvhpe, tmp_path: Path) -> Non
 def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
     install(tmp_path, "good", honest("good"))
     source = honest("bad").replace("api=1)", "api=1, loss=faulty_modalities.loss_with_a_root)")
-    install(tmp_path, "bad", f"import faulty_modalities\n{source}")
+    install(tmp_path, "bad", f"from helpers import faulty_modalities\n{source}")
     code, out, err = cvhpe("plugins", "check", "good")
     assert code == 0, out + err
     assert out.count("passed") > 20

@@ -40,7 +40,7 @@ def test_joints_alone_get_ours_and_pictures_the_papers():
 def test_ours_with_pictures_keeps_networks_losses_and_hands():
     ours, paper = (checked(defaults(name, ["rgb", "joints3d"], "cuda")[0]) for name in ("best", "paper"))
     changed = {n for n in Config.model_fields if getattr(ours, n) != getattr(paper, n)}
-    assert changed == {"recipe", "schedule", "warmup", "ema_decay"}
+    assert changed == {"recipe", "schedule", "warmup_fraction", "ema_decay"}
 
 
 def test_settings_of_ones_own_win_over_a_recipe():
@@ -48,7 +48,7 @@ def test_settings_of_ones_own_win_over_a_recipe():
     assert config.lr == 5e-4
     assert config.augmentation.keypoint_noise_px == 1
     assert config.augmentation.pose_swap_prob == settled("best").augmentation.pose_swap_prob
-    assert settled(sets=["recipe=paper"]).network == "paper"
+    assert settled(sets=["recipe=paper"]).joint_network == "paper"
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones():

@@ -50,8 +50,8 @@ def test_without_scale_3d_joints_are_encoded_in_the_units_of_training(held_lift,
     plain = EvalSet(load_run(tmp_path), held_lift.batches.packs)
     rows = np.arange(8)
     ratio = held_lift.arrays["scale_mm"][:8] / run.metadata.mean_scale_mm
-    expected = held_lift.ready("joints3d", rows) * ratio[:, None, None]
-    torch.testing.assert_close(plain.ready("joints3d", rows), expected)
+    expected = held_lift.to_network_input("joints3d", rows) * ratio[:, None, None]
+    torch.testing.assert_close(plain.to_network_input("joints3d", rows), expected)
     assert np.ptp(plain.scale(rows)) == 0
 
 

@@ -96,7 +96,7 @@ def test_figures_and_calibration_follow(trained):
             run.model, fields, ["joints3d"], protocol=trainer.config.protocol, margin=trainer.batches.margin
         ),
     )
-    torch.testing.assert_close(held.ready("joints3d", rows), x)
+    torch.testing.assert_close(held.to_network_input("joints3d", rows), x)
     torch.testing.assert_close(held.side(rows), side)
     gathered = gather(run, trainer.data.train, ["joints3d"])
     torch.testing.assert_close(gathered.posteriors["joints3d"].mu[:32], held.encode("joints3d", rows).mu)
@@ -109,8 +109,8 @@ def test_figures_of_another_runs_encoders_use_its_unit(trained, tmp_path):
     held = EvalSet(run, trainer.data.train)
     rows = np.arange(8)
     ratio = other.model.unit_mm / run.model.units(held.arrays["scale_mm"][:8])
-    expected = held.ready("joints3d", rows) / ratio[:, None, None]
-    torch.testing.assert_close(held.ready("joints3d", rows, other), expected)
+    expected = held.to_network_input("joints3d", rows) / ratio[:, None, None]
+    torch.testing.assert_close(held.to_network_input("joints3d", rows, other), expected)
 
 
 def test_an_exported_file_says_its_unit(trained):

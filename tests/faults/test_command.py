@@ -12,7 +12,7 @@ from helpers.subprocess_runs import SETTINGS
 
 import cvhpe.training.trainer
 from cvhpe import cli
-from cvhpe.cli.console import Console
+from cvhpe.cli import scores
 from cvhpe.data.loader import Batches
 from cvhpe.runs.serialization import read_card
 from cvhpe.uncertainty.fusion import CALIBRATION
@@ -34,7 +34,7 @@ def ended(monkeypatch, capfd, *words):
     return end.value.code, capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("module", "name"), [(cvhpe.training.trainer, "calibrate"), (Console, "results")])
+@pytest.mark.parametrize(("module", "name"), [(cvhpe.training.trainer, "calibrate"), (scores, "show_results")])
 def test_a_signal_after_the_last_step_is_answered_in_one_line(hands, tmp_path, monkeypatch, capfd, module, name):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -55,7 +55,7 @@ def test_a_model_that_memory_does_not_hold_is_one_line(hands, tmp_path):
     program = LIMITED.format(6 * 2**30)
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.strip().endswith("error: out of memory: a smaller batch_size or accumulate=2 takes less")
+    assert done.stderr.strip().endswith("error: out of memory: a smaller batch_size or grad_accum_steps=2 takes less")
     assert "Traceback" not in done.stderr
 
 

@@ -26,7 +26,7 @@ def wait_for(found, seconds=60.0):
 def test_a_signal_saves_and_ends(hands, tmp_path, number, code):
     """In time: within the step under way, where a scheduler gives half a minute."""
     out = tmp_path / "run"
-    process = start(hands, out, epochs=5000, checkpoint_every_s=1000, validations=1)
+    process = start(hands, out, epochs=5000, checkpoint_every_s=1000, num_validations=1)
     wait_for(lambda: (out / "metrics.jsonl").exists())
     os.kill(process.pid, number)
     process.join(30)

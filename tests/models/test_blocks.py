@@ -56,11 +56,11 @@ def test_every_picture_size_is_encoded_and_decoded(size, channels):
 
 @pytest.mark.parametrize("network", ["paper", "residual"])
 def test_joint_networks_keep_their_shapes(network):
-    q = JointEncoder(16, 2, 7, hidden_dim=24, num_hidden_layers=3, network=network)(
+    q = JointEncoder(16, 2, 7, hidden_dim=24, num_hidden_layers=3, joint_network=network)(
         torch.randn(3, 16, 2), torch.zeros(3, 2)
     )
     assert q.mu.shape == q.logvar.shape == (3, 7)
-    assert JointDecoder(16, 2, 7, hidden_dim=24, num_hidden_layers=3, network=network)(q.mu).shape == (3, 16, 2)
+    assert JointDecoder(16, 2, 7, hidden_dim=24, num_hidden_layers=3, joint_network=network)(q.mu).shape == (3, 16, 2)
 
 
 def test_the_hand_side_reaches_the_posterior():
@@ -79,7 +79,7 @@ def test_resnet50_is_a_choice_and_nonsense_is_not():
     with pytest.raises(UserError, match="64, 128, 256"):
         ImageEncoder(3, 100, D)
     with pytest.raises(UserError, match="unknown network"):
-        JointEncoder(21, 3, D, network="transformer")
+        JointEncoder(21, 3, D, joint_network="transformer")
 
 
 def test_the_posterior_stays_in_float32_under_autocast():

@@ -36,7 +36,7 @@ def config(*sources: str, modalities=ALL, **more):
         batch_size=8,
         min_steps=4,
         epochs=1,
-        validations=1,
+        num_validations=1,
         **more,
     )
 

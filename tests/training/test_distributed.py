@@ -119,7 +119,7 @@ def test_several_processes_are_one(data, size, request, tmp_path):
 
 def test_pieces_of_a_batch_are_the_batch(gappy, tmp_path):
     for name, pieces in (("whole", 1), ("pieces", 5)):
-        c = config(gappy, accumulate=pieces)
+        c = config(gappy, grad_accum_steps=pieces)
         train(c, open_data(c), tmp_path / name)
     assert_close(losses(tmp_path / "whole"), losses(tmp_path / "pieces"))
 

@@ -53,11 +53,11 @@ def a_step(model, optimiser, ledger, part, seeds):
 
 
 @pytest.mark.parametrize("rows", [{}, {"rgb": [0, 2, 3]}, {"rgb": [1], "joints3d": [1, 2, 3]}, {"rgb": []}])
-@pytest.mark.parametrize("joint_network", ["paper", "residual"])
+@pytest.mark.parametrize("network", ["paper", "residual"])
 def test_the_host_never_waits_inside_a_step(rows, network, monkeypatch):
     """The step on torch's device without numbers: whoever asks for one, or for how many there are, gets an error."""
     pairs = ["rgb:joints3d", "rgb:rgb", "joints3d:joints3d", "joints3d:joints2d"]
-    _, model = setup(["rgb", "joints2d", "joints3d"], pairs, network=network)
+    _, model = setup(["rgb", "joints2d", "joints3d"], pairs, joint_network=network)
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: nullcontext())  # knows no device without numbers
     model.to("meta")
     batch = batch_of(model, 4, rows, "meta")
@@ -110,7 +110,7 @@ def test_pictures_are_bytes_until_they_are_on_the_device():
 def test_bfloat16_is_close_to_float32(modalities, pairs, network):
     """Losses and gradients of a step: near what eight bits leave of noise after all the layers."""
     torch.manual_seed(0)
-    _, model = setup(modalities, pairs, network=network, hidden_dim=64)
+    _, model = setup(modalities, pairs, joint_network=network, hidden_dim=64)
     batch = batch_of(model, 24, {}, "cpu")
     if "rgb" in batch.stored:
         batch.stored["rgb"].random_(generator=torch.Generator().manual_seed(1))

@@ -107,10 +107,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(hands, tmp_path)
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("stop_at", [1, 5, 13])
-def test_a_stopped_and_resumed_run_ends_with_the_same_bits(hands, tmp_path, stop_at, ema):
+def test_a_stopped_and_resumed_run_ends_with_the_same_bits(hands, tmp_path, stop_at, ema_decay):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(hands, whole, ema_decay=ema, schedule="cosine")
-    c = config(hands, ema_decay=ema, schedule="cosine")
+    run(hands, whole, ema_decay=ema_decay, schedule="cosine")
+    c = config(hands, ema_decay=ema_decay, schedule="cosine")
     trainer = Trainer(c, open_data(c), cut, Reporter())
     step = trainer._step
 
@@ -124,7 +124,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(hands, tmp_path, stop
         trainer.run(resume=False)
     assert load_run(cut).model is not None
     assert trainer.progress.step == stop_at
-    run(hands, cut, resume=True, ema_decay=ema, schedule="cosine")
+    run(hands, cut, resume=True, ema_decay=ema_decay, schedule="cosine")
     same(last_state(whole), last_state(cut))
     same(weights(whole), weights(cut))
     kept = [json.loads(line) for f in (whole, cut) for line in (f / "metrics.jsonl").read_text().splitlines()]

@@ -137,7 +137,7 @@ def test_precisions_that_hands_without_a_say_in_them_do_not_like_are_not_used(tr
     run, data = trained
     held = gather(run, data.validation, list(HALVES))
     flat = {name: torch.full((12,), 1.001) for name in HALVES}  # all but the prior: the mean hand
-    monkeypatch.setattr("cvhpe.uncertainty.fusion_fit.measured", lambda *_: flat)
+    monkeypatch.setattr("cvhpe.uncertainty.fusion_fit.fit_precisions", lambda *_: flat)
     how = best_fusion(run, held, list(HALVES))
     assert how["precisions"] == {}
     fused = median_plus_mean([error(run, held, fuse(held.posteriors, **how))])

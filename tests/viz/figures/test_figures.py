@@ -70,7 +70,7 @@ def test_what_a_run_lacks_is_left_out_with_a_word_why(held_lift, tmp_path):
         "depth": "this run encodes joints2d, joints3d, not depth",
     }
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "figures.json", "samples.pdf", "samples.png", "latent_interpolation.pdf", "latent_interpolation.png",
+        "figures.json", "samples.pdf", "samples.png", "walk.pdf", "walk.png",
     ]  # fmt: skip
 
 
@@ -95,13 +95,13 @@ def test_figures_repeat_themselves_to_the_byte(held_lift, tmp_path):
 
 
 def test_a_walk_is_straight_and_ends_at_what_was_encoded(held_lift):
-    path = latent_interpolation.interpolate(held_lift, 5)
+    path = latent_interpolation.walk(held_lift, 5)
     mu = held_lift.encode("joints2d", path.ends).mu
     torch.testing.assert_close(path.z[[0, 4]], mu)
     torch.testing.assert_close(path.z[2], mu.mean(0))
     side = held_lift.arrays["side"][torch.from_numpy(path.ends)]
     assert side[0] == side[1]
-    assert latent_interpolation.interpolate(held_lift, 3, (7, 2)).ends.tolist() == [7, 2]
+    assert latent_interpolation.walk(held_lift, 3, (7, 2)).ends.tolist() == [7, 2]
 
 
 def test_samples_spread_as_the_posterior_says(held_lift):
@@ -140,7 +140,8 @@ def test_the_counterpart_is_the_same_run_but_for_pairs_and_length(held_everythin
     config = separate_config(run, 7)
     assert config.pairs == ("rgb:rgb", "depth:depth", "joints2d:joints2d", "joints3d:joints3d")
     changed = {k for k, v in config.model_dump().items() if v != run.config.model_dump()[k]}
-    assert changed <= {"pairs", "pair_weights", "epochs", "min_steps", "validations", "keep", "warmup_fraction"}
+    lengths = {"epochs", "min_steps", "num_validations", "keep_checkpoints", "warmup_fraction"}
+    assert changed <= {"pairs", "pair_weights"} | lengths
 
 
 def test_pictures_are_not_hurried_to_a_rate_that_they_do_not_bear(held_everything, held_lift):
@@ -196,7 +197,7 @@ def command(*arguments):
 def test_the_command_says_where_figures_are_and_which_are_left_out(lift, tmp_path):
     done = command("figures", lift, "--only", "walk,depth", "--out", tmp_path, "--interpolate", "1,2")
     assert done.exit_code == 0, done.output
-    assert f"walk: {tmp_path}/latent_interpolation.png, {tmp_path}/latent_interpolation.pdf" in done.output
+    assert f"walk: {tmp_path}/walk.png, {tmp_path}/walk.pdf" in done.output
     assert "depth: left out: this run encodes joints2d, joints3d, not depth" in done.output
 
 
