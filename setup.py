@@ -1,8 +1,8 @@
 """Builds the kernels with CMake and Ninja; everything else of the package is in pyproject.toml.
 
-CVHPE_KERNELS=0   install without kernels (the pure-torch twins serve)
-CVHPE_CUDA=0|1    never | always build the CUDA library; by default it is built where nvcc is found
-CUDACXX, CUDA_HOME, CMAKE_CUDA_ARCHITECTURES, CMAKE_BUILD_TYPE   as CMake knows them
+CVHPE_KERNELS=0|1  install without kernels | fail where they cannot be built; unset: build what this machine can build
+CVHPE_CUDA=0|1     the same for the CUDA kernels alone
+CXX, CUDACXX, CUDA_HOME, CMAKE_CUDA_ARCHITECTURES, CMAKE_BUILD_TYPE   as CMake knows them
 """
 
 from __future__ import annotations
@@ -18,132 +18,98 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-CUDA_LIBRARY, NODES_LIBRARY = "_C_cuda.so", "_C_autograd.so"
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+sys.path.insert(0, str(ROOT))
 
+from build_backend import (  # noqa: E402
+    MissingToolError,
+    find_compiler,
+    find_nvcc,
+    find_tool,
+    find_torch,
+    gpu_architectures,
+    switch,
+)
 
-def give_up(missing: str) -> None:
-    sys.exit(f"cvhpe: {missing}, or set CVHPE_KERNELS=0 to install without kernels")
-
-
-def torch_folder() -> Path:
-    """Where torch is, without importing it (that takes seconds)."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        give_up("torch is missing from the build environment: pip install torch")
-    return Path(spec.origin).parent
-
-
-def tool(name: str, package: str) -> str:
-    """A build tool: the pip package's own program before whatever the system has (often too old)."""
-    spec = importlib.util.find_spec(package)
-    if spec is not None and spec.origin is not None:
-        for folder in (Path(sys.executable).parent, Path(spec.origin).parent / "data" / "bin"):
-            if (folder / name).exists():
-                return str(folder / name)
-    found = shutil.which(name)
-    if found is None:
-        give_up(f"{name} is missing: pip install {package}")
-    return str(found)
-
-
-def compiler() -> str:
-    wanted = [os.environ["CXX"].split()[0]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
-    for name in wanted:
-        if shutil.which(name):
-            return name
-    give_up(f"no C++ compiler found (looked for {', '.join(wanted)}): install g++ 11 or later")
-    return ""
-
-
-def nvcc() -> str | None:
-    """The toolkit's own nvcc. The one on the PATH may be a wrapper script, so it is asked where it lives."""
-    named = os.environ.get("CUDACXX") or (os.environ.get("CUDA_HOME") and os.environ["CUDA_HOME"] + "/bin/nvcc")
-    found = shutil.which(named or "nvcc")
-    if found is None:
-        return None
-    dry = subprocess.run([found, "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True)
-    for line in dry.stderr.splitlines():
-        if line.startswith("#$ _HERE_="):
-            return str(Path(line.split("=", 1)[1].strip()) / "nvcc")
-    return found
-
-
-def architectures(compiler: str) -> str:
-    """Those of ours that this nvcc has, and PTX for GPUs newer than it knows."""
-    if os.environ.get("CMAKE_CUDA_ARCHITECTURES"):
-        return os.environ["CMAKE_CUDA_ARCHITECTURES"]
-    listed = subprocess.run([compiler, "--list-gpu-arch"], capture_output=True, text=True).stdout.split()
-    have = [a for a in ARCHITECTURES if f"compute_{a}" in listed]
-    if not have:
-        give_up(f"{compiler} knows none of the GPU architectures {ARCHITECTURES}: set CMAKE_CUDA_ARCHITECTURES")
-    ptx = 90 if 90 in have else have[-1]
-    return ";".join([*(f"{a}-real" for a in have), f"{ptx}-virtual"])
-
-
-def cuda_choice(torch: Path) -> str | None:
-    """The nvcc to build the CUDA library with, or None. A GPU need not be there."""
-    wish = os.environ.get("CVHPE_CUDA", "")
-    if wish not in ("", "0", "1"):
-        sys.exit(f"cvhpe: CVHPE_CUDA={wish!r}: use 0 (never build CUDA), 1 (always) or leave it unset (where nvcc is)")
-    if wish == "0":
-        return None
-    found = nvcc()
-    missing = None
-    if found is None:
-        missing = "nvcc is not found: put it on the PATH or set CUDACXX"
-    elif not any((torch / "lib").glob("*torch_cuda.*")):
-        missing = f"this torch has no CUDA ({torch}): install a CUDA build of torch"
-    if missing and wish == "1":
-        sys.exit(f"cvhpe: CVHPE_CUDA=1, but {missing}")
-    if missing:
-        print(f"cvhpe: building without CUDA: {missing}")
-    return None if missing else found
+NOTE = "_kernels.txt"  # why kernels are missing, in one line; cvhpe.ops.extension_loader shows it
 
 
 class CMakeBuild(build_ext):
-    def build_extension(self, ext: Extension) -> None:
-        out = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        torch = torch_folder()
-        cmake, ninja, cxx = tool("cmake", "cmake"), tool("ninja", "ninja"), compiler()
+    """Builds ``_C`` and ``_C_cuda``, or says why not, and leaves no library of an earlier build behind."""
+
+    def run(self) -> None:
+        kernels, cuda = switch("CVHPE_KERNELS"), switch("CVHPE_CUDA")
+        folder = Path(self.build_lib).resolve() / "cvhpe"
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_libraries(folder)
+        note = "CVHPE_KERNELS=0 left the kernels out"
+        if kernels is not False:
+            try:
+                note = self.build_kernels(folder, cuda)
+            except MissingToolError as error:
+                remove_libraries(folder)
+                if kernels or cuda:
+                    sys.exit(f"cvhpe: CVHPE_{'KERNELS' if kernels else 'CUDA'}=1, but {error}")
+                note = str(error)
+        if note:
+            missing = "CUDA kernels" if libraries(folder) else "kernels"
+            print(f"cvhpe: installing without {missing}: {note}", file=sys.stderr)
+        (folder / NOTE).write_text(note + "\n")
+        self.built = [*libraries(folder), folder / NOTE]
+        if self.inplace:
+            remove_libraries(ROOT / "cvhpe")
+            for file in self.built:
+                shutil.copy2(file, ROOT / "cvhpe" / file.name)
+
+    def build_kernels(self, folder: Path, cuda: bool | None) -> str:
+        """Build into ``folder``; why the CUDA kernels are missing, or nothing."""
+        cxx, torch, cmake, ninja = find_compiler(), find_torch(), find_tool("cmake"), find_tool("ninja")
         if importlib.util.find_spec("pybind11") is None:
-            give_up("pybind11 is missing from the build environment: pip install pybind11")
-        cuda = cuda_choice(torch)
+            raise MissingToolError("pybind11 is missing from the build environment: pip install pybind11")
         build = Path(self.build_temp).resolve() / "cmake"
         configure = [
+            *(cmake, "-S", str(ROOT), "-B", str(build), "-G", "Ninja"),
             f"-DCMAKE_MAKE_PROGRAM={ninja}",
             f"-DCMAKE_CXX_COMPILER={cxx}",
             f"-DCMAKE_BUILD_TYPE={os.environ.get('CMAKE_BUILD_TYPE', 'Release')}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-DCVHPE_OUTPUT={out}",
-            f"-DCVHPE_CUDA={'ON' if cuda else 'OFF'}",
+            f"-DCVHPE_OUTPUT={folder}",
         ]
-        if cuda:
-            configure += [f"-DCMAKE_CUDA_COMPILER={cuda}", f"-DCMAKE_CUDA_ARCHITECTURES={architectures(cuda)}"]
-        self.run_or_say([cmake, "-S", str(ROOT), "-B", str(build), "-G", "Ninja", *configure])
-        self.run_or_say([cmake, "--build", str(build)])
-        if not cuda:
-            (out / CUDA_LIBRARY).unlink(missing_ok=True)
-        (out / NODES_LIBRARY).unlink(missing_ok=True)
-        if subprocess.run([cmake, "--build", str(build), "--target", "nodes"]).returncode:
-            print("cvhpe: the C++ nodes do not compile with this torch; Python's serve, some microseconds slower")
+        note = "CVHPE_CUDA=0 left the CUDA kernels out"
+        if cuda is not False:
+            try:
+                nvcc = find_nvcc(torch)
+                gpus = [f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DCMAKE_CUDA_ARCHITECTURES={gpu_architectures(nvcc)}"]
+                run_cmake([*configure, "-DCVHPE_CUDA=ON", *gpus], build)
+                return ""
+            except MissingToolError as error:
+                if cuda:
+                    raise
+                note = str(error)
+                remove_libraries(folder)
+        run_cmake([*configure, "-DCVHPE_CUDA=OFF"], build)
+        return note
 
-    def copy_extensions_to_source(self) -> None:
-        super().copy_extensions_to_source()
-        for library in (CUDA_LIBRARY, NODES_LIBRARY):
-            built, source = Path(self.build_lib) / "cvhpe" / library, ROOT / "cvhpe" / library
-            source.unlink(missing_ok=True)
-            if built.exists():
-                shutil.copy2(built, source)
+    def get_outputs(self) -> list[str]:
+        return [str(file) for file in self.built]
 
-    @staticmethod
-    def run_or_say(command: list[str]) -> None:
+    def get_output_mapping(self) -> dict[str, str]:
+        return {str(file): str(ROOT / "cvhpe" / file.name) for file in self.built} if self.inplace else {}
+
+
+def libraries(folder: Path) -> list[Path]:
+    return [p for p in sorted(folder.glob("_C*")) if p.suffix in (".so", ".pyd", ".dylib")]
+
+
+def remove_libraries(folder: Path) -> None:
+    for file in [*libraries(folder), folder / NOTE]:
+        file.unlink(missing_ok=True)
+
+
+def run_cmake(configure: list[str], build: Path) -> None:
+    for step, command in (("configuring", configure), ("compiling", [configure[0], "--build", str(build)])):
         if subprocess.run(command).returncode:
-            give_up(f"building the kernels failed at `{' '.join(command)}`: mend what is printed above")
+            raise MissingToolError(f"{step} the kernels failed: pip install -v shows why")
 
 
-skip = os.environ.get("CVHPE_KERNELS") == "0"
-setup(
-    ext_modules=[] if skip else [Extension("cvhpe._C", sources=[])],
-    cmdclass={"build_ext": CMakeBuild},
-)
+if __name__ == "__main__":
+    setup(ext_modules=[Extension("cvhpe._C", sources=[], optional=True)], cmdclass={"build_ext": CMakeBuild})

@@ -59,6 +59,12 @@ def _find() -> Path | None:
     return None
 
 
+def _build_note() -> str:
+    """Why the build left kernels out, as setup.py wrote it."""
+    path = folder() / "_kernels.txt"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
 _state: State | None = None  # a plain global: torch.compile reads it, and could not look through a cache
 
 
@@ -87,7 +93,7 @@ def _load(wish: str) -> State:
     if wish == "twin":
         return State(path is not None, False, "CVHPE_OPS=twin asks for the twins")
     if path is None:
-        return State(False, False, f"no _C library in {folder()}: pip install -e . --no-build-isolation builds it")
+        return State(False, False, f"no kernels: {_build_note() or 'they were never built: pip install .'}")
     try:
         import torch
     except ImportError as error:
@@ -100,7 +106,7 @@ def _load(wish: str) -> State:
     devices = {"cpu", "meta"}
     cuda = folder() / "_C_cuda.so"
     if not cuda.exists():
-        about = "CPU kernels; no CUDA kernels were built (nvcc was not found, or CVHPE_CUDA=0)"
+        about = f"CPU kernels; no CUDA kernels: {_build_note() or 'they were not built'}"
     elif torch.version.cuda is None:
         about = "CPU kernels; _C_cuda is not loaded: this torch has no CUDA"
     else:
