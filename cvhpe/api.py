@@ -41,7 +41,7 @@ from cvhpe.inference.predict import (
     predict_hand,
     uses_joints,
 )
-from cvhpe.io.image import as_picture
+from cvhpe.io.image import to_rgb_array
 from cvhpe.models.fusion import draw
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior, View, hand_side
@@ -131,7 +131,7 @@ class HandModel:
         """
         options = Options(inputs=tuple(dict.fromkeys(inputs)), samples=samples, scale_mm=scale_mm, seed=seed)
         check_options(self.run, options)
-        picture = None if image is None else as_picture(image)
+        picture = None if image is None else to_rgb_array(image)
         if picture is None and joints2d is None:
             raise UserError("predict what? give a picture, or joints2d")
         box = None if bbox is None else _box(bbox)

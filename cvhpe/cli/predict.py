@@ -53,15 +53,15 @@ def predict(
 
     from cvhpe.api import load
     from cvhpe.errors import DataError
-    from cvhpe.io.image import gather, is_video, stems
+    from cvhpe.io.image import is_video, list_media, unique_stems
 
     box = parse_box(bbox)
     model = load(run, detector_model=detector_model, hands=max_hands)
     model.tell = lambda text: print(f"note: {text}", file=sys.stderr)
     asked: dict[str, Any] = {"samples": samples, "scale_mm": scale_mm, "bbox": box, "hand": handedness or None}
     asked["inputs"] = comma_list(source)
-    paths = gather(files)
-    named = stems(paths)
+    paths = list_media(files)
+    named = unique_stems(paths)
     spare_inputs(paths, [out / stem for stem in named])
     skipped = 0
     for path, stem in zip(paths, named, strict=True):
@@ -112,10 +112,10 @@ def parse_box(text: str) -> tuple[float, ...] | None:
 
 def of_picture(model: HandModel, path: Path, out: Path, overlay: bool, asked: dict[str, Any]) -> str:
     """Predict one picture, write its results, and say in a few words what was found."""
-    from cvhpe.io.image import read_picture
+    from cvhpe.io.image import read_image
     from cvhpe.viz.overlay import save_overlay
 
-    picture = read_picture(path)
+    picture = read_image(path)
     found = model.predict(picture, **asked)
     height, width = picture.shape[:2]
     write(out, {**header(model, path, (width, height)), "hands": [hand.as_dict() for hand in found]})
@@ -128,7 +128,7 @@ def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay
     """Predict the frames of a video one by one, write the results, and say what was found."""
     from contextlib import ExitStack
 
-    from cvhpe.io.video import frame_rate, frames, writing_video
+    from cvhpe.io.video import frame_rate, read_frames, video_writer
     from cvhpe.viz.overlay import overlay_pixels
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -136,18 +136,18 @@ def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay
     size, shown = (0, 0), (0, 0)
     with ExitStack() as stack:
         writer = None
-        for frame in frames(path, frame_stride):
-            found = model.predict(frame.picture, **asked)
+        for frame in read_frames(path, frame_stride):
+            found = model.predict(frame.image, **asked)
             hands = [hand.as_dict() for hand in found]
             records.append({"frame": frame.number, "seconds": round(frame.seconds, 4), "hands": hands})
-            size = (frame.picture.shape[1], frame.picture.shape[0])
+            size = (frame.image.shape[1], frame.image.shape[0])
             if not overlay:
                 continue
             if writer is None:
                 rate = frame_rate(path) / frame_stride
-                writer = stack.enter_context(writing_video(out.with_name(f"{out.name}.mp4"), rate))
+                writer = stack.enter_context(video_writer(out.with_name(f"{out.name}.mp4"), rate))
                 shown = (2 * round(250 * size[0] / size[1]) + 1000, 500)
-            writer.write(overlay_pixels(frame.picture, found, model.run.metadata.layout, shown))
+            writer.write(overlay_pixels(frame.image, found, model.run.metadata.layout, shown))
     write(out, {**header(model, path, size), "frames": records})
     several = sum(bool(record["hands"]) for record in records)
     return f"{len(records)} frames, {several} with a hand"

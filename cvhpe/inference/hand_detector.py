@@ -19,7 +19,7 @@ import numpy as np
 
 from cvhpe.errors import UserError
 from cvhpe.geometry.skeleton import LEFT, RIGHT
-from cvhpe.io.native_stderr import quiet
+from cvhpe.io.native_stderr import silence_stderr
 
 Array = np.ndarray
 Box = tuple[float, float, float, float]
@@ -103,7 +103,7 @@ def mediapipe_detector(model: Path | None = None, hands: int = MOST_HANDS) -> De
     named = model or (Path(os.environ[MODEL_VARIABLE]) if os.environ.get(MODEL_VARIABLE) else None)
     if named is not None and not named.is_file():
         raise UserError(f"{named}: no such hand_landmarker.task")
-    with quiet():
+    with silence_stderr():
         try:
             package = import_module("mediapipe")
         except ImportError as error:
@@ -131,7 +131,7 @@ class Solutions:
         )
 
     def __call__(self, picture: Array) -> list[Detection]:
-        with quiet():
+        with silence_stderr():
             result = self._hands.process(np.ascontiguousarray(picture))
         height, width = picture.shape[:2]
         found = []
@@ -168,7 +168,7 @@ class Tasks:
         image = self._package.Image(
             image_format=self._package.ImageFormat.SRGB, data=np.ascontiguousarray(picture, np.uint8)
         )
-        with quiet():
+        with silence_stderr():
             result = self._landmarker.detect(image)
         height, width = picture.shape[:2]
         found = []

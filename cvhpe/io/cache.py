@@ -1,4 +1,4 @@
-"""Where packed and generated data is kept between runs."""
+"""The folder where packed and generated data is kept between runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from cvhpe.errors import DataError
 
 
 def cache_dir() -> Path:
-    """The cache folder, made if it is not there: ``$CVHPE_CACHE``, else the platform's place for caches.
+    """The cache folder, made if it does not exist: ``$CVHPE_CACHE``, else the platform's usual place.
 
-    Linux ``$XDG_CACHE_HOME/cvhpe`` or ``~/.cache/cvhpe``, macOS ``~/Library/Caches/cvhpe``, Windows
-    ``%LOCALAPPDATA%\\cvhpe\\Cache``. Raises ``DataError`` where it cannot be written.
+    That is ``$XDG_CACHE_HOME/cvhpe`` or ``~/.cache/cvhpe`` on Linux, ``~/Library/Caches/cvhpe`` on macOS and
+    ``%LOCALAPPDATA%\\cvhpe\\Cache`` on Windows.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: If it cannot be written.
     """
-    folder = _place()
+    folder = _location()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         usable = os.access(folder, os.W_OK | os.X_OK)
@@ -26,10 +32,10 @@ def cache_dir() -> Path:
     return folder
 
 
-def _place() -> Path:
-    chosen = os.environ.get("CVHPE_CACHE")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+def _location() -> Path:
+    setting = os.environ.get("CVHPE_CACHE")
+    if setting:
+        return Path(setting).expanduser().absolute()
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cvhpe" / "Cache"
     if sys.platform == "darwin":

@@ -51,6 +51,9 @@ def run_lock(path: Path) -> Iterator[None]:
     Args:
         path: the run folder, made if it does not exist.
 
+    Yields:
+        Nothing; the lock is held.
+
     Raises:
         UserError: If another process writes the folder, or it cannot be written.
     """

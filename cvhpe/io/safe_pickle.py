@@ -1,10 +1,9 @@
-"""Read a pickle that comes from strangers: numpy arrays and plain containers, and nothing that runs.
+"""Load untrusted pickles of numpy arrays and plain containers without running code.
 
-Annotation files such as RHD's are pickles, and a pickle is a program. Here it may call six
-constructors, all of them ours; whatever else it names stops the reading before anything was called.
-Memory is bounded by a small multiple of the file's size: arrays are views of the bytes that were
-read, copies have a budget, and memo indices, for which the machine allocates a table, are checked
-against the number of bytes.
+Annotation files such as RHD's are pickles, and a pickle is a program. Here it may call six constructors, all defined
+in this file; any other name stops the load before anything is called. Memory is bounded by a small multiple of the
+file's size: arrays are views of the bytes of the file, copies have a budget, and memo indices, for which the unpickler
+allocates a table, are checked against the number of bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ import numpy as np
 from cvhpe.errors import DataError
 
 MAX_BYTES = 2 << 30
-_DEEPEST = 50
+_MAX_DEPTH = 50
 _KINDS = "?biufcSU"
 
 
 class _Refused(Exception):
-    """What the pickle asked for and does not get."""
+    """The pickle asks for something that is not allowed."""
 
 
 class _Maker:
@@ -45,7 +44,7 @@ class _Maker:
 
 
 class _Dtype:
-    """A numpy dtype in the making: name first, byte order with the state that follows."""
+    """A numpy dtype under construction: first its name, then the byte order in its state."""
 
     __slots__ = ("dtype",)
 
@@ -65,7 +64,7 @@ class _Dtype:
 
 
 class _Array:
-    """A numpy array in the making: an empty one first, shape, dtype and bytes with the state."""
+    """A numpy array under construction: first empty, then shape, dtype and bytes in its state."""
 
     __slots__ = ("array",)
 
@@ -109,7 +108,7 @@ _ALLOWED: dict[str, dict[str, Callable[..., Any]]] = {
     "numpy.core.numeric": {"_frombuffer": _array},
     "numpy._core.numeric": {"_frombuffer": _array},
     "collections": {"OrderedDict": _nothing_of(dict)},
-    "builtins": {"bytes": _nothing_of(bytes)},  # how protocols 0 to 2 spell b""
+    "builtins": {"bytes": _nothing_of(bytes)},  # protocols 0 to 2 write b"" so
     "__builtin__": {"bytes": _nothing_of(bytes)},
 }
 
@@ -121,7 +120,7 @@ class _Unpickler(pickle.Unpickler):
         self._left = 4 * len(data) + 4096
 
     def _encode(self, text: str, encoding: str = "latin1") -> bytes:
-        """FusionParams protocols 0 to 2 of Python 3 spell bytes; the same text could be asked for a million times."""
+        """Protocols 0 to 2 of Python 3 write bytes so. The budget is for a memoised text that is encoded many times."""
         self._left -= len(text)
         if self._left < 0 or encoding not in ("latin1", "latin-1"):
             raise _Refused("more bytes than the file has" if self._left < 0 else f"the encoding {encoding!r:.40}")
@@ -136,14 +135,21 @@ class _Unpickler(pickle.Unpickler):
         return _Maker(make)
 
 
-def load(path: Path | str, max_bytes: int = MAX_BYTES) -> Any:
-    """What a pickle of numpy arrays, numpy scalars and plain containers holds.
+def load_pickle(path: Path | str, max_bytes: int = MAX_BYTES) -> Any:
+    """Load a pickle of numpy arrays, numpy scalars and plain containers.
 
-    Pickles of numpy 1 and 2, of Python 2 and 3, protocols 0 to 5. Arrays may be read-only. Strings
-    that Python 2 wrote come as ``str`` where they are keys of a dict and as ``bytes`` elsewhere.
+    Pickles of numpy 1 and 2, of Python 2 and 3 and of protocols 0 to 5 are read. Arrays may be read-only. Strings that
+    Python 2 wrote become ``str`` if they are keys of a dict, and ``bytes`` elsewhere.
 
-    Raises ``DataError`` naming the file where it is missing, longer than ``max_bytes``, damaged, or
-    wants any other class (which is named, and never imported).
+    Args:
+        path: the file.
+        max_bytes: the largest file that is read.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DataError: If the file is missing, too large or damaged, or wants any other class, which is never imported.
     """
     path = Path(path)
     try:
@@ -167,7 +173,7 @@ def load(path: Path | str, max_bytes: int = MAX_BYTES) -> Any:
         raise DataError(
             f"{path}: the pickle asks for more memory than there is; is it the data set's own file?"
         ) from None
-    # a damaged pickle fails in the machine in any of these ways
+    # what the unpickler raises for a damaged pickle
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -178,11 +184,11 @@ def load(path: Path | str, max_bytes: int = MAX_BYTES) -> Any:
         OverflowError,
     ) as error:
         reason = " ".join(str(error).split())[:120] or "it ends too early"
-        raise DataError(f"{path}: not a whole pickle ({reason}); get the file anew") from None
+        raise DataError(f"{path}: not a complete pickle ({reason}); get the file anew") from None
 
 
 def _check_opcodes(data: bytes) -> None:
-    """Refuse memo indices beyond the file's own length: the C machine would allocate a table for them."""
+    """Refuse memo indices beyond the file's own length: the unpickler would allocate a table for them."""
     at, end = 0, len(data)
     while at < end:
         name, length, counted = _OPCODES[data[at]]
@@ -207,17 +213,7 @@ def _check_opcodes(data: bytes) -> None:
 
 def _opcode_table() -> list[tuple[str, int, int]]:
     """Opcode byte -> name, bytes of its argument (-n: n lines of text), width of a length prefix."""
-    prefix = {
-        "string1": 1,
-        "string4": 4,
-        "bytes1": 1,
-        "bytes4": 4,
-        "bytes8": 8,
-        "bytearray8": 8,
-        "long1": 1,
-        "long4": 4,
-    }
-    prefix |= {"unicodestring1": 1, "unicodestring4": 4, "unicodestring8": 8}
+    prefix = {f"{kind}{n}": n for kind in ("string", "bytes", "bytearray", "long", "unicodestring") for n in (1, 4, 8)}
     table = [("unknown", 0, 0)] * 256
     for op in pickletools.opcodes:
         length, counted = 0, 0
@@ -233,9 +229,9 @@ def _opcode_table() -> list[tuple[str, int, int]]:
 _OPCODES = _opcode_table()
 
 
-def _plain(value: Any, seen: dict[int, Any], depth: int) -> Any:
-    """Put finished arrays in the place of those in the making; ``seen`` keeps shared parts shared."""
-    if depth > _DEEPEST:
+def _plain(value: Any, memo: dict[int, Any], depth: int) -> Any:
+    """Replace objects under construction by what they became; ``memo`` keeps shared parts shared."""
+    if depth > _MAX_DEPTH:
         raise RecursionError
     if isinstance(value, _Array):
         return value.array
@@ -245,25 +241,25 @@ def _plain(value: Any, seen: dict[int, Any], depth: int) -> Any:
         raise _Refused("a class by itself")
     if not isinstance(value, dict | list | tuple) or not value:
         return value
-    if id(value) in seen:
-        return seen[id(value)][1]
+    if id(value) in memo:
+        return memo[id(value)][1]
     if isinstance(value, tuple):
-        whole: Any = tuple(_plain(part, seen, depth + 1) for part in value)
+        plain: Any = tuple(_plain(item, memo, depth + 1) for item in value)
     else:
-        whole = value
-        seen[id(value)] = (value, whole)
+        plain = value
+        memo[id(value)] = (value, plain)
         if isinstance(value, dict):
             items = list(value.items())
             value.clear()
-            value.update((_key(key), _plain(part, seen, depth + 1)) for key, part in items)
+            value.update((_key(key), _plain(item, memo, depth + 1)) for key, item in items)
         else:
-            value[:] = [_plain(part, seen, depth + 1) for part in value]
-    seen[id(value)] = (value, whole)
-    return whole
+            value[:] = [_plain(item, memo, depth + 1) for item in value]
+    memo[id(value)] = (value, plain)
+    return plain
 
 
 def _hashable(value: object) -> bool:
-    """Whether this is plain where only hashable things stand: in a set, as a key."""
+    """Whether a value is plain and may be in a set or be a key."""
     if isinstance(value, tuple | frozenset):
         return all(map(_hashable, value))
     return value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic)

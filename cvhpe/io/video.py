@@ -1,4 +1,4 @@
-"""LossSummary and writing videos with OpenCV, frames in RGB."""
+"""Read and write videos with OpenCV, frames in RGB."""
 
 from __future__ import annotations
 
@@ -11,36 +11,50 @@ from typing import Any
 import numpy as np
 
 from cvhpe.errors import DataError, UserError
-from cvhpe.io.native_stderr import quiet
+from cvhpe.io.native_stderr import silence_stderr
 
 Array = np.ndarray
 
+_DEFAULT_RATE = 25.0
+
 
 @dataclass(frozen=True)
-class Frame:
-    """One frame of a video: its number, its time in seconds, its picture uint8 ``(H, W, 3)`` RGB."""
+class VideoFrame:
+    """One frame of a video: its number, its time in seconds, its image uint8 ``(H, W, 3)`` RGB."""
 
     number: int
     seconds: float
-    picture: Array
+    image: Array
 
 
-def frames(path: Path, every: int = 1) -> Iterator[Frame]:
-    """Every ``every``-th frame of a video. Needs OpenCV, which comes with the extra ``detect``."""
-    cv2 = opencv(path)
-    with quiet():
+def read_frames(path: Path, stride: int = 1) -> Iterator[VideoFrame]:
+    """Read the frames of a video.
+
+    Args:
+        path: the video file.
+        stride: give every ``stride``-th frame.
+
+    Yields:
+        The frames, from number 0.
+
+    Raises:
+        DataError: If OpenCV cannot read the file.
+        UserError: If OpenCV is not installed; the extra ``detect`` brings it.
+    """
+    cv2 = _opencv(path)
+    with silence_stderr():
         video = cv2.VideoCapture(str(path))
     try:
         if not video.isOpened():
             raise DataError(f"{path}: not a video that OpenCV can read")
-        rate = rate_of(video, cv2)
+        rate = _rate(video, cv2)
         number = 0
         while True:
-            there, picture = video.read()
-            if not there:
+            success, image = video.read()
+            if not success:
                 break
-            if number % every == 0:
-                yield Frame(number, number / rate, np.ascontiguousarray(picture[..., ::-1]))
+            if number % stride == 0:
+                yield VideoFrame(number, number / rate, np.ascontiguousarray(image[..., ::-1]))
             number += 1
         if not number:
             raise DataError(f"{path}: a video without a frame that can be read")
@@ -48,39 +62,50 @@ def frames(path: Path, every: int = 1) -> Iterator[Frame]:
         video.release()
 
 
-def rate_of(video: Any, cv2: Any) -> float:
-    """Frames a second, as the file says; 25 where it says nothing usable."""
-    rate = float(video.get(cv2.CAP_PROP_FPS))
-    return rate if 0 < rate < 1000 else 25.0
-
-
 def frame_rate(path: Path) -> float:
-    """Frames a second of a video file."""
-    cv2 = opencv(path)
+    """Frames a second of a video file; 25 if the file gives no usable number."""
+    cv2 = _opencv(path)
     video = cv2.VideoCapture(str(path))
     try:
-        return rate_of(video, cv2)
+        return _rate(video, cv2)
     finally:
         video.release()
 
 
+def _rate(video: Any, cv2: Any) -> float:
+    rate = float(video.get(cv2.CAP_PROP_FPS))
+    return rate if 0 < rate < 1000 else _DEFAULT_RATE
+
+
 class VideoWriter:
-    """Writes pictures of one size to an MP4 file; the first one fixes the size."""
+    """Writes images of one size to an MP4 file; the first one sets the size.
+
+    Args:
+        path: the file.
+        rate: frames a second.
+    """
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path, self.rate = path, rate
-        self._cv2 = opencv(path)
+        self._cv2 = _opencv(path)
         self._file: Any = None
 
-    def write(self, picture: Array) -> None:
-        """Append one uint8 ``(H, W, 3)`` RGB picture."""
-        height, width = picture.shape[:2]
+    def write(self, image: Array) -> None:
+        """Append a frame.
+
+        Args:
+            image: uint8 ``(H, W, 3)``, RGB.
+
+        Raises:
+            UserError: If OpenCV cannot write the file.
+        """
+        height, width = image.shape[:2]
         if self._file is None:
             code = self._cv2.VideoWriter_fourcc(*"mp4v")
             self._file = self._cv2.VideoWriter(str(self.path), code, self.rate, (width, height))
             if not self._file.isOpened():
                 raise UserError(f"{self.path}: OpenCV cannot write this video; is the folder writable?")
-        self._file.write(np.ascontiguousarray(picture[..., ::-1]))
+        self._file.write(np.ascontiguousarray(image[..., ::-1]))
 
     def close(self) -> None:
         """Finish the file."""
@@ -89,8 +114,16 @@ class VideoWriter:
 
 
 @contextmanager
-def writing_video(path: Path, rate: float) -> Iterator[VideoWriter]:
-    """A video file that is finished however its making ends."""
+def video_writer(path: Path, rate: float) -> Iterator[VideoWriter]:
+    """A :class:`VideoWriter` that is closed at the end.
+
+    Args:
+        path: the file.
+        rate: frames a second.
+
+    Yields:
+        The writer.
+    """
     writer = VideoWriter(path, rate)
     try:
         yield writer
@@ -98,8 +131,7 @@ def writing_video(path: Path, rate: float) -> Iterator[VideoWriter]:
         writer.close()
 
 
-def opencv(path: Path) -> Any:
-    """OpenCV, or what to install for it, in one line."""
+def _opencv(path: Path) -> Any:
     try:
         import cv2
     except ImportError:

@@ -191,9 +191,9 @@ def test_a_window_is_the_picture_where_there_is_one(left, top, size):
 
 def test_the_real_thing_if_it_is_here(shared_data):
     pytest.importorskip("mediapipe", reason="MediaPipe is not installed (extra 'detect')")
-    from cvhpe.io.image import read_picture
+    from cvhpe.io.image import read_image
 
     (photo,) = (shared_data / "photos").glob("call_0413*.jpg")
-    (found,) = search(mediapipe_detector(), read_picture(photo))
+    (found,) = search(mediapipe_detector(), read_image(photo))
     assert found.side == 0
     assert 150 < found.box[0] < 400

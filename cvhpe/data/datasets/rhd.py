@@ -24,7 +24,7 @@ import numpy as np
 
 from cvhpe.data.files import Array, fail, folder, need_sensible, read_grey, read_rgb
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
-from cvhpe.io import safe_pickle
+from cvhpe.io.safe_pickle import load_pickle
 from cvhpe.plugin.sample import DatasetSpec, Sample
 
 FOLDERS = {"train": "training", "test": "evaluation"}
@@ -190,7 +190,7 @@ def _annotations(where: Path, file: str) -> tuple[Array, Array, Array, Array]:
     path = where / file
     if not where.is_dir():
         raise SplitAbsent(f"{where}: missing folder; unpack the whole data set again")
-    anno = safe_pickle.load(path)
+    anno = load_pickle(path)
     if not isinstance(anno, dict) or not anno:
         fail(path, f"holds a {type(anno).__name__}, expected a dict of frames; is it RHD's own annotation file?")
     numbers = sorted(k for k in anno if isinstance(k, int | np.integer))

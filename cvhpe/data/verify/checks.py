@@ -16,7 +16,7 @@ from cvhpe.data.verify import anatomy
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import project
 from cvhpe.geometry.skeleton import layout
-from cvhpe.io.image_integrity import ends_well
+from cvhpe.io.image_integrity import is_complete_image
 from cvhpe.io.progress import StageProgressCallback
 from cvhpe.plugin.sample import Array, Dataset, DatasetSpec, Sample
 
@@ -158,7 +158,7 @@ def _files(dataset: Dataset, progress: StageProgressCallback | None, split: str)
             if path in looked:
                 continue
             looked.add(path)
-            whole = ends_well(path)
+            whole = is_complete_image(path)
             if whole is None:
                 missing.append(path)
             elif not whole:
