@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cvhpe.models.blocks import ImageDecoder, ImageEncoder, JointDecoder, JointEncoder, LifterEncoder
+from cvhpe.models.backbones import ImageDecoder, ImageEncoder
+from cvhpe.models.blocks import JointDecoder, JointEncoder, LifterEncoder
 
 BETA, LATENT = 1e-5, 30
 

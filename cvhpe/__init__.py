@@ -1,8 +1,8 @@
 """One latent space for everything a hand can be seen as: RGB, depth, 2D and 3D joints, and what plugins add.
 
 The public names below are loaded when first used, so that ``cvhpe --help`` imports no torch. A plugin
-needs nothing else than these, :mod:`cvhpe.models.blocks`, :mod:`cvhpe.models.losses`, :mod:`cvhpe.ops`,
-:mod:`cvhpe.geometry.skeleton` and :mod:`cvhpe.testing`.
+needs nothing else than these, :mod:`cvhpe.models.blocks`, :mod:`cvhpe.models.backbones`, :mod:`cvhpe.models.losses`,
+:mod:`cvhpe.ops`, :mod:`cvhpe.geometry.skeleton` and :mod:`cvhpe.testing`.
 
 >>> import cvhpe
 >>> cvhpe.View.identity(2).angle

@@ -42,7 +42,7 @@ from cvhpe.inference.predict import (
     uses_joints,
 )
 from cvhpe.io.image import to_rgb_array
-from cvhpe.models.fusion import draw
+from cvhpe.models.fusion import sample_latents
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior, View, hand_side
 from cvhpe.runs.run_dir import Run, load_run
@@ -203,7 +203,7 @@ class HandModel:
         generator = torch.Generator().manual_seed(seed)
         if posterior is None:
             return torch.randn(n, self.run.model.latent_dim, generator=generator)
-        return draw(posterior, n, generator)
+        return sample_latents(posterior, n, generator)
 
     # -- finding hands -------------------------------------------------------------------------------
 

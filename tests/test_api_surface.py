@@ -22,6 +22,7 @@ MODULES = (
     "cvhpe",
     "cvhpe.models.losses",
     "cvhpe.models.blocks",
+    "cvhpe.models.backbones",
     "cvhpe.ops",
     "cvhpe.geometry.skeleton",
     "cvhpe.testing",

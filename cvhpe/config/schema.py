@@ -45,10 +45,8 @@ class Config(BaseModel):
 
     latent_dim: int = Field(30, ge=1, le=4096)
     image_size: Literal[64, 128, 256] = 256
-    backbone: Literal["resnet18", "resnet50", "resnet18-half", "keypoints"] = Field(
-        "resnet18", description="of picture encoders"
-    )
-    joint_network: Literal["paper", "residual", "lifter"] = Field("paper", description="of joints")
+    backbone: Literal["resnet18", "resnet50", "keypoints"] = Field("resnet18", description="of picture encoders")
+    joint_network: Literal["paper", "lifter"] = Field("paper", description="of joints")
     joint_loss: Literal["mse", "l2"] = Field("mse", description="of 3D joints")
     hidden_dim: int = Field(512, ge=8, le=16384, description="of the joint networks")
     num_hidden_layers: int = Field(5, ge=1, le=64, description="hidden layers of the joint networks")

@@ -20,7 +20,7 @@ from cvhpe.evaluation.evaluate import encode, identity_view
 from cvhpe.geometry.camera import Crop
 from cvhpe.geometry.skeleton import LEFT, RIGHT, layout
 from cvhpe.inference.hand_detector import Box, Detection, box_around
-from cvhpe.models.fusion import draw, fuse
+from cvhpe.models.fusion import fuse, sample_latents
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior
 from cvhpe.plugin.sample import Sample
@@ -172,7 +172,7 @@ def predict_hand(run: Run, picture: Array | None, found: Detection, options: Opt
         joints = joints_mm(run, posterior.mu, unit)
         samples = None
         if options.samples:
-            samples = joints_mm(run, draw(posterior, options.samples, generator), unit)
+            samples = joints_mm(run, sample_latents(posterior, options.samples, generator), unit)
             unsure = None
             if width and width.turns:
                 again = encode_tta(run, fields, names, run.config.crop_margin, width.turns)

@@ -1,7 +1,7 @@
-"""The paper's blocks (supplementary, tables 1 and 2), with sizes that can be changed.
+"""Layers, posterior heads and the networks of joints (supplementary, table 1), with adjustable sizes.
 
-Every encoder ends in a :class:`PosteriorHead` that sees the hand side beside the features, which is
-protocol H; a side of zeros means that it is not known.
+Every encoder ends in a :class:`PosteriorHead` that takes the hand side beside the features (protocol H); a side of
+zeros means unknown.
 """
 
 from __future__ import annotations
@@ -9,23 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cvhpe.errors import UserError, nearest
 from cvhpe.plugin.contract import ModelShape, Posterior
 
-IMAGE_SIZES = (64, 128, 256)
-BACKBONES = ("resnet18", "resnet50", "resnet18-half", "keypoints")
-NETWORKS = ("paper", "residual", "lifter")
 
+class FullPrecisionLinear(nn.Linear):
+    """A linear layer in its weights' own precision, also under autocast, for the two ends of a network.
 
-class FullLinear(nn.Linear):
-    """A linear map in its weights' own precision also under autocast, for the ends of a network.
+    bfloat16 holds two and a half digits: enough between the layers, too few for joints in fractions of a millimetre or
+    of a pixel.
 
-    bfloat16 has two and a half digits: enough between the layers, too few for joints that are to be known to a
-    fraction of a millimetre, or to be read from a fraction of a pixel.
-
-    >>> with torch.autocast("cpu", dtype=torch.bfloat16):
-    ...     FullLinear(2, 3)(torch.zeros(1, 2)).dtype
-    torch.float32
+    Example:
+        >>> with torch.autocast("cpu", dtype=torch.bfloat16):
+        ...     FullPrecisionLinear(2, 3)(torch.zeros(1, 2)).dtype
+        torch.float32
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,18 +30,23 @@ class FullLinear(nn.Linear):
 
 
 class PosteriorHead(nn.Module):
-    """Features and hand side -> N(mu, exp(logvar)): two linear maps of ``features + 2`` inputs."""
+    """Features ``[B, F]`` and hand side ``[B, 2]`` -> N(mu, exp(logvar)) ``[B, D]``: two linear layers.
+
+    Args:
+        features: F.
+        latent_dim: D.
+    """
 
     def __init__(self, features: int, latent_dim: int) -> None:
         super().__init__()
         self.mu = nn.Linear(features + 2, latent_dim)
         self.logvar = nn.Linear(features + 2, latent_dim)
 
-    def begin_at(self, logvar: float) -> None:
+    def init_logvar(self, logvar: float) -> None:
         """Start with a variance of about ``exp(logvar)`` for every input.
 
-        torch's initial weights start at variance 1, as wide as the prior: the decoder then sees mostly noise,
-        and an image network spends its first hundreds of steps on learning to be sure of anything.
+        PyTorch's default initialisation starts at variance 1, as wide as the prior: the decoder then sees mostly noise,
+        and an image encoder spends its first hundreds of steps on reducing the variance.
         """
         with torch.no_grad():
             self.logvar.bias.fill_(logvar)
@@ -54,22 +55,33 @@ class PosteriorHead(nn.Module):
     def forward(self, features: Tensor, side: Tensor) -> Posterior:
         # In float32 also under autocast: bfloat16 would round the posterior to two and a half digits.
         with torch.autocast(features.device.type, enabled=False):
-            both = torch.cat([features.to(self.mu.weight.dtype), side.to(self.mu.weight.dtype)], 1)
-            return Posterior(self.mu(both), self.logvar(both))
+            x = torch.cat([features.to(self.mu.weight.dtype), side.to(self.mu.weight.dtype)], 1)
+            return Posterior(self.mu(x), self.logvar(x))
 
 
 def plain_mlp(inputs: int, outputs: int | None, hidden_dim: int, num_hidden_layers: int) -> nn.Sequential:
-    """``num_hidden_layers`` times (Linear, ReLU) of ``hidden_dim``, then Linear to ``outputs`` (table 1: 5 layers)."""
+    """Linear and ReLU layers (supplementary, table 1 with 5 hidden layers of 512).
+
+    Args:
+        inputs: Input features.
+        outputs: Features of a last linear layer; None leaves it out.
+        hidden_dim: Features of the hidden layers.
+        num_hidden_layers: Number of (Linear, ReLU).
+
+    Returns:
+        The layers; ``[B, inputs]`` -> ``[B, outputs or hidden_dim]``.
+    """
     layers: list[nn.Module] = []
     for i in range(num_hidden_layers):
-        layers += [FullLinear(inputs, hidden_dim) if i == 0 else nn.Linear(hidden_dim, hidden_dim), nn.ReLU()]
+        linear = FullPrecisionLinear(inputs, hidden_dim) if i == 0 else nn.Linear(hidden_dim, hidden_dim)
+        layers += [linear, nn.ReLU()]
     if outputs is not None:
-        layers.append(FullLinear(hidden_dim, outputs))
+        layers.append(FullPrecisionLinear(hidden_dim, outputs))
     return nn.Sequential(*layers)
 
 
 class ResidualBlock(nn.Module):
-    """x + Linear(GELU(Linear(LayerNorm(x)))): what the recipe ``best`` stacks instead of plain layers."""
+    """x + Linear(GELU(Linear(LayerNorm(x)))), starting as the identity; ``hidden_dim`` features."""
 
     def __init__(self, hidden_dim: int) -> None:
         super().__init__()
@@ -85,33 +97,41 @@ class ResidualBlock(nn.Module):
 
 
 def residual_mlp(inputs: int, outputs: int | None, hidden_dim: int, num_hidden_layers: int) -> nn.Sequential:
-    """Linear to ``hidden_dim``, ``num_hidden_layers - 1`` residual blocks, LayerNorm, then Linear to ``outputs``."""
-    layers: list[nn.Module] = [FullLinear(inputs, hidden_dim)]
+    """A linear layer, residual blocks and a LayerNorm.
+
+    Args:
+        inputs: Input features.
+        outputs: Features of a last linear layer; None leaves it out.
+        hidden_dim: Features of the hidden layers.
+        num_hidden_layers: The first linear layer and ``num_hidden_layers - 1`` blocks.
+
+    Returns:
+        The layers; ``[B, inputs]`` -> ``[B, outputs or hidden_dim]``.
+    """
+    layers: list[nn.Module] = [FullPrecisionLinear(inputs, hidden_dim)]
     layers += [ResidualBlock(hidden_dim) for _ in range(num_hidden_layers - 1)]
     layers.append(nn.LayerNorm(hidden_dim))
     if outputs is not None:
-        layers.append(FullLinear(hidden_dim, outputs))
+        layers.append(FullPrecisionLinear(hidden_dim, outputs))
     return nn.Sequential(*layers)
 
 
-def mlp(joint_network: str, inputs: int, outputs: int | None, hidden_dim: int, num_hidden_layers: int) -> nn.Sequential:
-    """The stack named ``network``, one of :data:`NETWORKS`."""
-    if joint_network == "paper":
-        return plain_mlp(inputs, outputs, hidden_dim, num_hidden_layers)
-    if joint_network in ("residual", "lifter"):
-        return residual_mlp(inputs, outputs, hidden_dim, num_hidden_layers)
-    raise UserError(f"unknown network {joint_network!r}; {nearest(joint_network, NETWORKS)}")
-
-
 class JointEncoder(nn.Module):
-    """Joints ``[B, J, k]`` and side ``[B, 2]`` -> Posterior ``[B, D]`` (table 1).
+    """Joints ``[B, J, k]`` and side ``[B, 2]`` -> Posterior ``[B, D]``: the paper's (table 1).
 
-    input_scale: what the joints are multiplied by first. Plain layers with torch's initial weights learn
-    several times slower from inputs far below 1, as crop fractions are.
+    Args:
+        joints: J.
+        k: Coordinates of a joint.
+        latent_dim: D.
+        hidden_dim: Features of the hidden layers.
+        num_hidden_layers: Number of hidden layers.
+        input_scale: Factor on the joints. PyTorch's default initialisation learns several times slower from inputs far
+            below 1, such as crop fractions.
 
-    >>> q = JointEncoder(21, 3, latent_dim=30)(torch.zeros(4, 21, 3), torch.zeros(4, 2))
-    >>> q.mu.shape
-    torch.Size([4, 30])
+    Example:
+        >>> q = JointEncoder(21, 3, latent_dim=30)(torch.zeros(4, 21, 3), torch.zeros(4, 2))
+        >>> q.mu.shape
+        torch.Size([4, 30])
     """
 
     def __init__(
@@ -122,21 +142,29 @@ class JointEncoder(nn.Module):
         *,
         hidden_dim: int = 512,
         num_hidden_layers: int = 5,
-        joint_network: str = "paper",
         input_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.input_scale = input_scale
-        self.body = mlp(joint_network, joints * k, None, hidden_dim, num_hidden_layers)
+        self.body = plain_mlp(joints * k, None, hidden_dim, num_hidden_layers)
         self.head = PosteriorHead(hidden_dim, latent_dim)
 
     def forward(self, joints: Tensor, side: Tensor) -> Posterior:
-        # A joint that is not labelled is NaN; to the network it stands at the origin.
+        # A joint without a label is NaN; the network gets the origin.
         return self.head(self.body(joints.flatten(1).nan_to_num(nan=0.0) * self.input_scale), side)
 
 
 class JointDecoder(nn.Module):
-    """Latent ``[B, D]`` -> joints ``[B, J, k]`` (table 1)."""
+    """Latent ``[B, D]`` -> joints ``[B, J, k]``.
+
+    Args:
+        joints: J.
+        k: Coordinates of a joint.
+        latent_dim: D.
+        hidden_dim: Features of the hidden layers.
+        num_hidden_layers: Number of hidden layers.
+        joint_network: ``paper`` (table 1) or ``lifter`` (:func:`residual_mlp`).
+    """
 
     def __init__(
         self,
@@ -150,7 +178,8 @@ class JointDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (joints, k)
-        self.body = mlp(joint_network, latent_dim, joints * k, hidden_dim, num_hidden_layers)
+        layers = {"paper": plain_mlp, "lifter": residual_mlp}[joint_network]
+        self.body = layers(latent_dim, joints * k, hidden_dim, num_hidden_layers)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.body(z).unflatten(1, self.shape)
@@ -159,16 +188,23 @@ class JointDecoder(nn.Module):
 class LifterEncoder(nn.Module):
     """Joints ``[B, J, k]`` and side ``[B, 2]`` -> Posterior ``[B, D]``: the residual network of the recipe ``best``.
 
-    The hand side enters at the first layer, where it can decide how everything after it is read: the same 2D
-    joints are a left hand seen from the front or a right one from behind. The posterior starts narrow and
-    the same for all inputs, so that the decoder learns from the first step.
+    The hand side enters at the first layer, because the same 2D joints are a left hand seen from the front or a right
+    hand seen from behind. The posterior starts with the same small variance for all inputs, so that the decoder learns
+    from the first step.
 
-    centred: give the network the joints' shape, free of place and size, with place and size beside it;
-        for 2D joints, which mean the same hand wherever they are.
+    Args:
+        joints: J.
+        k: Coordinates of a joint.
+        latent_dim: D.
+        hidden_dim: Features of the hidden layers.
+        num_hidden_layers: Number of hidden layers.
+        centred: Normalise the joints by their mean and their RMS size and append both; for 2D joints, which show the
+            same hand wherever they are.
 
-    >>> encoder = LifterEncoder(21, 2, latent_dim=30, hidden_dim=64, num_hidden_layers=3, centred=True)
-    >>> encoder(torch.rand(4, 21, 2), torch.zeros(4, 2)).mu.shape
-    torch.Size([4, 30])
+    Example:
+        >>> encoder = LifterEncoder(21, 2, latent_dim=30, hidden_dim=64, num_hidden_layers=3, centred=True)
+        >>> encoder(torch.rand(4, 21, 2), torch.zeros(4, 2)).mu.shape
+        torch.Size([4, 30])
     """
 
     def __init__(
@@ -176,46 +212,62 @@ class LifterEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.centred = centred
-        beside = k + 1 if centred else 0
-        self.body = residual_mlp(joints * k + beside + 2, None, hidden_dim, num_hidden_layers)
+        extra = k + 1 if centred else 0  # mean and size
+        self.body = residual_mlp(joints * k + extra + 2, None, hidden_dim, num_hidden_layers)
         self.head = PosteriorHead(hidden_dim, latent_dim)
         nn.init.zeros_(self.head.logvar.weight)
         nn.init.constant_(self.head.logvar.bias, -3.0)
 
     def forward(self, joints: Tensor, side: Tensor) -> Posterior:
-        # A joint that is not labelled is NaN; to the network it stands in the middle of the others.
-        known = joints.isfinite().all(-1, keepdim=True)
-        x = torch.where(known, joints, 0.0)
-        parts = [x.flatten(1), side.to(x.dtype)]
+        # A joint without a label is NaN; the network gets the mean of the others.
+        labelled = joints.isfinite().all(-1, keepdim=True)
+        x = torch.where(labelled, joints, 0.0)
+        inputs = [x.flatten(1), side.to(x.dtype)]
         if self.centred:
-            many = known.sum(1, keepdim=True).clamp_min(1).to(x.dtype)
-            middle = x.sum(1, keepdim=True) / many
-            x = torch.where(known, x - middle, 0.0)
-            size = (x.square().sum((1, 2), keepdim=True) / (x.shape[2] * many)).sqrt().clamp_min(1e-6)
-            parts = [(x / size).flatten(1), 4 * middle.flatten(1), (4 * size.flatten(1)).log(), parts[1]]
-        return self.head(self.body(torch.cat(parts, 1)), side)
+            count = labelled.sum(1, keepdim=True).clamp_min(1).to(x.dtype)
+            mean = x.sum(1, keepdim=True) / count
+            x = torch.where(labelled, x - mean, 0.0)
+            size = (x.square().sum((1, 2), keepdim=True) / (x.shape[2] * count)).sqrt().clamp_min(1e-6)
+            inputs = [(x / size).flatten(1), 4 * mean.flatten(1), (4 * size.flatten(1)).log(), inputs[1]]
+        return self.head(self.body(torch.cat(inputs, 1)), side)
 
 
 def joint_encoder(
     latent_dim: int, *, shape: ModelShape, k: int, centred: bool, input_scale: float = 1.0
 ) -> JointEncoder | LifterEncoder:
-    """The encoder of joints ``[B, J, k]`` that a run's sizes ask for.
+    """The encoder of joints for a run's sizes.
 
-    centred: of :class:`LifterEncoder`. input_scale: of :class:`JointEncoder`.
+    Args:
+        latent_dim: Size of the latent.
+        shape: Sizes of the run; its ``joint_network`` chooses the class.
+        k: Coordinates of a joint.
+        centred: Of :class:`LifterEncoder`.
+        input_scale: Of :class:`JointEncoder`.
 
-    >>> type(joint_encoder(30, shape=ModelShape(joint_network="lifter"), k=2, centred=True)).__name__
-    'LifterEncoder'
+    Returns:
+        A module from joints ``[B, J, k]`` and side ``[B, 2]`` to a posterior.
+
+    Example:
+        >>> type(joint_encoder(30, shape=ModelShape(joint_network="lifter"), k=2, centred=True)).__name__
+        'LifterEncoder'
     """
-    sizes = {"hidden_dim": shape.hidden_dim, "num_hidden_layers": shape.num_hidden_layers}
+    hidden = {"hidden_dim": shape.hidden_dim, "num_hidden_layers": shape.num_hidden_layers}
     if shape.joint_network == "lifter":
-        return LifterEncoder(shape.joints, k, latent_dim, centred=centred, **sizes)
-    return JointEncoder(
-        shape.joints, k, latent_dim, joint_network=shape.joint_network, input_scale=input_scale, **sizes
-    )
+        return LifterEncoder(shape.joints, k, latent_dim, centred=centred, **hidden)
+    return JointEncoder(shape.joints, k, latent_dim, input_scale=input_scale, **hidden)
 
 
 def joint_decoder(latent_dim: int, *, shape: ModelShape, k: int) -> JointDecoder:
-    """The decoder to joints ``[B, J, k]`` that a run's sizes ask for."""
+    """The decoder to joints for a run's sizes.
+
+    Args:
+        latent_dim: Size of the latent.
+        shape: Sizes of the run.
+        k: Coordinates of a joint.
+
+    Returns:
+        A module from latents ``[B, D]`` to joints ``[B, J, k]``.
+    """
     return JointDecoder(
         shape.joints,
         k,
@@ -226,111 +278,6 @@ def joint_decoder(latent_dim: int, *, shape: ModelShape, k: int) -> JointDecoder
     )
 
 
-def check_image_size(image_size: int) -> None:
-    """Refuse a picture size for which the paper's layers have no whole number of steps."""
-    if image_size not in IMAGE_SIZES:
-        raise UserError(f"image_size {image_size}: use one of {', '.join(map(str, IMAGE_SIZES))}")
-
-
-def backbone_of(name: str, channels: int) -> tuple[nn.Sequential, int]:
-    """A ResNet without pooling and classifier for pictures of ``channels``, and how many features a place has.
-
-    ``resnet18-half`` has half of ResNet-18's channels everywhere, and so a quarter of its arithmetic: where minutes
-    are short, four times the pictures teach more than twice the channels. ``keypoints`` is the same here: what it has
-    beside (:mod:`cvhpe.models.keypoint_encoder`) is for modalities that show joints.
-    """
-    import torchvision
-
-    if name not in BACKBONES:
-        raise UserError(f"unknown backbone {name!r}; {nearest(name, BACKBONES)}")
-    if name in ("resnet18-half", "keypoints"):
-        return half_resnet18(channels), 256
-    net = getattr(torchvision.models, name)(weights=None)
-    if channels != 3:
-        net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
-    layers = (net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4)
-    return nn.Sequential(*layers), net.fc.in_features
-
-
-def half_resnet18(channels: int) -> nn.Sequential:
-    """ResNet-18's layers, in torchvision's blocks, with 32, 64, 128 and 256 channels; blocks begin as identities."""
-    from torchvision.models.resnet import BasicBlock
-
-    stem = (nn.Conv2d(channels, 32, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
-    layers: list[nn.Module] = [*stem, nn.MaxPool2d(3, stride=2, padding=1)]
-    hidden_dim = 32
-    for out in (32, 64, 128, 256):
-        if out == hidden_dim:
-            first = BasicBlock(hidden_dim, out)
-        else:
-            skip = nn.Sequential(nn.Conv2d(hidden_dim, out, 1, stride=2, bias=False), nn.BatchNorm2d(out))
-            first = BasicBlock(hidden_dim, out, stride=2, downsample=skip)
-        layers.append(nn.Sequential(first, BasicBlock(out, out)))
-        hidden_dim = out
-    net = nn.Sequential(*layers)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, BasicBlock):
-            nn.init.zeros_(module.bn2.weight)
-    return net
-
-
-class ImageEncoder(nn.Module):
-    """Image ``[B, C, S, S]`` and side ``[B, 2]`` -> Posterior (supplementary, table 2).
-
-    A ResNet without its classifier, average-pooled to 2x2 (at the paper's 256: 7x7, stride 1, on the
-    8x8 map; smaller pictures pool with a smaller window to the same 2x2), hand side, heads.
-    """
-
-    def __init__(self, channels: int, image_size: int, latent_dim: int, *, backbone: str = "resnet18") -> None:
-        super().__init__()
-        check_image_size(image_size)
-        self.body, features = backbone_of(backbone, channels)
-        self.head = PosteriorHead(4 * features, latent_dim)
-
-    def forward(self, image: Tensor, side: Tensor) -> Posterior:
-        places = self.body(image)
-        # flatten() of a channels-last map is channel-first in meaning, so weights serve both formats.
-        return self.head(nn.functional.avg_pool2d(places, places.shape[-1] - 1, stride=1).flatten(1), side)
-
-
-class BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation that takes a single sample: a batch may hold only one hand that has a picture."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) < 2:
-            return nn.functional.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(x)
-
-
-class ImageDecoder(nn.Module):
-    """Latent ``[B, D]`` -> image ``[B, C, S, S]`` (supplementary, table 2).
-
-    Each transposed convolution (kernel 4, stride 2, padding 1) doubles the 4x4 start; at 256 they are
-    128, 64, 32, 16, 8, C, and a smaller picture leaves out the last ones before C.
-    """
-
-    def __init__(self, channels: int, image_size: int, latent_dim: int) -> None:
-        super().__init__()
-        check_image_size(image_size)
-        doublings = (image_size // 4).bit_length() - 1
-        self.start = nn.Sequential(nn.Linear(latent_dim, 4096), BatchNorm1d(4096), nn.ReLU())
-        layers: list[nn.Module] = []
-        hidden_dim = 256
-        for out in (128, 64, 32, 16, 8)[: doublings - 1]:
-            layers += [nn.ConvTranspose2d(hidden_dim, out, 4, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
-            hidden_dim = out
-        layers.append(nn.ConvTranspose2d(hidden_dim, channels, 4, stride=2, padding=1))
-        self.body = nn.Sequential(*layers)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.body(self.start(z).unflatten(1, (256, 4, 4)))
-
-
 def parameter_count(module: nn.Module) -> int:
-    """FusionParams many numbers of ``module`` are learned."""
+    """Number of trainable values of a module."""
     return sum(p.numel() for p in module.parameters())

@@ -1,4 +1,4 @@
-"""Which modality is turned into which: pairs and the paper's variants (supplementary, tables 3 and 4)."""
+"""Pairs of input and target modality, and the paper's variants (supplementary, tables 3 and 4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VARIANTS = (1, 2, 3, 4)
 
 
 class Pair(NamedTuple):
-    """One cross-modal bound to maximise: encode ``source``, decode ``target``."""
+    """One term of the objective: encode ``source``, decode ``target``."""
 
     source: str
     target: str
@@ -22,10 +22,21 @@ class Pair(NamedTuple):
 
 
 def parse_pairs(text: str, modalities: Sequence[str]) -> list[Pair]:
-    """``"rgb:joints3d,rgb:rgb"`` -> pairs, each modality one of ``modalities``.
+    """Read pairs from text.
 
-    >>> parse_pairs("rgb:joints3d", ["rgb", "joints3d"])
-    [Pair(source='rgb', target='joints3d')]
+    Args:
+        text: Comma-separated ``INPUT:TARGET``, as in ``rgb:joints3d,rgb:rgb``.
+        modalities: The names that may stand there.
+
+    Returns:
+        The pairs in order, each once.
+
+    Raises:
+        UserError: A pair is malformed or names another modality, or there is none.
+
+    Example:
+        >>> parse_pairs("rgb:joints3d", ["rgb", "joints3d"])
+        [Pair(source='rgb', target='joints3d')]
     """
     pairs: list[Pair] = []
     for item in comma_list(text):
@@ -46,17 +57,28 @@ def parse_pairs(text: str, modalities: Sequence[str]) -> list[Pair]:
 
 
 def main_target(modalities: Sequence[str]) -> str:
-    """What the other modalities are turned into: the 3D joints, or else the last one named."""
+    """The target of the variants: the 3D joints, or else the last modality."""
     return "joints3d" if "joints3d" in modalities else modalities[-1]
 
 
 def variant_pairs(variant: int, modalities: Sequence[str]) -> list[Pair]:
-    """The pairs of the paper's variant for every input modality X and the target, 3D.
+    """The pairs of one of the paper's variants, for every input modality X and the target, 3D.
 
     1: X->3D. 2: X->3D, 3D->3D. 3: X->3D, X->X. 4: X->3D, X->X, 3D->3D.
 
-    >>> [str(p) for p in variant_pairs(4, ["rgb", "joints3d"])]
-    ['rgb:joints3d', 'rgb:rgb', 'joints3d:joints3d']
+    Args:
+        variant: 1 to 4.
+        modalities: The run's modalities; :func:`main_target` is the target.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        UserError: There is no such variant.
+
+    Example:
+        >>> [str(p) for p in variant_pairs(4, ["rgb", "joints3d"])]
+        ['rgb:joints3d', 'rgb:rgb', 'joints3d:joints3d']
     """
     if variant not in VARIANTS:
         raise UserError(f"--variant {variant}: the paper has variants 1 to 4")

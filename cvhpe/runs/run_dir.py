@@ -17,7 +17,8 @@ from torch import Tensor
 
 from cvhpe.config.schema import Config, checked
 from cvhpe.errors import UserError
-from cvhpe.models.blocks import IMAGE_SIZES, PosteriorHead
+from cvhpe.models.backbones import IMAGE_SIZES
+from cvhpe.models.blocks import PosteriorHead
 from cvhpe.models.pairs import Pair, parse_pairs
 from cvhpe.models.vae import CrossModalVAE
 from cvhpe.plugin.contract import ModelShape
@@ -127,7 +128,7 @@ def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     if config.initial_logvar:
         for module in model.modules():
             if isinstance(module, PosteriorHead):
-                module.begin_at(config.initial_logvar)
+                module.init_logvar(config.initial_logvar)
     return model
 
 

@@ -19,7 +19,7 @@ from cvhpe.data.loader import Batches, visible_joints
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import encode, labelled, palm_of, truth_mm
-from cvhpe.models.fusion import FusionParams, draw, fuse
+from cvhpe.models.fusion import FusionParams, fuse, sample_latents
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior
 from cvhpe.runs.run_dir import Run, save_run
@@ -165,7 +165,7 @@ def drawn_of(run: Run, held: EncodedSet, names: Sequence[str], how: FusionParams
     posterior = fuse({name: held.posteriors[name] for name in names}, **how)
     with torch.inference_mode():
         centre = joints_mm(run, posterior.mu, held.scale)
-        latents = draw(posterior, SAMPLES, torch.Generator().manual_seed(0))
+        latents = sample_latents(posterior, SAMPLES, torch.Generator().manual_seed(0))
         samples = joints_mm(run, latents, held.scale) - centre
         if held.again:
             samples = spread_as(samples, tta_std(run, held.again, names, how, held.scale))

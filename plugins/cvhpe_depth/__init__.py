@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cvhpe import Modality, ModelShape, View, hookimpl
-from cvhpe.models.blocks import ImageDecoder
+from cvhpe.models.backbones import ImageDecoder
 from cvhpe.models.keypoint_encoder import image_encoder
 from cvhpe.models.losses import image_loss
 from cvhpe.ops import warp_image

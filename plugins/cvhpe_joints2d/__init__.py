@@ -12,9 +12,6 @@ from cvhpe.models.blocks import joint_decoder, joint_encoder
 from cvhpe.models.losses import fused_points_loss, points_loss
 from cvhpe.ops import Palm, warp_joints
 
-INPUT_SCALE = {"paper": 1.0, "residual": 4.0}
-"""Crop fractions spread by about a quarter; four times that is the spread that residual networks are made for."""
-
 
 def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
     """``[B, J, 2]`` seen under the view: wrist to palm, mirrored, turned, scaled and shifted."""
@@ -38,9 +35,7 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         shape=(shape.joints, 2),
         units="fraction of the crop, centre 0",
         geometry="points2d",
-        encoder=partial(
-            joint_encoder, shape=shape, k=2, centred=True, input_scale=INPUT_SCALE.get(shape.joint_network, 1.0)
-        ),
+        encoder=partial(joint_encoder, shape=shape, k=2, centred=True),
         decoder=partial(joint_decoder, shape=shape, k=2),
         loss=points_loss,
         augment=partial(augment, palm=palm),

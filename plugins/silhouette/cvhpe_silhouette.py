@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from cvhpe import Modality, ModelShape, hookimpl
-from cvhpe.models.blocks import ImageDecoder, ImageEncoder
+from cvhpe.models.backbones import ImageDecoder, ImageEncoder
 from cvhpe.models.losses import image_loss
 from cvhpe.ops import warp_image
 

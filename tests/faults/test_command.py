@@ -51,7 +51,7 @@ def test_a_signal_after_the_last_step_is_answered_in_one_line(hands, tmp_path, m
 
 
 def test_a_model_that_memory_does_not_hold_is_one_line(hands, tmp_path):
-    words = arguments(hands, tmp_path / "run", joint_network="residual", hidden_dim=16384, num_hidden_layers=8)
+    words = arguments(hands, tmp_path / "run", joint_network="lifter", hidden_dim=16384, num_hidden_layers=8)
     program = LIMITED.format(6 * 2**30)
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr

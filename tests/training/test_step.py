@@ -53,7 +53,7 @@ def a_step(model, optimiser, ledger, part, seeds):
 
 
 @pytest.mark.parametrize("rows", [{}, {"rgb": [0, 2, 3]}, {"rgb": [1], "joints3d": [1, 2, 3]}, {"rgb": []}])
-@pytest.mark.parametrize("network", ["paper", "residual"])
+@pytest.mark.parametrize("network", ["paper", "lifter"])
 def test_the_host_never_waits_inside_a_step(rows, network, monkeypatch):
     """The step on torch's device without numbers: whoever asks for one, or for how many there are, gets an error."""
     pairs = ["rgb:joints3d", "rgb:rgb", "joints3d:joints3d", "joints3d:joints2d"]

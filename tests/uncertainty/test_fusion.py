@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cvhpe.models.fusion import FusionParams, draw, fuse
+from cvhpe.models.fusion import FusionParams, fuse, sample_latents
 from cvhpe.plugin.contract import Posterior
 from cvhpe.uncertainty.fusion import (
     CANDIDATES,
@@ -101,11 +101,11 @@ def test_the_search_is_never_worse_than_any_one_input():
 
 def test_samples_of_a_posterior_have_its_moments_and_repeat():
     q = Posterior(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, -2.0]]))
-    z = draw(q, 4000, torch.Generator().manual_seed(0))
+    z = sample_latents(q, 4000, torch.Generator().manual_seed(0))
     assert z.shape == (4000, 1, 2)
     torch.testing.assert_close(z.mean(0), q.mu, atol=0.06, rtol=0)
     torch.testing.assert_close(z.std(0), (0.5 * q.logvar).exp(), atol=0.04, rtol=0)
-    assert torch.equal(z, draw(q, 4000, torch.Generator().manual_seed(0)))
+    assert torch.equal(z, sample_latents(q, 4000, torch.Generator().manual_seed(0)))
 
 
 def test_widened_samples_have_the_scale_and_the_tails_they_are_told():

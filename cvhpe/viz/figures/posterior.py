@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cvhpe.evaluation.eval_set import EvalSet
-from cvhpe.models.fusion import draw
+from cvhpe.models.fusion import sample_latents
 from cvhpe.plugin.contract import Posterior
 from cvhpe.uncertainty.fusion import calibration_of
 from cvhpe.viz.figures.axes import axes_at, caption, chosen, compare, show, tighten
@@ -29,7 +29,7 @@ def sampled(held: EvalSet, source: str, rows: np.ndarray, count: int, seed: int 
 
 def decoded(held: EvalSet, posterior: Posterior, rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """What :func:`sampled` gives, of posteriors ``[n, D]`` that were encoded already."""
-    return held.joints(draw(posterior, count, torch.Generator().manual_seed(seed)), rows)
+    return held.joints(sample_latents(posterior, count, torch.Generator().manual_seed(seed)), rows)
 
 
 def widened(held: EvalSet, source: str) -> str:
