@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import typer
 
-from cvhpe.augmentation.views import blur
+from cvhpe.augmentation.views import add_keypoint_noise
 from cvhpe.cli.scores import score_run, show
 from cvhpe.config.schema import checked
 from cvhpe.runs import serialization
@@ -69,7 +69,8 @@ def write_poses(path: Path, count: int, seed: int, root: str, keypoint_noise_px:
     arrays = {name: drawn[name] for name in ("joints3d_mm", "joints2d_px", "K", "is_left")}
     if keypoint_noise_px:
         seen, whole = torch.from_numpy(arrays["joints2d_px"]), torch.ones(count, 3)  # a crop of one pixel
-        arrays["joints2d_px"] = blur(seen, whole, keypoint_noise_px, torch.Generator().manual_seed(seed), count).numpy()
+        generator = torch.Generator().manual_seed(seed)
+        arrays["joints2d_px"] = add_keypoint_noise(seen, whole, keypoint_noise_px, generator, count).numpy()
     np.savez(path, layout="hand21", root=root, split=split, **arrays)
 
 

@@ -1,9 +1,9 @@
-"""Swapped poses: the hand of one sample where another stands, turned as that one is and seen by its camera.
+"""Pose swap augmentation: the pose of one sample at the position, orientation and camera of another.
 
-A data set of a few thousand frames shows every pose from one side and at one place. Where all that a run
-looks at follows from the joints, a pose may be seen from any side that any hand of the data was seen from:
-turned in 3D until its palm lies as the other's, put at the other's root, projected by the other's camera
-and cropped anew. A left hand that takes a right hand's place is mirrored first, and a right one from then on.
+A data set of a few thousand frames shows every pose from one direction and at one position. If everything that a run
+reads follows from the joints, a pose can take the palm orientation, the root position and the camera of any other
+sample: it is rotated in 3D until the palms coincide, moved to the other root, projected by the other camera and cropped
+anew. If the hand sides differ, the pose is flipped first and takes the other's side.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.plugin.contract import Fields, Modality
 
-NEAR = 100.0
-"""mm. A hand that would come nearer to the camera than this, or behind it, stays where it was."""
+MIN_DEPTH_MM = 100.0
+"""A hand that a swap would bring nearer to the camera than this keeps its place."""
 
 
 class PalmJoints(NamedTuple):
-    """Four joints of a rigid palm: the frame's y axis runs from ``wrist`` to ``fore``, x roughly ``left`` to ``right``.
+    """Four joints of a rigid palm.
 
-    They are the same on a left hand and on a right one, whose frame is the mirror image.
+    The y axis of its frame runs from ``wrist`` to ``middle``, x roughly from ``index`` to ``little``. The frame of the
+    other hand side is the mirror image.
     """
 
     wrist: int
-    fore: int
-    left: int
-    right: int
+    middle: int
+    index: int
+    little: int
 
 
-PALMS: Mapping[str, PalmJoints] = {
+PALM_JOINTS: Mapping[str, PalmJoints] = {
     "hand21": PalmJoints(0, 9, 5, 17),
     "icvl16": PalmJoints(0, 7, 4, 13),
     "nyu14": PalmJoints(11, 13, 11, 12),
 }
-"""Layout -> root, middle, index and little knuckle; the NYU layout has no knuckles, but palm and wrist."""
+"""Layout -> root and three knuckles. The NYU layout has no knuckles: both sides of the wrist and the palm serve."""
 
 
 @dataclass(frozen=True)
 class CropRule:
-    """FusionParams samples are cropped: ``factor`` times the joints' box, or a cube of half edge ``cube`` mm.
+    """How samples are cropped: ``factor`` times the joints' bounding box, or a cube of half edge ``cube`` mm.
 
     kind: ``joints`` or ``cube``, as in :class:`cvhpe.data.packing.crops.CropOptions`.
     """
@@ -61,21 +62,41 @@ class CropRule:
 
     @staticmethod
     def of(packs: Sequence[Pack]) -> CropRule:
-        """The rule that all data of a run share."""
-        found = {CropRule(p.meta.crop_kind, p.meta.crop_factor, p.meta.cube_mm) for p in packs}
-        if len(found) != 1:
+        """The rule that all data sets of a run share.
+
+        Args:
+            packs: The data sets.
+
+        Returns:
+            The rule.
+
+        Raises:
+            UserError: They are cropped by different rules.
+        """
+        rules = {CropRule(p.meta.crop_kind, p.meta.crop_factor, p.meta.cube_mm) for p in packs}
+        if len(rules) != 1:
             raise UserError(
-                "the data sets are cropped in different ways, so that hands cannot swap places; "
+                "the data sets are cropped in different ways, so poses cannot be swapped; "
                 "--set augmentation.pose_swap_prob=0, or one data set at a time"
             )
-        return found.pop()
+        return rules.pop()
 
     def crop(self, xyz: Tensor, uv: Tensor, K: Tensor) -> Tensor:
-        """Centre x, centre y, side: ``[B, 3]`` px, of hands ``[B, J, 3]`` mm that are seen at ``[B, J, 2]`` px."""
+        """The crops of hands.
+
+        Args:
+            xyz: ``[B, J, 3]`` mm, camera frame.
+            uv: ``[B, J, 2]`` their projections, px.
+            K: ``[B, 3, 3]`` intrinsics.
+
+        Returns:
+            ``[B, 3]`` centre x, centre y and side, px.
+        """
         if self.kind == "cube":
             centre = (xyz.amin(1) + xyz.amax(1)) / 2
             focal = (K[:, 0, 0] * K[:, 1, 1]).abs().sqrt()
-            return torch.cat([project(centre[:, None], K)[:, 0], (2 * self.cube * focal / centre[:, 2])[:, None]], 1)
+            side = 2 * self.cube * focal / centre[:, 2]
+            return torch.cat([project_joints(centre[:, None], K)[:, 0], side[:, None]], 1)
         # As in packing.crops: joints far outside the frame do not count; the principal point is its middle.
         middle = K[:, None, :2, 2]
         near = ((uv - middle).abs() <= middle * (1 + 2 * NEAR_FRAME)).all(-1, keepdim=True)
@@ -85,94 +106,151 @@ class CropRule:
         return torch.cat([(low + high) / 2, side[:, None]], 1)
 
 
-def project(xyz: Tensor, K: Tensor) -> Tensor:
-    """Pixels ``[B, J, 2]`` of points ``[B, J, 3]`` before their cameras ``[B, 3, 3]``."""
+def project_joints(xyz: Tensor, K: Tensor) -> Tensor:
+    """Pixels of joints in front of their cameras; :func:`cvhpe.geometry.camera.project` on tensors.
+
+    Args:
+        xyz: ``[B, J, 3]`` camera frame, z above 0.
+        K: ``[B, 3, 3]`` intrinsics.
+
+    Returns:
+        ``[B, J, 2]`` px.
+    """
     p = xyz @ K.transpose(1, 2)
     return p[..., :2] / p[..., 2:]
 
 
 def palm_frame(xyz: Tensor, palm: PalmJoints) -> Tensor:
-    """Rotations ``[B, 3, 3]`` whose columns are a palm's x, y and z axis, of joints ``[B, J, 3]``.
+    """The orientation of palms.
 
-    >>> x = torch.zeros(1, 18, 3)
-    >>> x[0, 9, 1], x[0, 5, 0], x[0, 17, 0] = 1, -1, 1
-    >>> palm_frame(x, PALMS["hand21"])[0].abs()
-    tensor([[1., 0., 0.],
-            [0., 1., 0.],
-            [0., 0., 1.]])
+    Args:
+        xyz: ``[B, J, 3]`` joints.
+        palm: Which of them span the palm.
+
+    Returns:
+        ``[B, 3, 3]`` rotations whose columns are the palm's x, y and z axis.
+
+    Example:
+        >>> x = torch.zeros(1, 18, 3)
+        >>> x[0, 9, 1], x[0, 5, 0], x[0, 17, 0] = 1, -1, 1
+        >>> palm_frame(x, PALM_JOINTS["hand21"])[0].abs()
+        tensor([[1., 0., 0.],
+                [0., 1., 0.],
+                [0., 0., 1.]])
     """
-    y = normalize(xyz[:, palm.fore] - xyz[:, palm.wrist], dim=-1)
-    z = normalize(torch.linalg.cross(xyz[:, palm.right] - xyz[:, palm.left], y), dim=-1)
+    y = normalize(xyz[:, palm.middle] - xyz[:, palm.wrist], dim=-1)
+    z = normalize(torch.linalg.cross(xyz[:, palm.little] - xyz[:, palm.index], y), dim=-1)
     return torch.stack([torch.linalg.cross(y, z), y, z], 2)
 
 
-class Swap:
-    """Swaps the pose of a sample into another one's place, with a chance, out of a generator alone."""
+class PoseSwap:
+    """Gives samples the position, orientation and camera of other samples, with a probability.
 
-    def __init__(self, chance: float, batches: Batches) -> None:
-        if batches.layout not in PALMS:
+    Args:
+        prob: Probability of a swap, for each sample.
+        batches: The data: samples to swap, and those whose places they take.
+
+    Raises:
+        UserError: The palm of the data's layout is unknown, or its data sets are cropped by different rules.
+    """
+
+    def __init__(self, prob: float, batches: Batches) -> None:
+        if batches.layout not in PALM_JOINTS:
             raise UserError(
-                f"layout {batches.layout}: where its palm is, is not known, so that hands cannot swap places; "
+                f"layout {batches.layout}: its palm joints are unknown, so poses cannot be swapped; "
                 "--set augmentation.pose_swap_prob=0"
             )
-        self.chance, self.palm, self.rule = chance, PALMS[batches.layout], CropRule.of(batches.packs)
-        everything = batches.arrays()
-        self.whole = complete(everything, self.palm)
-        rows = self.whole.nonzero()[:, 0]
-        self.places = {name: everything[name][rows] for name in ("K", "root_mm", "side")}
-        self.places["frame"] = palm_frame(everything["joints3d"][rows], self.palm)
+        self.prob, self.palm, self.rule = prob, PALM_JOINTS[batches.layout], CropRule.of(batches.packs)
+        arrays = batches.arrays()
+        self.swappable = swappable(arrays, self.palm)
+        rows = self.swappable.nonzero()[:, 0]
+        self.targets = {name: arrays[name][rows] for name in ("K", "root_mm", "side")}
+        self.targets["frame"] = palm_frame(arrays["joints3d"][rows], self.palm)
 
     @staticmethod
-    def of(config: Config, modalities: Mapping[str, Modality], batches: Batches) -> Swap | None:
-        """The swap of a run; None where its settings want none, or a modality or the data could not follow.
+    def from_config(config: Config, modalities: Mapping[str, Modality], batches: Batches) -> PoseSwap | None:
+        """The pose swap of a run.
 
-        Pictures cannot; nor can samples without 3D joints, 2D joints and a camera.
+        Args:
+            config: Its settings.
+            modalities: Its modalities. Images cannot follow a swap: everything they read must be in ``JOINT_FIELDS``.
+            batches: Its training data.
+
+        Returns:
+            None if the settings ask for none, a modality cannot follow, or fewer than two samples have 3D joints, 2D
+            joints and a camera.
         """
         reads = {name for modality in modalities.values() for name in modality.reads}
         if not config.augmentation.pose_swap_prob or not reads <= JOINT_FIELDS:
             return None
-        swap = Swap(config.augmentation.pose_swap_prob, batches)
-        return swap if len(swap.places["side"]) > 1 else None
+        swap = PoseSwap(config.augmentation.pose_swap_prob, batches)
+        return swap if len(swap.targets["side"]) > 1 else None
 
-    def __call__(self, fields: Fields, generator: Generator, n: int, first: int = 0) -> Fields:
-        """The fields ``[m, ...]`` with some of their hands in other places.
+    def __call__(self, fields: Fields, generator: Generator, batch_size: int, first: int = 0) -> Fields:
+        """Swap a random choice of samples.
 
-        They are the samples ``first`` to ``first + m`` of a batch of ``n``, for all of which is drawn.
+        Choices are sampled for the whole batch, so that a part of it gets what it gets in the whole.
+
+        Args:
+            fields: ``[m, ...]`` of the samples ``first`` to ``first + m`` of a batch.
+            generator: On the CPU.
+            batch_size: Samples in the whole batch.
+            first: Place of the first sample in the batch.
+
+        Returns:
+            The fields, some of their hands moved.
         """
-        chosen = torch.rand(n, generator=generator) < self.chance
-        place = torch.randint(len(self.places["side"]), (n,), generator=generator)
-        own = slice(first, first + len(fields["side"]))
-        rows = (chosen[own] & self.whole[fields["index"]]).nonzero()[:, 0]
-        return self.put(fields, rows, place[own][rows])
+        chosen = torch.rand(batch_size, generator=generator) < self.prob
+        target = torch.randint(len(self.targets["side"]), (batch_size,), generator=generator)
+        part = slice(first, first + len(fields["side"]))
+        rows = (chosen[part] & self.swappable[fields["index"]]).nonzero()[:, 0]
+        return self.swap(fields, rows, target[part][rows])
 
-    def put(self, fields: Fields, rows: Tensor, place: Tensor) -> Fields:
-        """The fields with the hands of ``rows`` ``[m]`` put at the places numbered ``place`` ``[m]``."""
-        there = {name: values[place] for name, values in self.places.items()}
-        mirror = torch.ones(len(rows), 3)
-        mirror[:, 0] = torch.where(fields["side"][rows] == there["side"], 1.0, -1.0)
+    def swap(self, fields: Fields, rows: Tensor, target: Tensor) -> Fields:
+        """Give samples the place of given targets.
+
+        Args:
+            fields: ``[m, ...]``.
+            rows: ``[n]`` which of them to change.
+            target: ``[n]`` indices into :attr:`targets`.
+
+        Returns:
+            The fields; hands that would come nearer than :data:`MIN_DEPTH_MM` are unchanged.
+        """
+        to = {name: values[target] for name, values in self.targets.items()}
+        sign = torch.ones(len(rows), 3)
+        sign[:, 0] = torch.where(fields["side"][rows] == to["side"], 1.0, -1.0)
         scale = fields["scale_mm"][rows, None, None]
-        hand = fields["joints3d"][rows] * mirror[:, None]
-        turn = there["frame"] @ palm_frame(hand, self.palm).transpose(1, 2)
-        hand = hand @ turn.transpose(1, 2)
-        xyz = hand * scale + there["root_mm"][:, None]
-        fits = xyz[..., 2].amin(1) > NEAR
+        hand = fields["joints3d"][rows] * sign[:, None]
+        rotation = to["frame"] @ palm_frame(hand, self.palm).transpose(1, 2)
+        hand = hand @ rotation.transpose(1, 2)
+        xyz = hand * scale + to["root_mm"][:, None]
+        fits = xyz[..., 2].amin(1) > MIN_DEPTH_MM
         rows, hand, xyz = rows[fits], hand[fits], xyz[fits]
-        K = there["K"][fits]
-        uv = project(xyz, K)
+        K = to["K"][fits]
+        uv = project_joints(xyz, K)
         crop = self.rule.crop(xyz, uv, K)
         new = {
             "joints3d": hand,
             "joints2d": ((uv - crop[:, None, :2]) / crop[:, None, 2:]).clamp(-FARTHEST, FARTHEST),
             "crop": crop,
             "K": K,
-            "root_mm": there["root_mm"][fits],
-            "side": there["side"][fits],
+            "root_mm": to["root_mm"][fits],
+            "side": to["side"][fits],
         }
         return {**fields, **{name: fields[name].index_copy(0, rows, values) for name, values in new.items()}}
 
 
-def complete(fields: Fields, palm: PalmJoints) -> Tensor:
-    """``[N]`` bool: the samples that have all 2D and 3D joints, a camera, and a palm that spans a plane."""
+def swappable(fields: Fields, palm: PalmJoints) -> Tensor:
+    """Which samples have all 2D and 3D joints, a camera, and a palm that spans a plane.
+
+    Args:
+        fields: ``[N, ...]``.
+        palm: Joints of the palm.
+
+    Returns:
+        ``[N]`` bool.
+    """
     finite = torch.stack([fields[n].isfinite().flatten(1).all(1) for n in ("joints3d", "joints2d", "K", "root_mm")])
     frame = palm_frame(fields["joints3d"], palm).nan_to_num()
     return finite.all(0) & fields["has_joints3d"] & fields["has_joints2d"] & (torch.linalg.det(frame) > 0.5)

@@ -39,7 +39,7 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
 
     turns: above 0, every hand is looked at so often, turned, and mirrored as well (:mod:`cvhpe.augmentation.tta`).
     """
-    from cvhpe.augmentation.tta import AS_IT_IS, tta_views
+    from cvhpe.augmentation.tta import IDENTITY_VIEW, tta_views
     from cvhpe.data.loader import Batches
     from cvhpe.errors import UserError
     from cvhpe.evaluation.evaluate import baseline_summaries, check_request, palm_of, predict
@@ -58,7 +58,7 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     palm = palm_of(run.metadata.layout)
     common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.metadata.mean_scale_mm, "palm": palm}
     batches = Batches(packs, fields, 256, seed=0, shuffle=False)
-    views = tta_views(run.config.augmentation, turns) if turns else [AS_IT_IS]
+    views = tta_views(run.config.augmentation, turns) if turns else [IDENTITY_VIEW]
 
     def of(inputs: list[str], how: FusionParams) -> Summary:
         rows = batches.epoch(0)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.augmentation.tta import AS_IT_IS, undo_view
+from cvhpe.augmentation.tta import IDENTITY_VIEW, undo_view
 from cvhpe.data.loader import visible_joints
 from cvhpe.errors import UserError, nearest
 from cvhpe.evaluation.metrics import Summary, summary
@@ -57,7 +57,7 @@ def predict(
     palm: Palm,
     how: FusionParams | None = None,
     among: Sequence[str] = (),
-    views: Sequence[tuple[float, bool]] = (AS_IT_IS,),
+    views: Sequence[tuple[float, bool]] = (IDENTITY_VIEW,),
 ) -> Predictions:
     """``source`` -> 3D joints for every labelled sample that has ``source``, without augmentation.
 
@@ -66,7 +66,7 @@ def predict(
     prediction is multiplied by the frame's own bone length, without it by the mean one of the training
     hands; with H the hand side is given. Truth and prediction are both root-relative: the root's error is 0.
 
-    views: angles and flips that every sample is seen under (:func:`cvhpe.augmentation.tta.turned`); predicted is the
+    views: angles and flips that every sample is seen under (:func:`cvhpe.augmentation.tta.tta_views`); predicted is the
     mean of
     what they give, turned back.
     """
@@ -104,7 +104,7 @@ def encode(
     *,
     protocol: str,
     margin: float,
-    turn: tuple[float, bool] = AS_IT_IS,
+    turn: tuple[float, bool] = IDENTITY_VIEW,
 ) -> dict[str, Posterior]:
     """The posteriors ``[B, D]`` of some inputs of the samples in ``fields``: as they are, or mirrored and turned."""
     device = next(model.parameters()).device

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from cvhpe.augmentation.pose_swap import Swap
-from cvhpe.augmentation.views import blur, draw_views
+from cvhpe.augmentation.pose_swap import PoseSwap
+from cvhpe.augmentation.views import add_keypoint_noise, sample_views
 from cvhpe.config.schema import Config
 from cvhpe.data.loader import Batches
 from cvhpe.models.pairs import Pair, sources
@@ -52,7 +52,7 @@ class BatchBuilder:
         self.config, self.model, self.device, self.pieces = config, model, device, pieces
         self.batches = batches
         self.weights = pair_weights(config)
-        self.swap = Swap.of(config, model.modalities, batches)
+        self.swap = PoseSwap.from_config(config, model.modalities, batches)
         everything = batches.arrays()
         self.palm = everything["root_shift_weight"]
         self.gaps: dict[str, Tensor] = {}
@@ -67,7 +67,7 @@ class BatchBuilder:
         together = fields.get("together")
         index = fields["index"] if together is None else together
         palm = fields["root_shift_weight"] if together is None else self.palm[together]
-        view = draw_views(palm, self.config.augmentation, generator, self.batches.margin)
+        view = sample_views(palm, self.config.augmentation, generator, self.batches.margin)
         seeds = torch.randint(2**62, (len(sources(self.model.pairs)),), generator=generator)
         has = {name: all_of[index] for name, all_of in self.gaps.items()}
         own = len(fields["index"])
@@ -90,7 +90,7 @@ class BatchBuilder:
             fields = self.swap(fields, generator, n, first)
         noise = self.config.augmentation.keypoint_noise_px
         if noise:
-            points = blur(fields["joints2d"], fields["crop"], noise, generator, n, first)
+            points = add_keypoint_noise(fields["joints2d"], fields["crop"], noise, generator, n, first)
             fields = {**fields, "joints2d": points}
         return fields
 

@@ -1,4 +1,4 @@
-"""Swapped poses against numpy's own account of them: same bones, same palm, the other one's camera."""
+"""Pose swap against an independent numpy computation: same bones, the other sample's palm and camera."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.hands import joints_file
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvhpe.augmentation.pose_swap import NEAR, PALMS, CropRule, Swap, palm_frame
+from cvhpe.augmentation.pose_swap import MIN_DEPTH_MM, PALM_JOINTS, CropRule, PoseSwap, palm_frame, swappable
 from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
@@ -39,9 +39,9 @@ def batches(packs):
     return Batches(packs, ("joints2d", "joints3d"), 64, seed=0)
 
 
-def put(batches, rows, place, **changes):
+def swapped(batches, rows, target, **changes):
     fields = {**batches.batch(np.asarray(rows)), **changes}
-    return fields, Swap(1.0, batches).put(fields, torch.arange(len(rows)), torch.as_tensor(place))
+    return fields, PoseSwap(1.0, batches).swap(fields, torch.arange(len(rows)), torch.as_tensor(target))
 
 
 def axes(x):
@@ -53,20 +53,19 @@ def axes(x):
 
 
 @given(st.integers(0, 127), st.integers(0, 127))
-def test_a_swapped_hand_is_the_old_pose_in_the_new_place(batches, i, j):
-    old, new = put(batches, [i], [j])
-    there = batches.batch(np.array([j]))
+def test_a_swapped_hand_is_its_pose_in_the_place_of_the_target(batches, i, j):
+    old, new = swapped(batches, [i], [j])
+    target = batches.batch(np.array([j]))
     a, b, other = (
-        {k: v[0].double().numpy() for k, v in f.items() if v.dtype.is_floating_point} for f in (old, new, there)
+        {k: v[0].double().numpy() for k, v in f.items() if v.dtype.is_floating_point} for f in (old, new, target)
     )
-    mirrored = bool(old["side"][0] != there["side"][0])
-    assert new["side"][0] == there["side"][0]
-    hand = a["joints3d"] * [-1 if mirrored else 1, 1, 1]
-    turn = axes(other["joints3d"]) @ axes(hand).T
-    np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-6)
-    hand = hand @ turn.T
+    assert new["side"][0] == target["side"][0]
+    hand = a["joints3d"] * [1 if old["side"][0] == target["side"][0] else -1, 1, 1]
+    rotation = axes(other["joints3d"]) @ axes(hand).T
+    np.testing.assert_allclose(np.linalg.det(rotation), 1, atol=1e-6)
+    hand = hand @ rotation.T
     xyz = hand * a["scale_mm"] + other["root_mm"]
-    if xyz[:, 2].min() <= NEAR:
+    if xyz[:, 2].min() <= MIN_DEPTH_MM:
         assert torch.equal(new["joints2d"], old["joints2d"])
         return
     np.testing.assert_allclose(b["joints3d"], hand, atol=2e-5)
@@ -82,7 +81,7 @@ def test_a_swapped_hand_is_the_old_pose_in_the_new_place(batches, i, j):
 
 def test_a_hand_in_its_own_place_stays_as_it_is(batches):
     rows = np.arange(40)
-    old, new = put(batches, rows, rows)
+    old, new = swapped(batches, rows, rows)
     torch.testing.assert_close(new["joints3d"], old["joints3d"], atol=1e-5, rtol=0)
     torch.testing.assert_close(new["crop"], old["crop"], atol=0.02, rtol=0)
     torch.testing.assert_close(new["joints2d"], old["joints2d"], atol=2e-4, rtol=0)
@@ -90,56 +89,55 @@ def test_a_hand_in_its_own_place_stays_as_it_is(batches):
 
 def test_the_palm_of_two_projections_is_kept_as_it_is_labelled(batches):
     """A wrist root stays a wrist: the 2D palm is the midpoint of two projections, not that of the 3D midpoint."""
-    _, new = put(batches, np.arange(30), np.arange(30) + 30)
+    _, new = swapped(batches, np.arange(30), np.arange(30) + 30)
     mm = new["joints3d"] * new["scale_mm"][:, None, None] + new["root_mm"][:, None]
     wrist = mm[:, :1] @ new["K"].transpose(1, 2)
     fractions = (wrist[..., :2] / wrist[..., 2:] - new["crop"][:, None, :2]) / new["crop"][:, None, 2:]
     torch.testing.assert_close(new["joints2d"][:, :1], fractions.clamp(-1, 1), atol=1e-4, rtol=0)
 
 
-def test_a_hand_that_would_reach_the_camera_stays_where_it_was(batches):
+def test_a_hand_that_would_reach_the_camera_keeps_its_place(batches):
     huge = {"scale_mm": torch.full((64,), 1000.0)}
-    old, new = put(batches, np.arange(64), (np.arange(64) + 1) % 64, **huge)
+    old, new = swapped(batches, np.arange(64), (np.arange(64) + 1) % 64, **huge)
     for name in ("joints2d", "joints3d", "crop", "K", "root_mm", "side"):
         moved = (new[name] != old[name]).flatten(1).any(1) if new[name].dim() > 1 else new[name] != old[name]
         assert moved.sum() < 64
         z = (new["joints3d"] * 1000.0 + new["root_mm"][:, None])[..., 2].amin(1)
-        assert not moved[z <= NEAR].any()
+        assert not moved[z <= MIN_DEPTH_MM].any()
 
 
-def test_hands_that_lack_a_joint_or_a_camera_neither_go_nor_are_gone_to(batches):
-    everything = batches.arrays()
-    broken = {name: everything[name].clone() for name in ("joints3d", "joints2d", "K", "has_joints2d")}
-    broken["joints3d"][0, 4] = float("nan")
-    broken["joints2d"][1, 4] = float("nan")
-    broken["K"][2] = float("nan")
-    broken["has_joints2d"][3] = False
-    broken["joints3d"][4, 5] = broken["joints3d"][4, 17]
-    part = Batches(batches.packs, ("joints2d", "joints3d"), 64)
-    part._small = {**everything, **broken}
-    swap = Swap(1.0, part)
-    assert swap.whole.tolist() == [False] * 5 + [True] * 123
-    fields = part.batch(np.arange(8))
+def test_samples_that_lack_a_joint_or_a_camera_are_not_swappable(batches):
+    fields = {name: values.clone() for name, values in batches.arrays().items()}
+    fields["joints3d"][0, 4] = float("nan")
+    fields["joints2d"][1, 4] = float("nan")
+    fields["K"][2] = float("nan")
+    fields["has_joints2d"][3] = False
+    fields["joints3d"][4, 5] = fields["joints3d"][4, 17]
+    assert swappable(fields, PALM_JOINTS["hand21"]).tolist() == [False] * 5 + [True] * 123
+
+
+def test_samples_that_are_not_swappable_keep_their_place(batches):
+    swap = PoseSwap(1.0, batches)
+    swap.swappable[:5] = False
+    fields = batches.batch(np.arange(8))
     new = swap(fields, torch.Generator().manual_seed(0), 8)
-    same = [bool((new["crop"][i] == fields["crop"][i]).all()) for i in range(8)]
-    assert same == [True] * 5 + [False] * 3
-    assert all(bool(new["joints3d"][i].isfinite().all()) for i in range(5, 8))
+    assert [bool((new["crop"][i] == fields["crop"][i]).all()) for i in range(8)] == [True] * 5 + [False] * 3
 
 
-def test_a_part_of_a_batch_draws_what_the_whole_draws(batches):
-    swap = Swap(0.6, batches)
-    whole = swap(batches.batch(np.arange(20)), torch.Generator().manual_seed(5), 20)
+def test_a_part_of_a_batch_is_swapped_as_in_the_whole(batches):
+    swap = PoseSwap(0.6, batches)
+    fields = batches.batch(np.arange(20))
+    batch = swap(fields, torch.Generator().manual_seed(5), 20)
     part = swap(batches.batch(np.arange(12, 20)), torch.Generator().manual_seed(5), 20, 12)
     for name in part:
-        assert torch.equal(part[name], whole[name][12:]), name
-    moved = (whole["root_mm"] != batches.batch(np.arange(20))["root_mm"]).any(1).sum()
-    assert 5 < moved < 19
+        assert torch.equal(part[name], batch[name][12:]), name
+    assert 5 < (batch["root_mm"] != fields["root_mm"]).any(1).sum() < 19
 
 
-def test_the_frame_of_a_mirrored_palm_is_the_mirror_image():
+def test_the_frame_of_the_other_hand_side_is_the_mirror_image():
     x = torch.randn(50, 21, 3, generator=torch.Generator().manual_seed(1))
     mirror = torch.tensor([-1.0, 1, 1])
-    a, b = (palm_frame(h, PALMS["hand21"]) for h in (x, x * mirror))
+    a, b = (palm_frame(h, PALM_JOINTS["hand21"]) for h in (x, x * mirror))
     torch.testing.assert_close(b, mirror[:, None] * a * torch.tensor([1.0, 1, -1]), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.linalg.det(a), torch.ones(50))
 
@@ -147,12 +145,12 @@ def test_the_frame_of_a_mirrored_palm_is_the_mirror_image():
 def test_a_cube_crop_is_that_of_the_packs():
     xyz = np.random.default_rng(0).normal((0, 20, 500), (60, 60, 40), (5, 21, 3))
     K = np.array([[240.0, 0, 160], [0, 250, 120], [0, 0, 1]])
-    found = CropRule("cube", 1.25, 150.0).crop(
+    crops = CropRule("cube", 1.25, 150.0).crop(
         torch.tensor(xyz), torch.tensor(project(xyz, K)), torch.tensor(np.stack([K] * 5))
     )
-    for one, crop in zip(xyz, found, strict=True):
-        wanted: Crop = crop_cube((one.min(0) + one.max(0)) / 2, K, 150.0)
-        assert wanted.packed == pytest.approx(crop.numpy(), rel=1e-5)
+    for one, crop in zip(xyz, crops, strict=True):
+        expected: Crop = crop_cube((one.min(0) + one.max(0)) / 2, K, 150.0)
+        assert expected.packed == pytest.approx(crop.numpy(), rel=1e-5)
 
 
 def feed(settings, packs, **changes):
@@ -179,11 +177,11 @@ def test_a_run_swaps_where_it_asks_for_it_and_the_paper_does_not(settings, packs
     assert torch.equal(paper.stored["joints2d"], plain["joints2d"])
 
 
-def test_pictures_keep_their_hands(settings, packs):
+def test_images_exclude_a_swap(settings, packs):
     batches, made = feed(settings, packs, augmentation={"pose_swap_prob": 0.7})
     assert made.swap is not None
     reads_more = {"rgb": type("Reads", (), {"reads": ("rgb",)})(), **made.model.modalities}
-    assert Swap.of(made.config, reads_more, batches) is None
+    assert PoseSwap.from_config(made.config, reads_more, batches) is None
 
 
 def test_noise_is_that_of_pixels_and_spares_half_of_the_samples(settings, packs):
@@ -197,10 +195,10 @@ def test_noise_is_that_of_pixels_and_spares_half_of_the_samples(settings, packs)
     assert torch.equal(noisy.stored["joints3d"], clean.stored["joints3d"])
 
 
-def test_layouts_whose_palm_is_not_known_are_refused(batches, monkeypatch):
+def test_layouts_of_unknown_palms_are_refused(batches, monkeypatch):
     monkeypatch.setattr(batches, "layout", "elbow7")
     with pytest.raises(UserError, match=r"augmentation\.pose_swap_prob=0"):
-        Swap(0.5, batches)
+        PoseSwap(0.5, batches)
 
 
 def test_data_cropped_in_two_ways_is_refused(packs):

@@ -4,17 +4,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cvhpe.augmentation.views import draw_views
+from cvhpe.augmentation.views import sample_views
 from cvhpe.config.schema import Augmentation
 from cvhpe.plugin.contract import View, hand_side
 
 
-def draws(n=4000, seed=0, **settings):
-    return draw_views(torch.full((n,), 0.5), Augmentation(**settings), torch.Generator().manual_seed(seed), 1.5)
+def sampled(n=4000, seed=0, **settings):
+    return sample_views(torch.full((n,), 0.5), Augmentation(**settings), torch.Generator().manual_seed(seed), 1.5)
 
 
-def test_draws_fill_their_ranges_and_stay_inside():
-    v = draws(rotation_deg=45, shift=0.1, scale=0.25, flip=0.5)
+def test_samples_fill_their_ranges_and_stay_inside():
+    v = sampled(rotation_deg=45, shift=0.1, scale=0.25, flip=0.5)
     assert math.radians(44) < v.angle.abs().max() <= math.radians(45)
     assert 0.099 < v.shift.abs().max() <= 0.1
     assert 1 / 1.25 <= v.scale.min() < 0.81
@@ -25,23 +25,23 @@ def test_draws_fill_their_ranges_and_stay_inside():
     torch.testing.assert_close(v.root_shift_weight, torch.full((4000,), 0.5))
 
 
-def test_draws_depend_on_the_generator_alone():
-    torch.testing.assert_close(draws(seed=3).packed, draws(seed=3).packed, rtol=0, atol=0)
-    assert not torch.equal(draws(seed=3).packed, draws(seed=4).packed)
+def test_samples_depend_on_the_generator_alone():
+    torch.testing.assert_close(sampled(seed=3).packed, sampled(seed=3).packed, rtol=0, atol=0)
+    assert not torch.equal(sampled(seed=3).packed, sampled(seed=4).packed)
 
 
-def test_nothing_is_drawn_where_nothing_may_stray():
-    v = draws(rotation_deg=0, shift=0, scale=0, flip=0)
+def test_empty_ranges_give_the_identity():
+    v = sampled(rotation_deg=0, shift=0, scale=0, flip=0)
     torch.testing.assert_close(v.packed, View.identity(4000).packed)
 
 
-def test_what_cannot_be_a_range_is_refused():
+def test_a_negative_range_is_refused():
     with pytest.raises(ValidationError):
         Augmentation(rotation_deg=-1)
 
 
 def test_views_are_selected_together():
-    v = draws(n=6)
+    v = sampled(n=6)
     rows = torch.tensor([4, 1])
     picked = v.select(rows)
     torch.testing.assert_close(picked.packed, v.packed[rows])
