@@ -4,7 +4,7 @@ A hand that is turned in the picture plane or mirrored is the same hand, turned 
 turned and mirrored hands should say so; how far its predictions for such views are from each other, undone, is an
 error that needs no label to be seen. The posterior's own width training fixes by what the decoder can use and not by
 what the encoder knows: on hands unlike the training's, a posterior is as narrow as on any other. Views make the widths
-truer on such hands; whether they also rank hands better depends on the hands (``docs/use.md`` has both).
+truer on such hands; whether they also rank hands better depends on the hands (``reference/default-model.md``).
 
 So a hand's samples may be given the typical spread of its views (:class:`cvhpe.uncertainty.fusion.SampleScaling`,
 ``turns``), times a

@@ -13,13 +13,13 @@ HERE = Path(sysconfig.get_path("scripts"))
 
 
 @pytest.mark.timeout(600)
-def test_the_page_on_use_works(tmp_path: Path) -> None:
-    docs_runner.run(DOCS / "use.md", tmp_path, HERE)
+def test_the_page_on_python_works(tmp_path: Path) -> None:
+    docs_runner.run(DOCS / "how-to" / "python-api.md", tmp_path, HERE)
 
 
 @pytest.mark.timeout(600)
-def test_the_page_on_onnx_works(tmp_path: Path) -> None:
+def test_the_page_on_export_works(tmp_path: Path) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="ONNX is not installed (extra 'export')")
-    docs_runner.run(DOCS / "onnx.md", tmp_path, HERE)
+    docs_runner.run(DOCS / "how-to" / "export.md", tmp_path, HERE)
     assert (tmp_path / "lifter.onnx").stat().st_size < 6 * 2**20
