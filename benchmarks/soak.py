@@ -32,7 +32,7 @@ import torch
 from cvhpe.config.schema import Config, checked
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.trainer import Reporter, Stopped, train
-from cvhpe.viz.tensorboard import logged
+from cvhpe.viz.tensorboard import add_logger
 
 MOST_GROWTH = 0.01
 """Of the median, over the whole time by the fitted slope."""
@@ -136,7 +136,7 @@ def main() -> None:
         while not watch.over:
             packs = open_data(settings)
             # The kind of logger that holds most: it draws figures.
-            with logged(Reporter(), "tensorboard", out, settings, packs.validation) as report:
+            with add_logger(Reporter(), "tensorboard", out, settings, packs.validation) as report:
                 try:
                     train(settings, packs, out, resume=steps > 0, report=report)
                 except Stopped:

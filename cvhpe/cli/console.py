@@ -103,7 +103,7 @@ def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     return table
 
 
-def its_data(run: Run, data: list[str] | None, out: Path | None = None, writes: bool = False) -> list[str]:
+def data_of(run: Run, data: list[str] | None, out: Path | None = None, writes: bool = False) -> list[str]:
     """What a run is looked at with: ``--data``, or its own. The model that ships has none, and no place for results."""
     from cvhpe.errors import UserError
 

@@ -55,7 +55,7 @@ def evaluate(
         raise UserError("evaluate what? name a run folder, or a file with --predictions")
     import json
 
-    from cvhpe.cli.console import Console, its_data
+    from cvhpe.cli.console import Console, data_of
     from cvhpe.cli.scores import score, show
     from cvhpe.config.schema import PROTOCOLS
     from cvhpe.evaluation.evaluate import as_json as to_json
@@ -66,7 +66,7 @@ def evaluate(
         raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
     opened = load_run(run)
     with Console() as console:
-        sources = its_data(opened, data)
+        sources = data_of(opened, data)
         packs = open_held_out(opened.config, sources, split, console.preparing)
         names = comma_list(source or "")
         notes = [*remarked(packs), *remarks(opened, sources, packs, names)]

@@ -11,63 +11,70 @@ from cvhpe.config.lists import comma_list
 
 if TYPE_CHECKING:
     from cvhpe.runs.run_dir import Run
-    from cvhpe.viz.figures.render import Made
+    from cvhpe.viz.figures.render import RenderedFigure
 
 
 def figures(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
-    split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
-    only: Annotated[str, typer.Option(help="Some of tsne, walk, predictions, samples, depth.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder to write; by default RUN/figures.")] = None,
-    unimodal_run: Annotated[Path | None, typer.Option(help="A run of X:X pairs alone, for tsne.")] = None,
-    unimodal_run_steps: Annotated[
-        int | None, typer.Option(min=1, help="Else, steps to train one in RUN/separate; 2000, or 300 with pictures.")
+    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; default: the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the data; default: what was held out.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Some of tsne, interpolation, predictions, samples, depth; comma-separated.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: RUN/figures.")] = None,
+    unimodal_run: Annotated[
+        Path | None, typer.Option(help="Unimodal baseline for tsne: a run with X:X pairs only.")
     ] = None,
-    interpolate: Annotated[str, typer.Option(metavar="A,B", help="Two held-out hands, as in 3,17.")] = "",
+    unimodal_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Without --unimodal-run, steps to train one; default: 2000, or 300 with images."),
+    ] = None,
+    interpolate: Annotated[
+        str, typer.Option(metavar="A,B", help="Held-out hands to interpolate between, as in 3,17.")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Draw the paper's figures of a run: latent space, latent walk, predictions, posterior samples, depth.
+    """Plot the paper's figures of a run: latent space, latent interpolation, predictions, posterior samples, depth.
 
-    What a run lacks is left out with a word why. Everything is drawn of held-out hands. tsne needs scikit-learn,
-    which the extra 'figures' brings.
+    All show held-out hands. A figure that the run cannot fill is left out with the reason. tsne needs
+    scikit-learn (pip install 'cvhpe[figures]') and trains a unimodal baseline into RUN/unimodal.
 
     Example: cvhpe figures runs/rgb-joints3d
 
-    Example: cvhpe figures runs/lift --only walk,predictions --out paper/
+    Example: cvhpe figures runs/lift --only interpolation,predictions --out paper/
     """
-    from cvhpe.cli.console import Console, its_data
+    from cvhpe.cli.console import Console, data_of
     from cvhpe.evaluation.eval_set import EvalSet
     from cvhpe.runs.run_dir import load_run
+    from cvhpe.training.callbacks import Stopped
     from cvhpe.training.datamodule import open_held_out
     from cvhpe.training.device import pick_device
-    from cvhpe.training.trainer import Stopped
-    from cvhpe.viz.figures.render import make, wanted
-    from cvhpe.viz.figures.unimodal_baseline import given, separately_trained
+    from cvhpe.viz.figures.render import render_figures, select_figures
+    from cvhpe.viz.figures.unimodal_baseline import load_unimodal, train_unimodal
 
     names = comma_list(only)
-    wanted(names)
+    select_figures(names)
     opened = load_run(run, pick_device(device))
     with Console() as console:
-        packs = open_held_out(opened.config, its_data(opened, data, out, writes=True), split, console.preparing)
-        held = EvalSet(opened, packs)
-        ends = ends_between(interpolate, held.batches.samples)
+        packs = open_held_out(opened.config, data_of(opened, data, out, writes=True), split, console.preparing)
+        eval_set = EvalSet(opened, packs)
+        ends = parse_ends(interpolate, eval_set.batches.samples)
 
-        def counterpart() -> Run:
+        def unimodal() -> Run:
             if unimodal_run is not None:
-                return given(opened, unimodal_run)
-            return separately_trained(opened, unimodal_run_steps, console.reporter())
+                return load_unimodal(opened, unimodal_run)
+            return train_unimodal(opened, unimodal_steps, console.reporter())
 
         folder = out or opened.path / "figures"
         try:
-            make(held, folder, counterpart, names, ends, lambda made: tell(made, folder))
+            render_figures(eval_set, folder, unimodal, names, ends, lambda figure: _print(figure, folder))
         except Stopped as stopped:
-            console.note(f"{stopped}; the figures drawn so far are in {folder}")
+            console.note(f"{stopped}; the figures so far are in {folder}")
             raise typer.Exit(stopped.exit_code) from None
 
 
-def ends_between(text: str, samples: int) -> tuple[int, int] | None:
-    """``"3,17"`` -> (3, 17), both below ``samples``; None where nothing is said."""
+def parse_ends(text: str, samples: int) -> tuple[int, int] | None:
+    """``"3,17"`` as (3, 17), both below ``samples``; "" as None."""
     from cvhpe.errors import UserError
 
     if not text:
@@ -81,10 +88,9 @@ def ends_between(text: str, samples: int) -> tuple[int, int] | None:
     return a, b
 
 
-def tell(made: Made, folder: Path) -> None:
-    """One line for one figure."""
-    if made.left_out:
-        typer.echo(f"{made.name}: left out: {made.left_out}")
+def _print(figure: RenderedFigure, folder: Path) -> None:
+    if figure.left_out:
+        typer.echo(f"{figure.name}: left out: {figure.left_out}")
     else:
-        typer.echo(f"{made.name}: {', '.join(str(folder / f) for f in made.files)}")
-        typer.echo(f"  {made.caption}")
+        typer.echo(f"{figure.name}: {', '.join(str(folder / f) for f in figure.files)}")
+        typer.echo(f"  {figure.caption}")

@@ -129,7 +129,7 @@ def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay
     from contextlib import ExitStack
 
     from cvhpe.io.video import frame_rate, read_frames, video_writer
-    from cvhpe.viz.overlay import overlay_pixels
+    from cvhpe.viz.overlay import overlay_frame
 
     out.parent.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
@@ -147,7 +147,7 @@ def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay
                 rate = frame_rate(path) / frame_stride
                 writer = stack.enter_context(video_writer(out.with_name(f"{out.name}.mp4"), rate))
                 shown = (2 * round(250 * size[0] / size[1]) + 1000, 500)
-            writer.write(overlay_pixels(frame.image, found, model.run.metadata.layout, shown))
+            writer.write(overlay_frame(frame.image, found, model.run.metadata.layout, shown))
     write(out, {**header(model, path, size), "frames": records})
     several = sum(bool(record["hands"]) for record in records)
     return f"{len(records)} frames, {several} with a hand"

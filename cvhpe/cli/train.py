@@ -52,7 +52,7 @@ def train(
     from cvhpe.training.resolve import resolved, resumed
     from cvhpe.training.trainer import Stopped
     from cvhpe.training.trainer import train as run
-    from cvhpe.viz.tensorboard import logged
+    from cvhpe.viz.tensorboard import add_logger
 
     given = {"modalities": modalities, "pairs": pairs, "variant": variant, "data": data, "device": device}
     if resume:
@@ -73,7 +73,7 @@ def train(
             for line in packs.notes:
                 console.note(line)
             held.enter_context(process_group(world, pick_device(settings.device, world.local)))
-            report = held.enter_context(logged(console.reporter(), logger, path, settings, packs.validation))
+            report = held.enter_context(add_logger(console.reporter(), logger, path, settings, packs.validation))
             run(settings, packs, path, resume=resume, report=report, world=world, profile=profile)
             if world.is_rank0:
                 with stopping_on_signals(stop_at_once):

@@ -1,7 +1,7 @@
-"""Telling a logger how a run goes: TensorBoard, with the extra ``cvhpe[tensorboard]``.
+"""The TensorBoard logger, with the extra ``cvhpe[tensorboard]``.
 
-Scalars: the loss of every pair, the KL of every input, samples a second, held-out errors; pictures: what the
-model makes of a few held-out hands at every validation, always the same ones.
+Scalars: losses, KL divergences, throughput and validation errors. Images: the predictions for some validation
+samples after every validation, always the same ones.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cvhpe.config.schema import Config
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError, nearest
 from cvhpe.training.callbacks import Reporter
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from cvhpe.models.vae import CrossModalVAE
     from cvhpe.runs.run_dir import Metadata
 
@@ -30,108 +26,121 @@ HANDS = 5
 
 
 @contextmanager
-def logged(report: Reporter, name: str, path: Path, config: Config, held_out: list[Pack]) -> Iterator[Reporter]:
-    """A reporter that tells the logger ``name`` as well; "" is none.
+def add_logger(report: Reporter, name: str, path: Path, config: Config, validation: list[Pack]) -> Iterator[Reporter]:
+    """Add a logger to a reporter, and close it at the end of the block.
 
-    It writes to the folder ``name`` in the run folder ``path``; ``held_out`` are the samples to show predictions of.
+    Args:
+        report: The reporter.
+        name: Name of the logger, which is also its folder in ``path``; "" adds none.
+        path: The run folder.
+        config: The settings of the run.
+        validation: The samples whose predictions are logged.
+
+    Yields:
+        A reporter that reports to both.
+
+    Raises:
+        UserError: The logger is unknown, or its package is not installed.
     """
     if not name:
         yield report
         return
     if name not in LOGGERS:
         raise UserError(f"--logger {name}: {nearest(name, LOGGERS)}")
-    board = Board(path, config, held_out)
+    board = TensorBoardLogger(path, config, validation)
     try:
         yield replace(
             report,
-            step=both(report.step, board.step),
-            validation=both(report.validation, board.validation),
-            model=both(report.model, board.model),
+            step=_call_all(report.step, board.log_step),
+            validation=_call_all(report.validation, board.log_validation),
+            model=_call_all(report.model, board.log_predictions),
         )
     finally:
         board.close()
 
 
-def both(*listeners: Callable[..., None]) -> Callable[..., None]:
-    """One listener that tells all of some, in their order."""
+def _call_all(*listeners: Callable[..., None]) -> Callable[..., None]:
+    """One listener that calls several in order."""
 
-    def tell(*arguments: Any) -> None:
+    def call(*arguments: Any) -> None:
         for listener in listeners:
             listener(*arguments)
 
-    return tell
+    return call
 
 
-class Board:
-    """TensorBoard's files of a run; nothing is written before the first record, so only the main process writes."""
+class TensorBoardLogger:
+    """Writes a run's TensorBoard files; the first record creates them, so that only rank 0 does."""
 
-    def __init__(self, path: Path, config: Config, held_out: list[Pack]) -> None:
+    def __init__(self, path: Path, config: Config, validation: list[Pack]) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UserError("--logger tensorboard: needs TensorBoard; pip install 'cvhpe[tensorboard]'") from None
-        self.open = SummaryWriter
-        self.path, self.config, self.held_out = path, config, held_out
+        self.make_writer = SummaryWriter
+        self.path, self.config, self.validation = path, config, validation
         self.writer: Any = None
 
-    def _at(self, step: int) -> Any:
+    def _writer_at(self, step: int) -> Any:
         if self.writer is None:
-            # A resumed run writes some steps again: what was written of them goes.
-            self.writer = self.open(str(self.path / "tensorboard"), purge_step=step)
+            # a resumed run repeats some steps: purge what was written of them
+            self.writer = self.make_writer(str(self.path / "tensorboard"), purge_step=step)
         return self.writer
 
-    def step(self, record: dict[str, Any]) -> None:
-        """Losses and speed of the steps since the last record."""
-        writer = self._at(record["step"])
+    def log_step(self, record: dict[str, Any]) -> None:
+        """Log losses, KL divergences and throughput since the last record."""
+        step = record["step"]
+        writer = self._writer_at(step)
         for name, value in record.items():
             if name == "loss":
-                writer.add_scalar("loss/total", value, record["step"])
+                writer.add_scalar("loss/total", value, step)
             elif name.startswith("kl:"):
-                writer.add_scalar(f"kl/{name[3:]}", value, record["step"])
+                writer.add_scalar(f"kl/{name[3:]}", value, step)
             elif ":" in name:
-                writer.add_scalar(f"loss/{name.replace(':', '-')}", value, record["step"])
-        writer.add_scalar("speed/samples_per_second", record["samples_per_second"], record["step"])
+                writer.add_scalar(f"loss/{name.replace(':', '-')}", value, step)
+        writer.add_scalar("speed/samples_per_second", record["samples_per_second"], step)
 
-    def validation(self, record: dict[str, Any]) -> None:
-        """EvalSet-out errors mm, or the loss of a run that decodes no 3D joints."""
-        writer = self._at(record["step"])
+    def log_validation(self, record: dict[str, Any]) -> None:
+        """Log validation errors in mm, or the loss of a run that decodes no 3D joints."""
+        step = record["step"]
+        writer = self._writer_at(step)
         for name, value in record.items():
             if isinstance(value, dict):
-                writer.add_scalar(f"epe_median_mm/{name.replace(':', '-')}", value["epe_median_mm"], record["step"])
-                writer.add_scalar(f"epe_mean_mm/{name.replace(':', '-')}", value["epe_mean_mm"], record["step"])
-        writer.add_scalar("held_out/score", record["score"], record["step"])
+                for metric in ("epe_median_mm", "epe_mean_mm"):
+                    writer.add_scalar(f"{metric}/{name.replace(':', '-')}", value[metric], step)
+        writer.add_scalar("validation/score", record["score"], step)
 
-    def model(self, step: int, model: CrossModalVAE, metadata: Metadata) -> None:
-        """What the model makes of a few held-out hands."""
+    def log_predictions(self, step: int, model: CrossModalVAE, metadata: Metadata) -> None:
+        """Log the figure of predictions; a run without 3D joints has none.
+
+        Args:
+            step: The training step.
+            model: The model; its mode is restored.
+            metadata: The metadata of the run so far.
+        """
         from cvhpe.evaluation.eval_set import EvalSet, Lacking
         from cvhpe.runs.run_dir import Run
-        from cvhpe.viz.figures import style
-        from cvhpe.viz.figures.latent_interpolation import source_of
-        from cvhpe.viz.figures.predictions import figure
+        from cvhpe.viz.figures.axes import primary_input
+        from cvhpe.viz.figures.predictions import predictions_figure
+        from cvhpe.viz.style import plot_style, rasterize
 
         was_training = model.training
         model.eval()
         try:
-            held = EvalSet(Run(self.path, model, self.config, metadata, {}), self.held_out)
-            source = source_of(held)
-            rows = held.some(HANDS, source, "joints3d")
-            if not len(rows):
-                return
-            with style.plot_style():
-                drawn, _ = figure(held, source, columns=HANDS, rows=rows)
-                self._at(step).add_image("predictions/" + source, pixels(drawn), step, dataformats="HWC")
+            eval_set = EvalSet(Run(self.path, model, self.config, metadata, {}), self.validation)
+            source = primary_input(eval_set)
+            rows = eval_set.some(HANDS, source, "joints3d")
+            if len(rows):
+                with plot_style():
+                    figure, _ = predictions_figure(eval_set, source, columns=HANDS, rows=rows)
+                    writer = self._writer_at(step)
+                    writer.add_image(f"predictions/{source}", rasterize(figure), step, dataformats="HWC")
         except Lacking:
-            return  # a run without 3D joints has scalars alone
+            pass
         finally:
             model.train(was_training)
 
     def close(self) -> None:
+        """Flush and close the files."""
         if self.writer is not None:
             self.writer.close()
-
-
-def pixels(drawn: Figure) -> np.ndarray:
-    """A figure as uint8 ``(H, W, 3)``."""
-    canvas: Any = drawn.canvas
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -24,9 +24,9 @@ def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
 
 
 def draw(axes, sample, **style) -> None:
-    from cvhpe.viz.skeleton import draw3d
+    from cvhpe.viz.skeleton import plot_hand_3d
 
-    draw3d(axes, sample, **style)
+    plot_hand_3d(axes, sample, **style)
 
 
 def build(modality: Modality | None, shape: ModelShape) -> Modality:

@@ -73,9 +73,9 @@ def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
 
 
 def draw(axes, sample, **style) -> None:
-    from cvhpe.viz.skeleton import draw2d
+    from cvhpe.viz.skeleton import plot_hand_2d
 
-    draw2d(axes, sample, **style)
+    plot_hand_2d(axes, sample, **style)
 
 
 def build(modality: Modality | None, shape: ModelShape) -> Modality:

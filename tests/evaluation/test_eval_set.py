@@ -13,7 +13,7 @@ from cvhpe.evaluation.eval_set import EvalSet
 from cvhpe.evaluation.evaluate import predict
 from cvhpe.runs.run_dir import load_run, save_run
 from cvhpe.training.datamodule import open_held_out
-from cvhpe.viz.figures.axes import chosen, mean_errors
+from cvhpe.viz.figures.axes import hand_errors, select_examples
 
 
 def evaluated(held, source):
@@ -64,12 +64,12 @@ def test_another_layout_is_refused(held_lift):
 
 
 def test_shown_hands_go_from_best_to_worst(held_lift):
-    rows = chosen(held_lift, "joints2d", 6)
-    error = mean_errors(held_lift.truth(rows), held_lift.predict("joints2d", rows), held_lift.visible(rows))
+    rows = select_examples(held_lift, "joints2d", 6)
+    error = hand_errors(held_lift.truth(rows), held_lift.predict("joints2d", rows), held_lift.visible(rows))
     assert len(rows) == 6
     assert (np.diff(error) >= 0).all()
     every = held_lift.judged(held_lift.having("joints2d", "joints3d"))
-    best = mean_errors(held_lift.truth(every), held_lift.predict("joints2d", every), held_lift.visible(every)).min()
+    best = hand_errors(held_lift.truth(every), held_lift.predict("joints2d", every), held_lift.visible(every)).min()
     assert error[0] == pytest.approx(best)
 
 
@@ -82,6 +82,6 @@ def test_a_hand_out_of_sight_is_not_the_best_predicted(held_lift):
     held.arrays["visible"][9] = torch.arange(21) < 11
     rows = held.having("joints2d", "joints3d")
     assert set(rows) - set(held.judged(rows)) == {5, 7, 8}
-    assert not {5, 7, 8} & set(chosen(held, "joints2d", 6))
+    assert not {5, 7, 8} & set(select_examples(held, "joints2d", 6))
     few = np.array([5, 7, 8])
     assert list(held.judged(few)) == [8]  # where no hand is half in sight

@@ -23,12 +23,12 @@ def run(out, hands, *, resume=False, logger="tensorboard", report=None, **change
     from cvhpe.config.schema import checked
     from cvhpe.training.datamodule import open_data
     from cvhpe.training.trainer import Reporter, train
-    from cvhpe.viz.tensorboard import logged
+    from cvhpe.viz.tensorboard import add_logger
 
     config = checked({**SMALL, "data": [f"joints:{hands}"], **changes})
     data = open_data(config)
-    with logged(report or Reporter(), logger, out, config, data.validation) as told:
-        train(config, data, out, resume=resume, report=told)
+    with add_logger(report or Reporter(), logger, out, config, data.validation) as reporter:
+        train(config, data, out, resume=resume, report=reporter)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def _cache(tmp_path, monkeypatch):
 def events(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
-    found.Reload()
-    return found
+    accumulator = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    accumulator.Reload()
+    return accumulator
 
 
-def test_losses_kl_errors_and_pictures_are_those_of_the_run(tmp_path, hands):
+def test_losses_kl_errors_and_images_are_those_of_the_run(tmp_path, hands):
     from PIL import Image
 
     run(tmp_path / "run", hands)
@@ -62,42 +62,42 @@ def test_losses_kl_errors_and_pictures_are_those_of_the_run(tmp_path, hands):
         ("loss/joints2d-joints3d", steps, lambda r: r["joints2d:joints3d"]),
         ("kl/joints3d", steps, lambda r: r["kl:joints3d"]),
         ("epe_median_mm/joints2d-joints3d", checks, lambda r: r["joints2d:joints3d"]["epe_median_mm"]),
-        ("held_out/score", checks, lambda r: r["score"]),
+        ("validation/score", checks, lambda r: r["score"]),
     ):
         got = board.Scalars(tag)
         assert [s.step for s in got] == [r["step"] for r in of]
         np.testing.assert_allclose([s.value for s in got], [value(r) for r in of], rtol=1e-6)
-    pictures = board.Images("predictions/joints2d")
-    assert [p.step for p in pictures] == [r["step"] for r in checks]
-    first, last = (np.asarray(Image.open(io.BytesIO(p.encoded_image_string))) for p in (pictures[0], pictures[-1]))
+    images = board.Images("predictions/joints2d")
+    assert [i.step for i in images] == [r["step"] for r in checks]
+    first, last = (np.asarray(Image.open(io.BytesIO(i.encoded_image_string))) for i in (images[0], images[-1]))
     assert first.shape == last.shape
-    assert (first != last).any(), "the model has learned, its predictions moved"
+    assert (first != last).any(), "training changes the predictions"
 
 
-def test_looking_on_changes_no_bit_of_a_run(tmp_path, hands):
+def test_logging_does_not_change_the_run(tmp_path, hands):
     from cvhpe.runs.run_dir import load_run
 
-    run(tmp_path / "seen", hands)
-    run(tmp_path / "alone", hands, logger="")
-    a, b = (load_run(tmp_path / name).model.state_dict() for name in ("seen", "alone"))
+    run(tmp_path / "logged", hands)
+    run(tmp_path / "plain", hands, logger="")
+    a, b = (load_run(tmp_path / name).model.state_dict() for name in ("logged", "plain"))
     assert all(bool((a[k] == b[k]).all()) for k in a)
-    assert not (tmp_path / "alone" / "tensorboard").exists()
+    assert not (tmp_path / "plain" / "tensorboard").exists()
 
 
-def test_a_run_without_3d_joints_has_scalars_alone(tmp_path, hands):
+def test_a_run_without_3d_joints_has_only_scalars(tmp_path, hands):
     run(tmp_path / "run", hands, modalities=["joints2d"], pairs=["joints2d:joints2d"])
     board = events(tmp_path / "run" / "tensorboard")
     assert board.Tags()["images"] == []
-    assert {"loss/joints2d-joints2d", "held_out/score"} <= set(board.Tags()["scalars"])
+    assert {"loss/joints2d-joints2d", "validation/score"} <= set(board.Tags()["scalars"])
 
 
-def test_what_listened_before_listens_still(tmp_path, hands):
+def test_the_reporter_given_is_still_called(tmp_path, hands):
     from cvhpe.training.trainer import Reporter
 
-    heard = []
-    report = Reporter(step=lambda r: heard.append(r["step"]), validation=lambda r: heard.append(-r["step"]))
+    steps = []
+    report = Reporter(step=lambda r: steps.append(r["step"]), validation=lambda r: steps.append(-r["step"]))
     run(tmp_path / "run", hands, report=report)
-    assert heard == [3, 6, -6, 9, 12, -12]
+    assert steps == [3, 6, -6, 9, 12, -12]
 
 
 def test_unknown_loggers_and_a_missing_package_are_one_line(tmp_path, hands, monkeypatch):

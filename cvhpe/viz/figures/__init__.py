@@ -1,1 +1,1 @@
-"""The paper's figures and the run report."""
+"""The figures of the paper for any run."""

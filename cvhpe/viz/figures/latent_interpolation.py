@@ -1,4 +1,4 @@
-"""Figure 2 of the supplement: a straight line between two encoded hands, decoded at every step to everything."""
+"""Figure 2 of the supplement: the straight line between two latents, decoded to every modality."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from cvhpe.evaluation.eval_set import EvalSet, Lacking
-from cvhpe.viz.figures.axes import IMAGE_MODALITIES, axes_at, mean_errors, over, show, tighten
-from cvhpe.viz.figures.style import blank, label
-from cvhpe.viz.skeleton import frame3d
+from cvhpe.viz.figures.axes import add_axes, hand_errors, plot_sample, primary_input, set_margins
+from cvhpe.viz.skeleton import crop_to_pixels, fit_axes_3d, plot_hand_2d
+from cvhpe.viz.style import display_name, empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,99 +21,109 @@ STEPS = 7
 
 
 @dataclass(frozen=True)
-class Walk:
-    """Two held-out hands ``ends``, seen in the modality ``source``, and latents ``[n, D]`` on the line between them."""
+class Interpolation:
+    """Latents ``z`` ``[n, D]`` on the line between the rows ``ends`` ``(2,)``, encoded from the modality ``source``."""
 
     source: str
     ends: np.ndarray
     z: Tensor
 
 
-def source_of(held: EvalSet) -> str:
-    """What is encoded: a picture where the run takes one, else anything that is no 3D hand already."""
-    order = [*IMAGE_MODALITIES, *(m for m in held.inputs if m != "joints3d"), "joints3d"]
-    return next(m for m in order if m in held.inputs)
+def interpolate_latents(eval_set: EvalSet, steps: int, ends: tuple[int, int] | None = None) -> Interpolation:
+    """Interpolate linearly between the latent means of two held-out hands.
 
+    Args:
+        eval_set: The held-out samples.
+        steps: How many latents, both ends included.
+        ends: The two rows; None chooses two hands of one side, far apart and well predicted.
 
-def walk(held: EvalSet, steps: int, between: tuple[int, int] | None = None) -> Walk:
-    """A walk between two held-out hands, by default two of one side that differ much and are well predicted."""
-    source = source_of(held)
-    ends = np.array(between) if between else ends_of(held, source)
-    mu = held.encode(source, ends).mu
-    t = torch.linspace(0, 1, steps)[:, None]
-    return Walk(source, ends, (1 - t) * mu[:1] + t * mu[1:])
+    Returns:
+        The latents and what they lie between.
 
-
-def ends_of(held: EvalSet, source: str) -> np.ndarray:
-    """Two rows of the same hand side whose latents lie far apart, of the better predicted half of a draw.
-
-    A hand that the run does not understand would be a poor end of a walk.
+    Raises:
+        Lacking: Fewer than two samples have the input.
     """
-    rows = held.some(256, source, *(["joints3d"] if "joints3d" in held.outputs else []))
+    source = primary_input(eval_set)
+    rows = np.array(ends) if ends else _select_ends(eval_set, source)
+    mu = eval_set.encode(source, rows).mu
+    t = torch.linspace(0, 1, steps)[:, None]
+    return Interpolation(source, rows, (1 - t) * mu[:1] + t * mu[1:])
+
+
+def _select_ends(eval_set: EvalSet, source: str) -> np.ndarray:
+    """Two rows of one hand side whose latents are farthest apart, among the better predicted half of 256."""
+    rows = eval_set.some(256, source, *(["joints3d"] if "joints3d" in eval_set.outputs else []))
     if len(rows) < 2:
         raise Lacking(f"fewer than two held-out samples have {source}")
-    if "joints3d" in held.outputs and len(held.judged(rows)) >= 8:
-        rows = held.judged(rows)
-        error = mean_errors(held.truth(rows), held.predict(source, rows), held.visible(rows))
-        rows = rows[np.argsort(error, kind="stable")[: len(rows) // 2]]
-    mu = held.encode(source, rows).mu.numpy()
-    far = np.linalg.norm(mu[:, None] - mu[None], axis=-1)
-    side = held.arrays["side"].numpy()[rows]
-    far = np.where(side[:, None] == side[None], far, 0)
-    return rows[list(np.unravel_index(int(far.argmax()), far.shape))]
+    if "joints3d" in eval_set.outputs and len(eval_set.judged(rows)) >= 8:
+        rows = eval_set.judged(rows)
+        errors_mm = hand_errors(eval_set.truth(rows), eval_set.predict(source, rows), eval_set.visible(rows))
+        rows = rows[np.argsort(errors_mm, kind="stable")[: len(rows) // 2]]
+    mu = eval_set.encode(source, rows).mu.numpy()
+    distance = np.linalg.norm(mu[:, None] - mu[None], axis=-1)
+    side = eval_set.arrays["side"].numpy()[rows]
+    distance = np.where(side[:, None] == side[None], distance, 0)
+    return rows[list(np.unravel_index(int(distance.argmax()), distance.shape))]
 
 
-def figure(held: EvalSet, steps: int = STEPS, between: tuple[int, int] | None = None) -> tuple[Figure, str]:
-    """The figure and its caption: a row for every modality the run decodes, a column for every step.
+def interpolation_figure(eval_set: EvalSet, ends: tuple[int, int] | None = None) -> tuple[Figure, str]:
+    """Plot a row for every decoded modality, a column for every step, and the two inputs at the sides.
 
-    Where the run decodes both, 2D joints lie over the RGB picture, as in the paper; the outermost columns
-    show what was encoded.
+    As in the paper, 2D joints lie over the RGB image where the run decodes both.
+
+    Args:
+        eval_set: The held-out samples.
+        ends: The two rows; None chooses them as :func:`interpolate_latents` does.
+
+    Returns:
+        The figure and its caption.
+
+    Raises:
+        Lacking: Nothing that the run decodes can be plotted.
     """
-    path = walk(held, steps, between)
-    decoded = {name: held.decode(name, path.z) for name in held.outputs}
-    notes = [f"{label(n)}: no way to draw it" for n in decoded if held.run.model.modalities[n].draw is None]
+    line = interpolate_latents(eval_set, STEPS, ends)
+    modalities = eval_set.run.model.modalities
+    decoded = {name: eval_set.decode(name, line.z) for name in eval_set.outputs}
     order = ("rgb", "depth", "joints2d", "joints3d")
-    names = [n for n in decoded if held.run.model.modalities[n].draw is not None]
-    names.sort(key=lambda n: order.index(n) if n in order else 2)
-    # A 2D run without pictures still gets a row of its own for the 2D joints.
-    overlaid = "rgb" in names and "joints2d" in names
-    rows = [n for n in names if not (overlaid and n == "rgb")]
-    if not rows:
-        raise Lacking("none of what this run decodes can be drawn")
-    inputs = held.to_network_input(path.source, path.ends).float().numpy()
-    drawable = held.run.model.modalities[path.source].draw is not None
-    rows = (["rgb"] if overlaid else []) + rows
-    drawn = blank(1.15 * (steps + 2), 1.22 * len(rows))
-    for i, name in enumerate(rows):
-        reach = None
-        if name == "joints3d":
-            reach = 1.02 * float(np.abs(decoded[name] - decoded[name].mean(1, keepdims=True)).max())
-        for k in range(steps):
-            axes = axes_at(drawn, held, name, len(rows), steps + 2, i * (steps + 2) + k + 2)
-            if overlaid and name == "joints2d":
-                show(axes, held, "rgb", decoded["rgb"][k])
-                over(axes, decoded[name][k], decoded["rgb"].shape[-1])
+    shown = [n for n in decoded if modalities[n].draw is not None]
+    shown.sort(key=lambda n: order.index(n) if n in order else 2)
+    if not shown:
+        raise Lacking("nothing that this run decodes can be plotted")
+    joints_on_rgb = "rgb" in shown and "joints2d" in shown
+    figure = empty_figure(1.15 * (STEPS + 2), 1.22 * len(shown))
+    grid = figure.add_gridspec(len(shown), STEPS + 2)
+    for i, name in enumerate(shown):
+        values = decoded[name]
+        for k in range(STEPS):
+            axes = add_axes(figure, eval_set, name, grid[i, k + 1])
+            if joints_on_rgb and name == "joints2d":
+                size = decoded["rgb"].shape[-1]
+                plot_sample(axes, eval_set, "rgb", decoded["rgb"][k])
+                plot_hand_2d(axes, crop_to_pixels(values[k], size), width=1.2)
+                axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
             else:
-                show(axes, held, name, decoded[name][k])
+                plot_sample(axes, eval_set, name, values[k])
             if name == "joints3d":
-                frame3d(axes, decoded[name][k], reach=reach)
+                half_side = 1.02 * float(np.abs(values - values.mean(1, keepdims=True)).max())
+                fit_axes_3d(axes, values[k], half_side=half_side)
             if i == 0:
-                axes.set_title(f"{k / max(steps - 1, 1):.2f}", color="#6b7280", pad=3)
-        if i > 0:
-            # Under the first input nothing is drawn: there is room to say what a row is.
-            axes = drawn.add_subplot(len(rows), steps + 2, i * (steps + 2) + 1)
+                axes.set_title(f"{k / (STEPS - 1):.2f}", color="#6b7280", pad=3)
+        if i > 0:  # the first row has the inputs at its sides
+            axes = figure.add_subplot(grid[i, 0])
             axes.set_axis_off()
-            said = "RGB and\n2D joints" if overlaid and name == "joints2d" else label(name)
-            axes.text(0.97, 0.5, said, ha="right", va="center", color="#4b5563")
-        if i == 0 and drawable:
-            for end, column, title in ((0, 1, "input A"), (1, steps + 2, "input B")):
-                axes = axes_at(drawn, held, path.source, len(rows), steps + 2, column)
-                show(axes, held, path.source, inputs[end])
-                axes.set_title(title, pad=3)
-    tighten(drawn, above=0.2, below=0.0)
+            title = "RGB and\n2D joints" if joints_on_rgb and name == "joints2d" else display_name(name)
+            axes.text(0.97, 0.5, title, ha="right", va="center", color="#4b5563")
+    if modalities[line.source].draw is not None:
+        inputs = eval_set.to_network_input(line.source, line.ends).float().numpy()
+        for sample, column, title in ((inputs[0], 0, "input A"), (inputs[1], STEPS + 1, "input B")):
+            axes = add_axes(figure, eval_set, line.source, grid[0, column])
+            plot_sample(axes, eval_set, line.source, sample)
+            axes.set_title(title, pad=3)
+    set_margins(figure, above=0.2, below=0.0)
     text = (
-        f"Latent walk: two held-out hands seen as {label(path.source)} (outermost) are encoded, and {steps} points on "
-        f"the straight line between them decoded to {', '.join(label(n) for n in names)}. All of a column comes from "
-        "one point." + "".join(f" {n}." for n in notes)
+        f"Latent interpolation: two held-out hands (outermost) are encoded from {display_name(line.source)}; {STEPS} "
+        f"points on the straight line between their latent means are decoded to "
+        f"{', '.join(display_name(n) for n in shown)}. Each column is one point."
     )
-    return drawn, text
+    hidden = [display_name(n) for n in decoded if n not in shown]
+    return figure, text + (f" Not plotted: {', '.join(hidden)}." if hidden else "")

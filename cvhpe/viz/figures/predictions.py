@@ -1,4 +1,4 @@
-"""Figure 3 of the supplement: predicted 3D joints (red) against the truth (blue), beside what they were seen in."""
+"""Figure 3 of the supplement: predicted 3D joints (red) and the truth (blue), below their input."""
 
 from __future__ import annotations
 
@@ -6,60 +6,63 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
-from cvhpe.viz.figures.axes import axes_at, caption, chosen, compare, mean_errors, show, tighten
-from cvhpe.viz.figures.style import PREDICTION, TRUTH, blank, label
+from cvhpe.evaluation.eval_set import EvalSet
+from cvhpe.viz.figures.axes import (
+    add_axes,
+    add_legend,
+    caption,
+    hand_errors,
+    plot_comparison,
+    plot_sample,
+    require_3d,
+    select_examples,
+    set_margins,
+)
+from cvhpe.viz.style import display_name, empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS, PAIRS_OF_ROWS = 6, 2
+COLUMNS, HANDS = 6, 12
 
 
-def needs_3d(held: EvalSet) -> None:
-    """Raise :class:`Lacking` where a run predicts no 3D joints."""
-    if "joints3d" not in held.outputs:
-        raise Lacking(f"this run decodes {', '.join(held.outputs)}, not joints3d")
-
-
-def figure(
-    held: EvalSet, source: str, columns: int = COLUMNS, pairs: int = PAIRS_OF_ROWS, rows: np.ndarray | None = None
+def predictions_figure(
+    eval_set: EvalSet, source: str, columns: int = COLUMNS, rows: np.ndarray | None = None
 ) -> tuple[Figure, str]:
-    """The figure and its caption: rows of inputs, each above the predictions made of them; ``rows``: of which hands."""
-    needs_3d(held)
-    rows = chosen(held, source, columns * pairs) if rows is None else rows
+    """Plot inputs, each above the 3D joints predicted from it.
+
+    Args:
+        eval_set: The held-out samples.
+        source: The input modality.
+        columns: Hands side by side.
+        rows: The hands; None chooses :data:`HANDS` with :func:`select_examples`.
+
+    Returns:
+        The figure and its caption.
+
+    Raises:
+        Lacking: The run or its data lack what the figure shows.
+    """
+    require_3d(eval_set)
+    rows = select_examples(eval_set, source, HANDS) if rows is None else rows
     columns = min(columns, len(rows))
-    pairs = -(-len(rows) // columns)
-    inputs, truth = held.to_network_input(source, rows).float().numpy(), held.truth(rows)
-    predicted = held.predict(source, rows)
-    error = mean_errors(truth, predicted, held.visible(rows))
-    drawn = blank(1.3 * columns, 2.75 * pairs)
-    drawable = held.run.model.modalities[source].draw is not None
+    lines = -(-len(rows) // columns)
+    inputs, truth = eval_set.to_network_input(source, rows).float().numpy(), eval_set.truth(rows)
+    predicted = eval_set.predict(source, rows)
+    errors_mm = hand_errors(truth, predicted, eval_set.visible(rows))
+    figure = empty_figure(1.3 * columns, 2.75 * lines)
+    grid = figure.add_gridspec(2 * lines, columns)
     for n in range(len(rows)):
         line, column = divmod(n, columns)
-        if drawable:
-            show(
-                axes_at(drawn, held, source, 2 * pairs, columns, 2 * line * columns + column + 1),
-                held,
-                source,
-                inputs[n],
-            )
-        axes = axes_at(drawn, held, "joints3d", 2 * pairs, columns, (2 * line + 1) * columns + column + 1)
-        compare(axes, truth[n], predicted[n : n + 1])
-        caption(axes, f"{error[n]:.1f} mm")
-    key(drawn)
-    tighten(drawn, above=0.3)
+        if eval_set.run.model.modalities[source].draw is not None:
+            plot_sample(add_axes(figure, eval_set, source, grid[2 * line, column]), eval_set, source, inputs[n])
+        axes = add_axes(figure, eval_set, "joints3d", grid[2 * line + 1, column])
+        plot_comparison(axes, truth[n], predicted[n : n + 1])
+        caption(axes, f"{errors_mm[n]:.1f} mm")
+    add_legend(figure)
+    set_margins(figure, above=0.3)
     text = (
-        f"{label(source)} to 3D joints on held-out hands, from the best to nearly the worst predicted of a random "
-        "draw. Blue is the truth, red the prediction; below, the mean distance of their joints."
+        f"{display_name(source)} to 3D joints on held-out hands, from the best to nearly the worst prediction of a "
+        "random sample. Blue: ground truth; red: prediction; below: mean end-point error."
     )
-    return drawn, text
-
-
-def key(drawn: Figure, samples: bool = False) -> None:
-    """Which colour is the truth and which the prediction."""
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], color=TRUTH), Line2D([], [], color=PREDICTION)]
-    names = ["ground truth", "posterior samples" if samples else "prediction"]
-    drawn.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure, text

@@ -1,4 +1,4 @@
-"""All figures of a run: each is drawn and written, or left out with a word why."""
+"""All figures of a run: each is written, or left out with the reason."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from cvhpe.errors import UserError, nearest
 from cvhpe.evaluation.eval_set import EvalSet, Lacking
 from cvhpe.io.atomic import write_text
 from cvhpe.runs.run_dir import Run
-from cvhpe.viz.figures import depth, latent_interpolation, posterior, predictions, style, tsne
+from cvhpe.viz.figures.depth import depth_figure
+from cvhpe.viz.figures.latent_interpolation import interpolation_figure
+from cvhpe.viz.figures.posterior_samples import posterior_samples_figure
+from cvhpe.viz.figures.predictions import predictions_figure
+from cvhpe.viz.figures.tsne import tsne_figure
+from cvhpe.viz.style import plot_style, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("tsne", "walk", "predictions", "samples", "depth")
+FIGURES = ("tsne", "interpolation", "predictions", "samples", "depth")
 """The supplement's figures 1 to 5."""
 
 
 @dataclass(frozen=True)
-class Made:
+class RenderedFigure:
     """One figure: its files and caption, or why it was left out (``files`` is empty then)."""
 
     name: str
@@ -31,69 +36,81 @@ class Made:
     left_out: str = ""
 
 
-def wanted(only: Sequence[str]) -> list[str]:
-    """The figures that were asked for; all where none is named."""
-    for name in only:
-        if name not in NAMES:
-            raise UserError(f"--only {name}: {nearest(name, NAMES)}")
-    return [n for n in NAMES if not only or n in only]
+def select_figures(only: Sequence[str]) -> list[str]:
+    """The figures to render, in the order of :data:`FIGURES`.
 
+    Args:
+        only: Names of figures; empty means all.
 
-def make(
-    held: EvalSet,
-    out: Path,
-    separate: Callable[[], Run],
-    only: Sequence[str] = (),
-    between: tuple[int, int] | None = None,
-    done: Callable[[Made], None] = lambda made: None,
-) -> list[Made]:
-    """Draw the figures of a run into the folder ``out`` and list them in its ``figures.json``.
+    Returns:
+        The names.
 
-    separate: gives the separately trained counterpart, when the t-SNE needs it.
+    Raises:
+        UserError: A name is unknown.
     """
-    made = []
-    for name in wanted(only):
-        try:
-            found = _drawn(name, held, out, separate, between)
-        except UserError as error:
-            if only:
-                raise
-            # The others need neither scikit-learn nor a second run.
-            found = [Made(name, left_out=str(error))]
-        for one in found:
-            done(one)
-            made.append(one)
-    write_text(out / "figures.json", json.dumps([asdict(m) for m in made], indent=1) + "\n")
-    return made
+    for name in only:
+        if name not in FIGURES:
+            raise UserError(f"--only {name}: {nearest(name, FIGURES)}")
+    return [n for n in FIGURES if not only or n in only]
 
 
-def _drawn(
-    name: str, held: EvalSet, out: Path, separate: Callable[[], Run], between: tuple[int, int] | None
-) -> list[Made]:
-    """One of the supplement's figures; predictions are one figure for every input other than depth and 3D."""
+def render_figures(
+    eval_set: EvalSet,
+    out: Path,
+    unimodal: Callable[[], Run],
+    only: Sequence[str] = (),
+    ends: tuple[int, int] | None = None,
+    on_figure: Callable[[RenderedFigure], None] = lambda figure: None,
+) -> list[RenderedFigure]:
+    """Write the figures of a run as PNG and PDF, and their captions as ``figures.json``.
+
+    Args:
+        eval_set: The held-out samples.
+        out: Folder to write.
+        unimodal: Gives the unimodal baseline; called if ``tsne`` is rendered.
+        only: Names of figures; empty means all.
+        ends: The two rows of the latent interpolation; None chooses them.
+        on_figure: Called after each figure.
+
+    Returns:
+        What was rendered and what was left out.
+
+    Raises:
+        UserError: A figure of ``only`` cannot be rendered. Without ``only`` it is left out.
+    """
+    results = []
+    for name in select_figures(only):
+        for stem, plot in _plots(name, eval_set, unimodal, ends).items():
+            try:
+                with plot_style():
+                    figure, caption = plot()
+                    files = save_figure(figure, out / stem)
+                result = RenderedFigure(stem, tuple(f.name for f in files), caption)
+            except Lacking as lacking:
+                result = RenderedFigure(stem, left_out=str(lacking))
+            except UserError as error:
+                if only:
+                    raise
+                result = RenderedFigure(stem, left_out=str(error))
+            on_figure(result)
+            results.append(result)
+    write_text(out / "figures.json", json.dumps([asdict(r) for r in results], indent=1) + "\n")
+    return results
+
+
+def _plots(
+    name: str, eval_set: EvalSet, unimodal: Callable[[], Run], ends: tuple[int, int] | None
+) -> dict[str, Callable[[], tuple[Figure, str]]]:
+    """File stem -> function that plots it; predictions have a figure for every input but depth and 3D joints."""
     if name == "predictions":
-        seen = [s for s in held.inputs if s not in ("depth", "joints3d")]
-        if not seen:
-            return [Made(name, left_out=f"this run encodes {', '.join(held.inputs)} alone")]
-        several = len(seen) > 1
-        return [
-            _one(f"{name}_{s}" if several else name, out, lambda s=s: predictions.figure(held, s))  # type: ignore[misc]
-            for s in seen
-        ]
-    drawings: dict[str, Callable[[], tuple[Figure, str]]] = {
-        "tsne": lambda: tsne.figure(held, separate),
-        "walk": lambda: latent_interpolation.figure(held, between=between),
-        "samples": lambda: posterior.figure(held),
-        "depth": lambda: depth.figure(held),
+        inputs = [s for s in eval_set.inputs if s not in ("depth", "joints3d")]
+        if len(inputs) == 1:
+            return {name: lambda: predictions_figure(eval_set, inputs[0])}
+        return {f"{name}_{s}": lambda s=s: predictions_figure(eval_set, s) for s in inputs}  # type: ignore[misc]
+    plots: dict[str, Callable[[], tuple[Figure, str]]] = {
+        "tsne": lambda: tsne_figure(eval_set, unimodal),
+        "interpolation": lambda: interpolation_figure(eval_set, ends),
+        "samples": lambda: posterior_samples_figure(eval_set),
+        "depth": lambda: depth_figure(eval_set),
     }
-    return [_one(name, out, drawings[name])]
-
-
-def _one(name: str, out: Path, drawing: Callable[[], tuple[Figure, str]]) -> Made:
-    try:
-        with style.plot_style():
-            figure, caption = drawing()
-            files = style.save(figure, out / name)
-    except Lacking as lacking:
-        return Made(name, left_out=str(lacking))
-    return Made(name, tuple(f.name for f in files), caption)
+    return {name: plots[name]}

@@ -1,14 +1,12 @@
-"""The counterpart of a cross-trained run: the same encoders, each trained alone to reconstruct its own modality.
+"""The unimodal baseline of a cross-modal run: the same encoders, each trained to reconstruct its own modality.
 
-One run whose pairs are X:X for every modality trains them all at once: its autoencoders share no weight, so
-that each is what it would be by itself.
+One run with the pairs X:X trains all of them: its autoencoders share no weights.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,73 +19,88 @@ from cvhpe.models.pairs import sources
 from cvhpe.runs.run_dir import Run, load_run
 
 if TYPE_CHECKING:
-    from cvhpe.training.trainer import Reporter
+    from cvhpe.training.callbacks import Reporter
 
-FOLDER = "separate"
-STEPS, PICTURE_STEPS = 2000, 300
-"""FusionParams long each autoencoder is trained, unless told; those of pictures cost far more a step."""
-PICTURE_LR, PICTURE_RISE = 1e-3, 30
-"""The fastest rate and the fewest steps of rising to it with pictures: what a run bears that rises for an epoch, an
-autoencoder that is to be done in 300 steps does not. One of fewer than 34 steps rises nearly to its end."""
-LONGEST_RISE = 0.9
+FOLDER = "unimodal"
+STEPS, IMAGE_STEPS = 2000, 300
+"""Default number of steps, without and with image modalities, whose steps cost far more."""
+IMAGE_LR, IMAGE_WARMUP_STEPS = 1e-3, 30
+"""Highest learning rate and fewest warm-up steps with image modalities: short runs need a gentler start."""
+MAX_WARMUP_FRACTION = 0.9
 
 
-def separate_config(run: Run, steps: int | None) -> Config:
-    """The settings of the separately trained counterpart: those of the run, but for pairs and length."""
+def unimodal_config(run: Run, steps: int | None = None) -> Config:
+    """The settings of a run's unimodal baseline: those of the run with other pairs and length.
+
+    Args:
+        run: The cross-modal run.
+        steps: Training steps; None means :data:`STEPS`, or :data:`IMAGE_STEPS` with image modalities.
+
+    Returns:
+        The settings.
+    """
     names = sources(run.model.pairs)
-    pictures = any(run.model.modalities[n].geometry == "image" for n in names)
+    has_images = any(run.model.modalities[n].geometry == "image" for n in names)
     settings = run.config.model_dump(mode="json") | {
         "modalities": names,
         "pairs": [f"{n}:{n}" for n in names],
         "pair_weights": {},
         "epochs": 1,
-        "min_steps": steps or (PICTURE_STEPS if pictures else STEPS),
+        "min_steps": steps or (IMAGE_STEPS if has_images else STEPS),
         "num_validations": 1,
         "keep_checkpoints": 1,
     }
-    if pictures:
-        rise = min(PICTURE_RISE / settings["min_steps"], LONGEST_RISE)
-        settings |= {"lr": min(run.config.lr, PICTURE_LR), "warmup_fraction": max(run.config.warmup_fraction, rise)}
-    return checked(settings, where=f"{run.path}: separate training")
+    if has_images:
+        warmup = min(IMAGE_WARMUP_STEPS / settings["min_steps"], MAX_WARMUP_FRACTION)
+        settings |= {
+            "lr": min(run.config.lr, IMAGE_LR),
+            "warmup_fraction": max(run.config.warmup_fraction, warmup),
+        }
+    return checked(settings, where=f"{run.path}: unimodal baseline")
 
 
-def separately_trained(run: Run, steps: int | None = None, report: Reporter | None = None) -> Run:
-    """The counterpart of a run, trained into the folder ``separate`` of the run unless it is there already."""
-    config = separate_config(run, steps)
+def train_unimodal(run: Run, steps: int | None = None, report: Reporter | None = None) -> Run:
+    """Load a run's unimodal baseline from its folder ``unimodal``, or train it there first.
+
+    Args:
+        run: The cross-modal run.
+        steps: Training steps; see :func:`unimodal_config`.
+        report: Receives the progress of the training.
+
+    Returns:
+        The baseline.
+
+    Raises:
+        UserError: Another process writes into the run folder.
+    """
+    config = unimodal_config(run, steps)
     folder = run.path / FOLDER
     device = next(run.model.parameters()).device
     if (folder / "model.safetensors").is_file():
-        found = load_run(folder, device)
-        if found.config == config:
-            return found
-    with alone_in(run.path):
-        train_in(folder, config, report)
+        baseline = load_run(folder, device)
+        if baseline.config == config:
+            return baseline
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run_lock(run.path))
+        except UserError as error:
+            raise UserError(
+                f"the unimodal baseline cannot be trained now ({error}); wait, or give one with --unimodal-run"
+            ) from None
+        _train_into(folder, config, report)
     return load_run(folder, device)
 
 
-@contextmanager
-def alone_in(path: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder: none trains there, none makes the same counterpart."""
-    with ExitStack() as held:
-        try:
-            held.enter_context(run_lock(path))
-        except UserError as error:
-            raise UserError(
-                f"no separately trained counterpart can be made now ({error}); wait, or name one with --unimodal-run"
-            ) from None
-        yield
-
-
-def train_in(folder: Path, config: Config, report: Reporter | None) -> None:
-    """Train ``config`` into ``folder``, which is there whole or not at all."""
+def _train_into(folder: Path, config: Config, report: Reporter | None) -> None:
+    """Train into a folder that appears when training is complete."""
     from cvhpe.training.datamodule import open_data
     from cvhpe.training.trainer import train
 
     data = open_data(config)
-    # No more samples than the steps can look at: an epoch would otherwise outlast them.
+    # an epoch with more samples than the steps see would prolong the training
     most = config.min_steps * config.batch_size
-    draw = np.random.default_rng(config.seed)
-    data.train = [pack.subset(np.sort(draw.permutation(len(pack))[:most])) for pack in data.train]
+    rng = np.random.default_rng(config.seed)
+    data.train = [pack.subset(np.sort(rng.permutation(len(pack))[:most])) for pack in data.train]
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -99,19 +112,28 @@ def train_in(folder: Path, config: Config, report: Reporter | None) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def given(run: Run, path: Path) -> Run:
-    """A run that the user names as the separately trained counterpart; it must encode the same modalities."""
+def load_unimodal(run: Run, path: Path) -> Run:
+    """Load a run that the user gives as the unimodal baseline of another.
+
+    Args:
+        run: The cross-modal run.
+        path: Folder of the baseline.
+
+    Returns:
+        The baseline.
+
+    Raises:
+        UserError: The baseline is cross-modal, lacks a modality, or has other shapes.
+    """
     other = load_run(path, next(run.model.parameters()).device)
     crossed = [str(p) for p in other.model.pairs if p.source != p.target]
     missing = [n for n in sources(run.model.pairs) if n not in sources(other.model.pairs)]
     if crossed:
-        raise UserError(
-            f"--unimodal-run {path}: cross-trained itself ({', '.join(crossed)}); train it on X:X pairs alone"
-        )
+        raise UserError(f"--unimodal-run {path}: is cross-modal ({', '.join(crossed)}); train it with X:X pairs only")
     if missing:
         raise UserError(f"--unimodal-run {path}: does not encode {', '.join(missing)}, which this run does")
     for name in sources(run.model.pairs):
-        mine, theirs = run.model.modalities[name].shape, other.model.modalities[name].shape
-        if mine != theirs:
-            raise UserError(f"--unimodal-run {path}: takes {name} of shape {theirs}, this run of {mine}")
+        own, theirs = run.model.modalities[name].shape, other.model.modalities[name].shape
+        if own != theirs:
+            raise UserError(f"--unimodal-run {path}: takes {name} of shape {theirs}, this run of {own}")
     return other

@@ -1,1 +1,1 @@
-"""A run on one page: ``report.html``, whole in itself, for anybody with a browser."""
+"""The run report: a self-contained HTML page."""

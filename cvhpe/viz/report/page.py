@@ -1,4 +1,4 @@
-"""Writing the page: one HTML file with its style, its scripts and its data inside."""
+"""The report page: one HTML file that contains its style, scripts and data."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import numpy as np
 from cvhpe.errors import UserError
 from cvhpe.io.atomic import write_text
 
-SCRIPTS = ("hand.js", "charts.js", "space.js", "page.js")
-MOST_BYTES = 10_000_000
+SCRIPTS = ("hand.js", "charts.js", "latents.js", "page.js")
+MAX_BYTES = 10_000_000
 
 
-def plain(value: Any) -> Any:
-    """Numbers as JSON can say them: four significant digits, None for what is no number.
+def to_json(value: Any) -> Any:
+    """Convert numpy values for JSON: four significant digits, None for what is not finite.
 
-    >>> plain({"a": np.array([1.23456, np.nan]), "b": np.int64(3)})
+    >>> to_json({"a": np.array([1.23456, np.nan]), "b": np.int64(3)})
     {'a': [1.235, None], 'b': 3}
     """
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return to_json(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [to_json(v) for v in value]
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
@@ -37,31 +37,42 @@ def plain(value: Any) -> Any:
     return value
 
 
-def render(data: dict[str, Any]) -> str:
-    """The page as text."""
+def report_html(data: dict[str, Any]) -> str:
+    """The page of the data of :func:`cvhpe.viz.report.gather.gather_report`."""
     assets = files("cvhpe.viz.report") / "assets"
 
     def read(name: str) -> str:
         return (assets / name).read_text(encoding="utf-8")
 
-    # "</script>" in a string would end the block that holds it
-    text = json.dumps(plain(data), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    # "</script>" in a string would end the script element
+    text = json.dumps(to_json(data), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     page = read("page.html")
-    for mark, filling in (
+    for placeholder, content in (
         ("{{title}}", html.escape(f"{data['run']['name']} – cvhpe report")),
         ("{{style}}", read("page.css")),
         ("{{script}}", "\n".join(read(s) for s in SCRIPTS)),
         ("{{data}}", text),
     ):
-        page = page.replace(mark, filling)
+        page = page.replace(placeholder, content)
     return page
 
 
-def write(data: dict[str, Any], path: Path) -> int:
-    """Write the page; returns its size in bytes."""
-    page = render(data)
+def write_report(data: dict[str, Any], path: Path) -> int:
+    """Write the page.
+
+    Args:
+        data: What :func:`cvhpe.viz.report.gather.gather_report` returned.
+        path: The HTML file.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        UserError: The page is larger than :data:`MAX_BYTES`, or cannot be written.
+    """
+    page = report_html(data)
     size = len(page.encode())
-    if size > MOST_BYTES:
-        raise UserError(f"{path}: the report would have {size / 1e6:.1f} MB, more than a page should")
+    if size > MAX_BYTES:
+        raise UserError(f"{path}: the report would have {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f} MB")
     write_text(path, page)
     return size

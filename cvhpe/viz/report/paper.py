@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside a run's own numbers (supplementary, tables 3 and 4; PAPER metadata)."""
+"""Published results to compare a run with (supplementary, tables 3 and 4)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cvhpe.models.pairs import Pair, variant_pairs
 
 
 @dataclass(frozen=True)
-class Reported:
-    """One published number: end-point error mm on a data set's evaluation frames, median unless ``mean``."""
+class PublishedResult:
+    """One published end-point error on the evaluation frames of a data set: the median, or the mean if ``is_mean``."""
 
-    who: str
+    method: str
     data: str
-    mm: float
-    mean: bool = False
+    epe_mm: float
+    is_mean: bool = False
 
 
 # (input, data set) -> median EPE of variants 1 to 4 under TSH, then of the best variant under each protocol.
@@ -29,34 +29,44 @@ _PROTOCOLS: Mapping[tuple[str, str], Mapping[str, float]] = {
     ("rgb", "rhd"): {"TSH": 16.74, "TS": 16.93, "TH": 18.99, "T": 19.10},
     ("rgb", "stb"): {"TSH": 7.16, "TS": 9.11, "TH": 8.33, "T": 7.78},
 }
-_BEFORE: Mapping[tuple[str, str], float] = {
+_ZIMMERMANN: Mapping[tuple[str, str], float] = {
     ("joints2d", "rhd"): 18.84,
     ("rgb", "rhd"): 24.49,
     ("rgb", "stb"): 7.52,
 }
 
 
-def reported(source: str, protocol: str, pairs: Sequence[Pair]) -> list[Reported]:
-    """The published numbers for an input and protocol; of the run's own variant, where it is one of the paper's.
+def published_results(source: str, protocol: str, pairs: Sequence[Pair]) -> list[PublishedResult]:
+    """The published results of an input: of the run's variant if the paper has it, else of the best one.
 
-    >>> [(r.data, r.mm) for r in reported("joints2d", "TSH", variant_pairs(1, ["joints2d", "joints3d"]))]
-    [('rhd', 14.68), ('rhd', 18.84)]
+    Args:
+        source: The input modality.
+        protocol: TSH, TS, TH or T.
+        pairs: The pairs of the run.
+
+    Returns:
+        The results; none for inputs that the paper does not evaluate.
+
+    Example:
+        >>> pairs = variant_pairs(1, ["joints2d", "joints3d"])
+        >>> [(r.data, r.epe_mm) for r in published_results("joints2d", "TSH", pairs)]
+        [('rhd', 14.68), ('rhd', 18.84)]
     """
     if source == "depth":
         return [
-            Reported("paper, ResNet-18", "icvl", 8.5, mean=True),
-            Reported("paper, ResNet-50", "icvl", 8.0, mean=True),
-            Reported("DeepPrior++", "icvl", 8.1, mean=True),
+            PublishedResult("paper, ResNet-18", "icvl", 8.5, is_mean=True),
+            PublishedResult("paper, ResNet-50", "icvl", 8.0, is_mean=True),
+            PublishedResult("DeepPrior++", "icvl", 8.1, is_mean=True),
         ]
     variant = next((v for v in (1, 2, 3, 4) if set(pairs) == set(variant_pairs(v, [source, "joints3d"]))), None)
-    found = []
-    for (name, data), of_protocol in _PROTOCOLS.items():
+    results = []
+    for (name, data), by_protocol in _PROTOCOLS.items():
         if name != source:
             continue
         if protocol == "TSH" and variant:
-            found.append(Reported(f"paper, variant {variant}", data, _VARIANTS[name, data][variant - 1]))
+            results.append(PublishedResult(f"paper, variant {variant}", data, _VARIANTS[name, data][variant - 1]))
         else:
-            found.append(Reported(f"paper, {protocol}, best variant", data, of_protocol[protocol]))
+            results.append(PublishedResult(f"paper, {protocol}, best variant", data, by_protocol[protocol]))
         if protocol == "TSH":
-            found.append(Reported("Zimmermann & Brox", data, _BEFORE[name, data]))
-    return found
+            results.append(PublishedResult("Zimmermann & Brox", data, _ZIMMERMANN[name, data]))
+    return results

@@ -1,4 +1,4 @@
-"""Whether a run knows how wrong it is: the spread of posterior samples against the actual error."""
+"""The report's reliability: standard deviation of posterior samples against error, and coverage of credible regions."""
 
 from __future__ import annotations
 
@@ -8,110 +8,135 @@ import numpy as np
 import torch
 from scipy import stats
 
-from cvhpe.evaluation.eval_set import EvalSet, parts
-from cvhpe.uncertainty.calibration import EncodedSet as Encoded
-from cvhpe.uncertainty.calibration import drawn_of, width_of
+from cvhpe.evaluation.eval_set import EvalSet, Lacking, parts
+from cvhpe.uncertainty.calibration import EncodedSet, drawn_of, width_of
 from cvhpe.uncertainty.coverage import SAMPLES, coverage
 from cvhpe.uncertainty.fusion import AS_TRAINED, SampleScaling, calibration_of, spread
 from cvhpe.uncertainty.tta_disagreement import encode_tta, tta_std
-from cvhpe.viz.figures.posterior import decoded
+from cvhpe.viz.figures.posterior_samples import decode_samples
 
 Array = np.ndarray
 BINS = 10
-MOST_HANDS = 600
+MIN_HANDS, MAX_HANDS = 8, 600
 LEVELS = np.linspace(0.05, 0.95, 19)
 
 
-def binned(predicted: Array, error: Array, bins: int = BINS) -> tuple[Array, Array]:
-    """Root mean squares of predicted spread and of error in bins of equally many joints, least spread first.
+def calibration_bins(predicted: Array, error: Array, bins: int = BINS) -> tuple[Array, Array]:
+    """Root mean squares of predicted standard deviations and of errors in bins of equally many joints.
 
-    >>> binned(np.array([1.0, 1.0, 4.0, 4.0]), np.array([2.0, 2.0, 3.0, 3.0]), bins=2)
-    (array([1., 4.]), array([2., 3.]))
+    Args:
+        predicted: Standard deviations ``(N,)`` mm.
+        error: Errors ``(N,)`` mm.
+        bins: Number of bins.
+
+    Returns:
+        Two arrays ``(bins,)`` mm, by ascending standard deviation.
+
+    Example:
+        >>> calibration_bins(np.array([1.0, 1.0, 4.0, 4.0]), np.array([2.0, 2.0, 3.0, 3.0]), bins=2)
+        (array([1., 4.]), array([2., 3.]))
     """
     order = np.argsort(predicted, kind="stable")
-    pieces = np.array_split(order, min(bins, len(order)))
+    chunks = np.array_split(order, min(bins, len(order)))
 
     def rms(values: Array) -> Array:
-        return np.array([np.sqrt(np.mean(values[p] ** 2)) for p in pieces])
+        return np.array([np.sqrt(np.mean(values[c] ** 2)) for c in chunks])
 
     return rms(predicted), rms(error)
 
 
-def reliability(held: EvalSet, source: str) -> dict[str, Any] | None:
-    """Spread against error of an input's predictions; None where too few hands have both.
+def reliability(eval_set: EvalSet, source: str) -> dict[str, Any]:
+    """Compare posterior samples with the actual errors, uncalibrated and calibrated.
 
-    Samples are drawn as they come and as wide as the run's calibration says. Of a run without one, every other hand
-    is used to find it and the others to judge it, so that nothing is judged on itself.
+    A run without calibration is calibrated on every other hand and judged on the rest.
+
+    Args:
+        eval_set: The held-out samples.
+        source: The input modality.
+
+    Returns:
+        JSON data of the two charts and the text below.
+
+    Raises:
+        Lacking: Fewer than :data:`MIN_HANDS` hands have the input and 3D joints.
     """
-    rows = held.some(MOST_HANDS, source, "joints3d")
-    if len(rows) < 8:
-        return None
-    calibration = calibration_of(held.run.metadata.training)
-    width = calibration.width([source]) if calibration else None
-    carried = width is not None
-    if width is None:
-        width = found_on(held, source, rows[::2])
+    rows = eval_set.some(MAX_HANDS, source, "joints3d")
+    if len(rows) < MIN_HANDS:
+        raise Lacking(f"fewer than {MIN_HANDS} held-out samples have both {source} and all 3D joints")
+    calibration = calibration_of(eval_set.run.metadata.training)
+    scaling = calibration.width([source]) if calibration else None
+    has_calibration = scaling is not None
+    if scaling is None:
+        scaling = _fit_scaling(eval_set, source, rows[::2])
         rows = rows[1::2]
-    posterior = held.encode(source, rows)
-    centre = held.joints(posterior.mu, rows)
-    truth = held.truth(rows)
-    counted = held.visible(rows)
-    counted[:, held.palm.root] = False  # the root is zero by definition, and so sure
+    posterior = eval_set.encode(source, rows)
+    centre, truth = eval_set.joints(posterior.mu, rows), eval_set.truth(rows)
+    counted = eval_set.visible(rows)
+    counted[:, eval_set.palm.root] = False  # always zero
     error = np.linalg.norm(centre - truth, axis=-1)[counted].astype(np.float64)
-    predicted, covered = [], []
-    bare = torch.from_numpy(decoded(held, posterior, rows, SAMPLES))
-    unsure = doubts(held, source, rows, width.turns) if width.turns else None
-    for used in (AS_TRAINED, width):
-        samples = used.rescale_samples(bare, torch.from_numpy(centre), doubt=unsure if used.turns else None)
-        predicted.append(spread(samples, torch.from_numpy(centre)).numpy()[counted].astype(np.float64))
-        covered.append(np.array(coverage(samples, torch.from_numpy(truth), torch.from_numpy(counted), LEVELS.tolist())))
-    (raw, actual), (wide, wide_actual) = (binned(p, error) for p in predicted)
+    centre_t, truth_t, counted_t = map(torch.from_numpy, (centre, truth, counted))
+    raw = torch.from_numpy(decode_samples(eval_set, posterior, rows, SAMPLES))
+    tta = _tta_disagreement(eval_set, source, rows, scaling.turns) if scaling.turns else None
+    deviations, coverages = [], []
+    for used in (AS_TRAINED, scaling):
+        samples = used.rescale_samples(raw, centre_t, doubt=tta if used.turns else None)
+        deviations.append(spread(samples, centre_t).numpy()[counted].astype(np.float64))
+        coverages.append(np.array(coverage(samples, truth_t, counted_t, LEVELS.tolist())))
+    (sd_raw, error_raw), (sd, error_bins) = (calibration_bins(d, error) for d in deviations)
     return {
         "source": source,
-        "spread": raw,
-        "error": actual,
-        "calibrated": wide,
-        "calibrated_error": wide_actual,
-        "scale": width.scale,
-        "dof": width.dof,
-        "turns": width.turns,
-        "carried": carried,
-        "told_by": calibration.hands if calibration and carried else "",
-        "same": bool(calibration and calibration.hands == "validation" and shows_validation(held)),
+        "sd_raw": sd_raw,
+        "error_raw": error_raw,
+        "sd": sd,
+        "error": error_bins,
+        "scale": scaling.scale,
+        "dof": scaling.dof,
+        "tta_views": scaling.turns,
+        "has_calibration": has_calibration,
+        "fitted_on": calibration.hands if calibration and has_calibration else "",
+        "overlaps": bool(calibration and calibration.hands == "validation" and _has_validation_hands(eval_set)),
         "hands": int(counted.any(1).sum()),
-        "rank": ranked(predicted[1 if width.turns else 0], error),
+        "rank_correlation": rank_correlation(deviations[1 if scaling.turns else 0], error),
         "levels": LEVELS,
-        "covered_raw": covered[0],
-        "covered": covered[1],
+        "coverage_raw": coverages[0],
+        "coverage": coverages[1],
     }
 
 
-def ranked(predicted: Array, error: Array) -> float:
-    """Rank correlation of spread and error; 0 where every joint is as unsure as any other.
+def rank_correlation(predicted: Array, error: Array) -> float:
+    """Spearman's rank correlation of standard deviation and error; 0 if all standard deviations are equal.
 
-    >>> ranked(np.array([1.0, 2.0, 3.0]), np.array([5.0, 7.0, 6.0]))
-    0.5
+    Args:
+        predicted: Standard deviations ``(N,)``.
+        error: Errors ``(N,)``.
+
+    Returns:
+        The correlation, in [-1, 1].
+
+    Example:
+        >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([5.0, 7.0, 6.0]))
+        0.5
     """
     return float(stats.spearmanr(predicted, error).statistic) if np.ptp(predicted) > 0 else 0.0
 
 
-def doubts(held: EvalSet, source: str, rows: Array, turns: int) -> torch.Tensor:
-    """``[n]`` mm: how much the predictions of some rows hang on how the hand is turned."""
-    found = []
+def _tta_disagreement(eval_set: EvalSet, source: str, rows: Array, views: int) -> torch.Tensor:
+    """``[n]`` mm: standard deviation of the predictions of augmented views of each hand."""
+    values = []
     with torch.inference_mode():
-        for part in parts(rows):
-            seen = encode_tta(held.run, held.fields(part), [source], held.batches.margin, turns)
-            found.append(tta_std(held.run, seen, [source], {}, torch.from_numpy(held.scale(part))))
-    return torch.cat(found)
+        for chunk in parts(rows):
+            posteriors = encode_tta(eval_set.run, eval_set.fields(chunk), [source], eval_set.batches.margin, views)
+            values.append(tta_std(eval_set.run, posteriors, [source], {}, torch.from_numpy(eval_set.scale(chunk))))
+    return torch.cat(values)
 
 
-def shows_validation(held: EvalSet) -> bool:
-    """Whether hands that the run was validated on, and so may have been calibrated on, are among those shown."""
-    return any(pack.meta.split == "val" for pack in held.batches.packs)
+def _has_validation_hands(eval_set: EvalSet) -> bool:
+    """Whether the shown hands include validation hands, which the run may have been calibrated on."""
+    return any(pack.meta.split == "val" for pack in eval_set.batches.packs)
 
 
-def found_on(held: EvalSet, source: str, rows: Array) -> SampleScaling:
-    """The width that some hands ask for."""
-    posterior = held.encode(source, rows)
-    truth, scale, visible = map(torch.from_numpy, (held.truth(rows), held.scale(rows), held.visible(rows)))
-    return width_of([drawn_of(held.run, Encoded({source: posterior}, truth, scale, visible), [source], {})])
+def _fit_scaling(eval_set: EvalSet, source: str, rows: Array) -> SampleScaling:
+    """The sample scaling that calibrates some hands."""
+    arrays = (eval_set.truth(rows), eval_set.scale(rows), eval_set.visible(rows))
+    encoded = EncodedSet({source: eval_set.encode(source, rows)}, *map(torch.from_numpy, arrays))
+    return width_of([drawn_of(eval_set.run, encoded, [source], {})])

@@ -1,4 +1,4 @@
-"""The report as a reader meets it, in a real browser: it loads, turns, slides, shows pictures, fits a phone."""
+"""The report in a real browser: it loads, responds to the pointer, and fits a phone and the dark scheme."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 @pytest.fixture(scope="module")
 def pages(held_everything, held_lift, tmp_path_factory):
-    """The reports of a run with pictures and of one without."""
-    from cvhpe.viz.report.gather import collect
-    from cvhpe.viz.report.page import write
+    """The reports of a run with images and of one without."""
+    from cvhpe.viz.report.gather import gather_report
+    from cvhpe.viz.report.page import write_report
 
     folder = tmp_path_factory.mktemp("pages")
-    for name, held in (("pictures", held_everything), ("joints", held_lift)):
-        write(collect(held, None), folder / f"{name}.html")
+    for name, held in (("images", held_everything), ("joints", held_lift)):
+        write_report(gather_report(held, None), folder / f"{name}.html")
     return folder
 
 
@@ -26,7 +26,7 @@ def browser(tmp_path_factory):
         yield window
 
 
-@pytest.fixture(params=["pictures", "joints"])
+@pytest.fixture(params=["images", "joints"])
 def page(request, pages, browser):
     emulate(browser)
     browser.get_log("browser")
@@ -35,8 +35,8 @@ def page(request, pages, browser):
     return browser
 
 
-def ink(window, selector):
-    """What a canvas shows, and how many colours that is."""
+def canvas_image(window, selector):
+    """The image on a canvas, and its number of colours."""
     return window.execute_script(
         """const c = document.querySelector(arguments[0]), p = c.getContext('2d').getImageData(0, 0, c.width, c.height);
         return [c.toDataURL(), new Set(new Uint32Array(p.data.buffer)).size]""",
@@ -45,7 +45,7 @@ def ink(window, selector):
 
 
 def pointer(window, selector, kind, x, y):
-    """A pointer event at a share of an element."""
+    """Send a pointer event at a fraction of an element."""
     window.execute_script(
         """const e = document.querySelector(arguments[0]), b = e.getBoundingClientRect();
         e.setPointerCapture = () => {};
@@ -58,52 +58,52 @@ def pointer(window, selector, kind, x, y):
     )
 
 
-def test_it_loads_without_a_word_in_the_console(page):
+def test_it_loads_without_a_message_in_the_console(page):
     assert page.get_log("browser") == []
     empty = page.execute_script(
         """return [...document.querySelectorAll('section .body')]
         .filter(b => !b.children.length).map(b => b.parentNode.id)"""
     )
     assert empty == []
-    assert page.find_elements("css selector", "main .lacking") == []
+    assert page.find_elements("css selector", "main .left-out") == []
 
 
-def test_the_slider_moves_the_hand_and_the_picture(page):
-    before = [ink(page, c) for c in ("#walk-hand", "#walk-picture")]
+def test_the_slider_changes_the_hand_and_the_image(page):
+    before = [canvas_image(page, c) for c in ("#interpolation-hand", "#interpolation-image")]
     page.execute_script(
-        "const s = document.getElementById('walk-slider'); s.value = s.max; s.dispatchEvent(new Event('input'))"
+        "const s = document.getElementById('interpolation-slider'); s.value = s.max; s.dispatchEvent(new Event('input'))"
     )
-    after = [ink(page, c) for c in ("#walk-hand", "#walk-picture")]
+    after = [canvas_image(page, c) for c in ("#interpolation-hand", "#interpolation-image")]
     for (old, few), (new, _) in zip(before, after, strict=True):
         assert few > 5
         assert old != new
-    assert page.find_element("css selector", "#walk output").text == "100 %"
+    assert page.find_element("css selector", "#interpolation output").text == "100 %"
 
 
-def test_the_hand_turns_when_dragged_and_turns_back(page):
-    start, _ = ink(page, "#walk-hand")
-    pointer(page, "#walk-hand", "pointerdown", 0.5, 0.5)
-    pointer(page, "#walk-hand", "pointermove", 0.9, 0.5)
-    pointer(page, "#walk-hand", "pointerup", 0.9, 0.5)
-    turned, _ = ink(page, "#walk-hand")
-    assert turned != start
-    pointer(page, "#walk-hand", "pointermove", 0.1, 0.5)
-    assert ink(page, "#walk-hand")[0] == turned
-    page.execute_script("document.querySelector('#walk-hand').dispatchEvent(new MouseEvent('dblclick'))")
-    assert ink(page, "#walk-hand")[0] == start
+def test_the_hand_rotates_when_dragged_and_a_double_click_resets_it(page):
+    start, _ = canvas_image(page, "#interpolation-hand")
+    pointer(page, "#interpolation-hand", "pointerdown", 0.5, 0.5)
+    pointer(page, "#interpolation-hand", "pointermove", 0.9, 0.5)
+    pointer(page, "#interpolation-hand", "pointerup", 0.9, 0.5)
+    rotated, _ = canvas_image(page, "#interpolation-hand")
+    assert rotated != start
+    pointer(page, "#interpolation-hand", "pointermove", 0.1, 0.5)
+    assert canvas_image(page, "#interpolation-hand")[0] == rotated
+    page.execute_script("document.querySelector('#interpolation-hand').dispatchEvent(new MouseEvent('dblclick'))")
+    assert canvas_image(page, "#interpolation-hand")[0] == start
 
 
-def test_pointing_at_a_latent_shows_its_hand(page):
+def test_a_latent_under_the_pointer_shows_its_hand(page):
     assert page.execute_script("return document.getElementById('tip').hidden")
-    x, y = page.execute_script("return DATA.space.panels[0].at[0]")
-    pointer(page, "#space canvas", "pointermove", 0.5 + 0.47 * x, 0.5 - 0.47 * y)
+    x, y = page.execute_script("return DATA.latents.panels[0].at[0]")
+    pointer(page, "#latents canvas", "pointermove", 0.5 + 0.47 * x, 0.5 - 0.47 * y)
     assert "held-out hand" in page.find_element("id", "tip").text
-    assert ink(page, "#tip canvas")[1] > 5
-    pointer(page, "#space canvas", "pointerleave", 0, 0)
+    assert canvas_image(page, "#tip canvas")[1] > 5
+    pointer(page, "#latents canvas", "pointerleave", 0, 0)
     assert page.execute_script("return document.getElementById('tip').hidden")
 
 
-def test_pointing_at_a_curve_reads_it(page):
+def test_a_curve_under_the_pointer_shows_its_values(page):
     pointer(page, "#pck svg", "pointermove", 0.6, 0.5)
     assert "threshold, mm: " in page.find_element("id", "tip").text
     assert "mean pose" in page.find_element("id", "tip").text
@@ -137,14 +137,13 @@ def test_dark_mode_is_dark_and_readable(page):
     light, at_least = contrast()
     assert light > 0.9
     assert at_least >= 4.5
-    before, _ = ink(page, "#examples .card canvas.turn")
+    before, _ = canvas_image(page, "#examples .example canvas.rotatable")
     emulate(page, dark=True)
     dark, at_least = contrast()
     assert dark < 0.05
     assert at_least >= 4.5
-    # What was drawn in light colours is drawn again.
     page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
-    assert ink(page, "#examples .card canvas.turn")[0] != before
+    assert canvas_image(page, "#examples .example canvas.rotatable")[0] != before
 
 
 def test_a_screenshot_has_every_section(page, tmp_path):

@@ -1,4 +1,4 @@
-// Small charts as SVG: lines with a cursor that reads them, and bars.
+// SVG charts: lines with a cursor that shows their values, and bars.
 
 function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -20,15 +20,15 @@ function short(value) {
 function ticks(low, high, count = 5) {
   const rough = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough);
-  const found = [];
-  for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-6; t += step) found.push(Math.abs(t) < step * 1e-6 ? 0 : t);
-  return found;
+  const values = [];
+  for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-6; t += step) values.push(Math.abs(t) < step * 1e-6 ? 0 : t);
+  return values;
 }
 
 function powers(low, high) {
-  const found = [];
-  for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) if (10 ** e >= low * 0.999 && 10 ** e <= high * 1.001) found.push(10 ** e);
-  return found.length > 1 ? found : ticks(low, high, 4); // less than a decade: round numbers, unevenly spaced
+  const values = [];
+  for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) if (10 ** e >= low * 0.999 && 10 ** e <= high * 1.001) values.push(10 ** e);
+  return values.length > 1 ? values : ticks(low, high, 4); // less than a decade
 }
 
 function legend(series) {
@@ -44,9 +44,9 @@ function legend(series) {
 function lineChart({ series, x, y, log = false, yMin, yMax, xMin, xMax, title }) {
   series.forEach((s, i) => (s.colour = s.colour || PALETTE[i % PALETTE.length]));
   const W = 460, H = 260, L = 48, R = 12, T = 10, B = 38;
-  const fine = (v) => v !== null && v !== undefined && Number.isFinite(v) && (!log || v > 0);
-  const xs = series.flatMap((s) => s.x), ys = series.flatMap((s) => s.y).filter(fine);
-  if (!ys.length) return el("p", { class: "lacking" }, "nothing was measured");
+  const valid = (v) => v !== null && v !== undefined && Number.isFinite(v) && (!log || v > 0);
+  const xs = series.flatMap((s) => s.x), ys = series.flatMap((s) => s.y).filter(valid);
+  if (!ys.length) return el("p", { class: "left-out" }, "no values");
   const x0 = xMin ?? Math.min(...xs), x1 = Math.max(xMax ?? Math.max(...xs), x0 + 1e-9);
   let y0 = yMin ?? Math.min(...ys), y1 = yMax ?? Math.max(...ys);
   if (log && y1 <= y0 * 1.01) [y0, y1] = [y0 / 2, y1 * 2];
@@ -64,11 +64,11 @@ function lineChart({ series, x, y, log = false, yMin, yMax, xMin, xMax, title })
   root.append(Object.assign(svg("text", { x: (L + W - R) / 2, y: H - 4, "text-anchor": "middle" }), { textContent: x }));
   root.append(Object.assign(svg("text", { x: 12, y: (H - B + T) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(H - B + T) / 2})` }), { textContent: y }));
   for (const s of series) {
-    let path = "", up = true;
+    let path = "", gap = true;
     s.x.forEach((v, i) => {
-      if (!fine(s.y[i])) { up = true; return; }
-      path += `${up ? "M" : "L"}${px(v).toFixed(1)} ${py(s.y[i]).toFixed(1)}`;
-      up = false;
+      if (!valid(s.y[i])) { gap = true; return; }
+      path += `${gap ? "M" : "L"}${px(v).toFixed(1)} ${py(s.y[i]).toFixed(1)}`;
+      gap = false;
       if (s.dots) root.append(svg("circle", { cx: px(v), cy: py(s.y[i]), r: 3.2, fill: s.colour }));
     });
     root.append(svg("path", { d: path, fill: "none", stroke: s.colour, "stroke-width": 1.8, "stroke-linejoin": "round", "stroke-dasharray": s.dash ? "5 4" : "none" }));
@@ -91,11 +91,10 @@ function lineChart({ series, x, y, log = false, yMin, yMax, xMin, xMax, title })
     }));
   });
   root.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); hideTip(); });
-  const box = el("div", {}, ...(title ? [el("h3", {}, title)] : []), root, legend(series));
-  return box;
+  return el("div", {}, ...(title ? [el("h3", {}, title)] : []), root, legend(series));
 }
 
-/** bars: [{name, value, colour, mark}]; mark: a second number, drawn as a tick. */
+/** bars: [{name, value, colour, mark}]; mark: a second value, drawn as a tick. */
 function barChart({ bars, unit, title, note }) {
   const W = 460, row = 18, L = 92, R = 52, H = bars.length * row + 6;
   const most = Math.max(...bars.flatMap((b) => [b.value ?? 0, b.mark ?? 0])) || 1;
@@ -108,7 +107,7 @@ function barChart({ bars, unit, title, note }) {
       const x = L + (b.mark / most) * (W - L - R);
       root.append(svg("line", { x1: x, x2: x, y1: y - 1, y2: y + row - 3, stroke: "currentColor", "stroke-width": 2 }));
     }
-    root.append(Object.assign(svg("text", { x: L + (Math.max(b.value ?? 0, b.mark ?? 0) / most) * (W - L - R) + 8, y: y + 12 }), { textContent: b.value === null ? "not seen" : `${b.value.toFixed(1)} ${unit}` }));
+    root.append(Object.assign(svg("text", { x: L + (Math.max(b.value ?? 0, b.mark ?? 0) / most) * (W - L - R) + 8, y: y + 12 }), { textContent: b.value === null ? "not visible" : `${b.value.toFixed(1)} ${unit}` }));
   });
   return el("div", {}, el("h3", {}, title), root, ...(note ? [el("p", { class: "note" }, note)] : []));
 }

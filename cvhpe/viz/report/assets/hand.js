@@ -1,4 +1,4 @@
-// A hand on a canvas: in 3D, turned by dragging, or flat over a picture.
+// Hands on canvases: in 3D, rotated by dragging, or in 2D over an image.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const PIXELS = Math.min(window.devicePixelRatio || 1, 2);
@@ -17,8 +17,8 @@ function el(tag, attributes = {}, ...children) {
 const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 const redraws = [];
-/** Draw now, and again when the colours of the page change. */
-function drawn(draw) {
+/** Draw now, and again when the colour scheme changes. */
+function keepDrawn(draw) {
   redraws.push(draw);
   draw();
 }
@@ -31,33 +31,33 @@ function canvas(side, label) {
   return node;
 }
 
-/** Bones and joints at points [[x, y], ...] in canvas pixels; `colour` null: a colour a finger. */
-function strokeHand(paint, points, colour, width, order) {
+/** Draw bones and joints at points [[x, y], ...] in canvas pixels; `colour` null gives each finger its own. */
+function drawHand(context, points, colour, width, order) {
   const { bones, colours } = DATA.skeleton;
   const known = (p) => p && p.every((v) => v !== null && Number.isFinite(v));
-  paint.lineCap = "round";
+  context.lineCap = "round";
   for (const k of order || bones.keys()) {
     const [a, b] = bones[k];
     if (!known(points[a]) || !known(points[b])) continue;
-    paint.strokeStyle = paint.fillStyle = colour || colours[b];
-    paint.lineWidth = width;
-    paint.beginPath();
-    paint.moveTo(points[a][0], points[a][1]);
-    paint.lineTo(points[b][0], points[b][1]);
-    paint.stroke();
-    paint.beginPath();
-    paint.arc(points[b][0], points[b][1], 1.1 * width, 0, 2 * Math.PI);
-    paint.fill();
+    context.strokeStyle = context.fillStyle = colour || colours[b];
+    context.lineWidth = width;
+    context.beginPath();
+    context.moveTo(points[a][0], points[a][1]);
+    context.lineTo(points[b][0], points[b][1]);
+    context.stroke();
+    context.beginPath();
+    context.arc(points[b][0], points[b][1], 1.1 * width, 0, 2 * Math.PI);
+    context.fill();
   }
 }
 
-/** A canvas that shows hands in the camera's frame (mm; x right, y down, z away) and turns when dragged. */
+/** A canvas that shows hands in the camera frame (mm; x right, y down, z forward) and rotates when dragged. */
 class HandView {
-  constructor(side, label, reach) {
-    this.node = canvas(side, `${label}; drag to turn`);
-    this.node.className = "turn";
+  constructor(side, label, radius) {
+    this.node = canvas(side, `${label}; drag to rotate`);
+    this.node.className = "rotatable";
     this.node.tabIndex = 0;
-    this.reach = reach;
+    this.radius = radius;
     this.hands = [];
     this.reset();
     this.node.addEventListener("pointerdown", (e) => {
@@ -66,7 +66,7 @@ class HandView {
     });
     this.node.addEventListener("pointermove", (e) => {
       if (!this.from) return;
-      this.turn((e.clientX - this.from[0]) * 0.012, (e.clientY - this.from[1]) * 0.012);
+      this.rotate((e.clientX - this.from[0]) * 0.012, (e.clientY - this.from[1]) * 0.012);
       this.from = [e.clientX, e.clientY];
     });
     for (const end of ["pointerup", "pointercancel"]) this.node.addEventListener(end, () => (this.from = null));
@@ -75,7 +75,7 @@ class HandView {
       const step = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] }[e.key];
       if (!step) return;
       e.preventDefault();
-      this.turn(...step);
+      this.rotate(...step);
     });
   }
 
@@ -84,7 +84,7 @@ class HandView {
     this.pitch = 0.15;
   }
 
-  turn(yaw, pitch) {
+  rotate(yaw, pitch) {
     this.yaw += yaw;
     this.pitch = Math.max(-1.5, Math.min(1.5, this.pitch + pitch));
     this.draw();
@@ -95,12 +95,13 @@ class HandView {
     this.hands = hands;
     const all = hands.flatMap((h) => h.joints).filter((p) => p[0] !== null);
     this.centre = [0, 1, 2].map((k) => (Math.min(...all.map((p) => p[k])) + Math.max(...all.map((p) => p[k]))) / 2);
-    const far = Math.max(...all.map((p) => Math.hypot(...p.map((v, k) => v - this.centre[k]))));
-    this.half = this.reach || far || 1;
+    const farthest = Math.max(...all.map((p) => Math.hypot(...p.map((v, k) => v - this.centre[k]))));
+    this.half = this.radius || farthest || 1;
     this.draw();
   }
 
-  seen(p) {
+  /** Rotate a point into the view. */
+  toView(p) {
     if (p[0] === null) return [NaN, NaN, 0];
     const [x, y, z] = p.map((v, k) => v - this.centre[k]);
     const [cy, sy, cp, sp] = [Math.cos(this.yaw), Math.sin(this.yaw), Math.cos(this.pitch), Math.sin(this.pitch)];
@@ -109,30 +110,30 @@ class HandView {
   }
 
   draw() {
-    const paint = this.node.getContext("2d"), size = this.node.width;
-    paint.clearRect(0, 0, size, size);
+    const context = this.node.getContext("2d"), size = this.node.width;
+    context.clearRect(0, 0, size, size);
     const zoom = (0.47 * size) / this.half;
     for (const { joints, colour } of this.hands) {
-      const turned = joints.map((p) => this.seen(p));
-      const at = turned.map(([x, y]) => [size / 2 + zoom * x, size / 2 + zoom * y]);
-      const depth = (k) => Math.max(...DATA.skeleton.bones[k].map((j) => turned[j][2]));
+      const rotated = joints.map((p) => this.toView(p));
+      const at = rotated.map(([x, y]) => [size / 2 + zoom * x, size / 2 + zoom * y]);
+      const depth = (k) => Math.max(...DATA.skeleton.bones[k].map((j) => rotated[j][2]));
       const order = [...DATA.skeleton.bones.keys()].sort((a, b) => depth(b) - depth(a)); // far bones first
-      strokeHand(paint, at, colour ? theme(colour) : null, Math.max(1.5, size / 110), order);
+      drawHand(context, at, colour ? theme(colour) : null, Math.max(1.5, size / 110), order);
     }
   }
 }
 
-/** 2D joints that fill [-0.5, 0.5], on a canvas of their own. */
-function drawFlat(node, points) {
-  const size = node.width, paint = node.getContext("2d");
-  paint.fillStyle = theme("stripe");
-  paint.fillRect(0, 0, size, size);
+/** Draw 2D joints in [-0.5, 0.5] on an empty canvas. */
+function draw2D(node, points) {
+  const size = node.width, context = node.getContext("2d");
+  context.fillStyle = theme("stripe");
+  context.fillRect(0, 0, size, size);
   const at = points.map((p) => (p[0] === null ? [NaN, NaN] : [size * (0.5 + 0.86 * p[0]), size * (0.5 + 0.86 * p[1])]));
-  strokeHand(paint, at, null, Math.max(1.2, size / 80));
+  drawHand(context, at, null, Math.max(1.2, size / 80));
 }
 
 const sheets = new Map();
-/** Draw picture `i` of a sheet on a canvas; `after` runs once it is there. */
+/** Draw image `i` of a sprite sheet on a canvas, then call `after`. */
 function drawFromSheet(node, sheet, i, after) {
   let image = sheets.get(sheet.uri);
   if (!image) {
@@ -140,24 +141,24 @@ function drawFromSheet(node, sheet, i, after) {
     image.src = sheet.uri;
     sheets.set(sheet.uri, image);
   }
-  const paintIt = () => {
+  const drawSprite = () => {
     const { side, columns } = sheet;
-    const paint = node.getContext("2d");
-    paint.imageSmoothingEnabled = true;
-    paint.drawImage(image, (i % columns) * side, Math.floor(i / columns) * side, side, side, 0, 0, node.width, node.height);
-    if (after) after(paint);
+    const context = node.getContext("2d");
+    context.imageSmoothingEnabled = true;
+    context.drawImage(image, (i % columns) * side, Math.floor(i / columns) * side, side, side, 0, 0, node.width, node.height);
+    if (after) after(context);
   };
-  if (image.complete && image.naturalWidth) paintIt();
-  else image.addEventListener("load", paintIt, { once: true });
+  if (image.complete && image.naturalWidth) drawSprite();
+  else image.addEventListener("load", drawSprite, { once: true });
 }
 
-/** What stands for hand `i` of some thumbnails: its picture, or its 2D joints. */
-function drawThumb(node, thumbs, i) {
-  if (thumbs.sheet) drawFromSheet(node, thumbs.sheet, i);
-  else drawFlat(node, thumbs.points[i]);
+/** Draw thumbnail `i`: an image, or 2D joints. */
+function drawThumbnail(node, thumbnails, i) {
+  if (thumbnails.sheet) drawFromSheet(node, thumbnails.sheet, i);
+  else draw2D(node, thumbnails.points[i]);
 }
 
-// -- the word beside the pointer ---------------------------------------------------------------------
+// -- tooltip ---------------------------------------------------------------------------------------
 
 const tip = document.getElementById("tip");
 function showTip(event, ...content) {

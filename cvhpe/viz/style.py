@@ -1,4 +1,4 @@
-"""FusionParams all figures look: the paper's colours, one type size, and files that print well."""
+"""Colours, names and settings shared by all plots, and how figures are written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cvhpe.io.atomic import atomic_file
 
@@ -33,16 +35,18 @@ _SETTINGS: Any = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "grid.color": "#dfe2e9",
+    "grid.linewidth": 0.4,
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # letters stay letters: journals refuse outlines of type 3
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3 fonts
     "savefig.facecolor": "white",
 }
 
 
-def colours(modalities: list[str]) -> dict[str, str]:
+def modality_colours(modalities: list[str]) -> dict[str, str]:
     """A colour for every modality: the paper's where it has one, others in a fixed order.
 
-    >>> colours(["rgb", "silhouette"])
+    >>> modality_colours(["rgb", "silhouette"])
     {'rgb': '#2563c9', 'silhouette': '#d1495b'}
     """
     unknown = [m for m in modalities if m not in MODALITY_COLOURS]
@@ -50,10 +54,10 @@ def colours(modalities: list[str]) -> dict[str, str]:
     return {m: MODALITY_COLOURS.get(m, extra.get(m, "")) for m in modalities}
 
 
-def label(modality: str) -> str:
-    """What people call a modality.
+def display_name(modality: str) -> str:
+    """The name of a modality in titles and legends.
 
-    >>> label("joints2d"), label("sharp_edges")
+    >>> display_name("joints2d"), display_name("sharp_edges")
     ('2D joints', 'sharp edges')
     """
     return NAMES.get(modality, modality.replace("_", " "))
@@ -61,25 +65,49 @@ def label(modality: str) -> str:
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """The figures' settings, within this block alone."""
+    """Apply the plot settings of the package within a block."""
     import matplotlib
 
     with matplotlib.rc_context(_SETTINGS):
         yield
 
 
-def blank(width: float, height: float) -> Figure:
-    """An empty figure, inches; on no screen, so nothing needs closing."""
+def empty_figure(width: float, height: float, dpi: int = 100) -> Figure:
+    """An empty figure that belongs to no window and needs no closing.
+
+    Args:
+        width: In inches.
+        height: In inches.
+        dpi: Dots per inch of :func:`rasterize`.
+
+    Returns:
+        A matplotlib figure on an Agg canvas.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), dpi=dpi)
     FigureCanvasAgg(figure)
     return figure
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem.png`` and ``stem.pdf``, each whole or not at all, the same bytes for the same figure."""
+def rasterize(figure: Figure) -> np.ndarray:
+    """A figure as an image uint8 ``(H, W, 3)``."""
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.png`` and ``stem.pdf`` atomically; equal figures give equal bytes.
+
+    Args:
+        figure: A matplotlib figure.
+        stem: Path of the files without suffix.
+
+    Returns:
+        The two paths.
+    """
     written = []
     stamps: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
     for kind, metadata in stamps.items():
