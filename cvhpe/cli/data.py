@@ -155,7 +155,7 @@ def show(
 
     Example: cvhpe data show freihand:/data/FreiHAND --count 24
     """
-    from cvhpe.data.contact_sheet import contact_sheet
+    from cvhpe.viz.contact_sheet import save_contact_sheet
     from cvhpe.data.reader import SplitAbsent
     from cvhpe.data.source import parse_source
 
@@ -170,7 +170,7 @@ def show(
             if one == splits[-1]:
                 raise
             continue
-        ids = contact_sheet(dataset, out, count=count, seed=seed)
+        ids = save_contact_sheet(dataset, out, count=count, seed=seed)
         typer.echo(f"{out}: {len(ids)} of {len(dataset):,} samples of {spec.name} {one}")
         return
 

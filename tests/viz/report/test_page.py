@@ -71,7 +71,8 @@ def test_it_loads_without_a_message_in_the_console(page):
 def test_the_slider_changes_the_hand_and_the_image(page):
     before = [canvas_image(page, c) for c in ("#interpolation-hand", "#interpolation-image")]
     page.execute_script(
-        "const s = document.getElementById('interpolation-slider'); s.value = s.max; s.dispatchEvent(new Event('input'))"
+        """const s = document.getElementById('interpolation-slider');
+        s.value = s.max; s.dispatchEvent(new Event('input'))"""
     )
     after = [canvas_image(page, c) for c in ("#interpolation-hand", "#interpolation-image")]
     for (old, few), (new, _) in zip(before, after, strict=True):
