@@ -22,9 +22,7 @@ def figures(
         str, typer.Option(help="Some of tsne, interpolation, predictions, samples, depth; comma-separated.")
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: RUN/figures.")] = None,
-    unimodal_run: Annotated[
-        Path | None, typer.Option(help="Unimodal baseline for tsne: a run with X:X pairs only.")
-    ] = None,
+    unimodal_run: Annotated[Path | None, typer.Option(help="Unimodal run for tsne: a run with X:X pairs only.")] = None,
     unimodal_steps: Annotated[
         int | None,
         typer.Option(min=1, help="Without --unimodal-run, steps to train one; default: 2000, or 300 with images."),
@@ -37,7 +35,7 @@ def figures(
     """Plot the paper's figures of a run: latent space, latent interpolation, predictions, posterior samples, depth.
 
     All show held-out hands. A figure that the run cannot fill is left out with the reason. tsne needs
-    scikit-learn (pip install 'cvhpe[figures]') and trains a unimodal baseline into RUN/unimodal.
+    scikit-learn (pip install 'cvhpe[figures]') and trains a unimodal run into RUN/unimodal.
 
     Example: cvhpe figures runs/rgb-joints3d
 

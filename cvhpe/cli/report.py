@@ -14,7 +14,7 @@ def report(
     split: Annotated[str, typer.Option(help="Split of the data; default: what was held out.")] = "",
     out: Annotated[Path | None, typer.Option(help="File to write; default: RUN/report.html.")] = None,
     unimodal_run: Annotated[
-        Path | None, typer.Option(help="Unimodal baseline to compare with; default: RUN/unimodal if it exists.")
+        Path | None, typer.Option(help="Unimodal run to compare with; default: RUN/unimodal if it exists.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:

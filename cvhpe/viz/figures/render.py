@@ -67,7 +67,7 @@ def render_figures(
     Args:
         eval_set: The held-out samples.
         out: Folder to write.
-        unimodal: Gives the unimodal baseline; called if ``tsne`` is rendered.
+        unimodal: Gives the unimodal run; called if ``tsne`` is rendered.
         only: Names of figures; empty means all.
         ends: The two rows of the latent interpolation; None chooses them.
         on_figure: Called after each figure.

@@ -19,11 +19,11 @@ HANDS = 400
 
 
 def tsne_figure(eval_set: EvalSet, unimodal: Callable[[], Run]) -> tuple[Figure, str]:
-    """Plot the latent means of a run and of its unimodal baseline, with the modality classification accuracies.
+    """Plot the latent means of a run and of the unimodal run, with the modality classification accuracies.
 
     Args:
         eval_set: The held-out samples.
-        unimodal: Gives the unimodal baseline; called after all checks.
+        unimodal: Gives the unimodal run; called after all checks.
 
     Returns:
         The figure and its caption.
@@ -33,9 +33,9 @@ def tsne_figure(eval_set: EvalSet, unimodal: Callable[[], Run]) -> tuple[Figure,
     """
     if len(eval_set.inputs) < 2:
         raise Lacking(f"this run encodes {eval_set.inputs[0]} only; --variant 2 or 4 encodes the target as well")
-    sklearn("manifold")  # fails before the baseline is trained
-    baseline = unimodal()
-    spaces = [embed(eval_set, HANDS), embed(eval_set, HANDS, baseline)]
+    sklearn("manifold")  # fails before the unimodal run is trained
+    unimodal_run = unimodal()
+    spaces = [embed(eval_set, HANDS), embed(eval_set, HANDS, unimodal_run)]
     crossed, single = (mixing(space) for space in spaces)
     titles = ("Cross-modal training", "Unimodal training")
     figure = empty_figure(3.4 * len(spaces), 3.7)
@@ -47,7 +47,7 @@ def tsne_figure(eval_set: EvalSet, unimodal: Callable[[], Run]) -> tuple[Figure,
     handles = [axes.scatter([], [], s=28, color=c, label=display_name(n)) for n, c in colours.items()]
     figure.legend(handles=handles, loc="upper center", ncols=len(handles), handletextpad=0.1, columnspacing=1.4)
     figure.subplots_adjust(wspace=0.06, top=0.92)
-    steps = baseline.metadata.training.get("step", 0)
+    steps = unimodal_run.metadata.training.get("step", 0)
     text = (
         f"t-SNE of the latent means of {len(np.unique(spaces[0].row))} held-out hands in {len(eval_set.inputs)} "
         "modalities. Modality classification accuracy of a k-nearest-neighbour classifier: "

@@ -1,4 +1,4 @@
-"""The unimodal baseline of a cross-modal run: the same encoders, each trained to reconstruct its own modality.
+"""The unimodal run, baseline of a cross-modal run: its encoders, each trained to reconstruct its own modality.
 
 One run with the pairs X:X trains all of them: its autoencoders share no weights.
 """
@@ -30,7 +30,7 @@ MAX_WARMUP_FRACTION = 0.9
 
 
 def unimodal_config(run: Run, steps: int | None = None) -> Config:
-    """The settings of a run's unimodal baseline: those of the run with other pairs and length.
+    """The settings of the unimodal run: those of the cross-modal run with other pairs and length.
 
     Args:
         run: The cross-modal run.
@@ -56,11 +56,11 @@ def unimodal_config(run: Run, steps: int | None = None) -> Config:
             "lr": min(run.config.lr, IMAGE_LR),
             "warmup_fraction": max(run.config.warmup_fraction, warmup),
         }
-    return checked(settings, where=f"{run.path}: unimodal baseline")
+    return checked(settings, where=f"{run.path}: unimodal run")
 
 
 def train_unimodal(run: Run, steps: int | None = None, report: Reporter | None = None) -> Run:
-    """Load a run's unimodal baseline from its folder ``unimodal``, or train it there first.
+    """Load the unimodal run from the folder ``unimodal`` of a run, or train it there first.
 
     Args:
         run: The cross-modal run.
@@ -68,7 +68,7 @@ def train_unimodal(run: Run, steps: int | None = None, report: Reporter | None =
         report: Receives the progress of the training.
 
     Returns:
-        The baseline.
+        The unimodal run.
 
     Raises:
         UserError: Another process writes into the run folder.
@@ -77,15 +77,15 @@ def train_unimodal(run: Run, steps: int | None = None, report: Reporter | None =
     folder = run.path / FOLDER
     device = next(run.model.parameters()).device
     if (folder / "model.safetensors").is_file():
-        baseline = load_run(folder, device)
-        if baseline.config == config:
-            return baseline
+        unimodal = load_run(folder, device)
+        if unimodal.config == config:
+            return unimodal
     with ExitStack() as stack:
         try:
             stack.enter_context(run_lock(run.path))
         except UserError as error:
             raise UserError(
-                f"the unimodal baseline cannot be trained now ({error}); wait, or give one with --unimodal-run"
+                f"the unimodal run cannot be trained now ({error}); wait, or give one with --unimodal-run"
             ) from None
         _train_into(folder, config, report)
     return load_run(folder, device)
@@ -113,17 +113,17 @@ def _train_into(folder: Path, config: Config, report: Reporter | None) -> None:
 
 
 def load_unimodal(run: Run, path: Path) -> Run:
-    """Load a run that the user gives as the unimodal baseline of another.
+    """Load a run that the user gives as the unimodal run, and check that it fits.
 
     Args:
         run: The cross-modal run.
-        path: Folder of the baseline.
+        path: Folder of the unimodal run.
 
     Returns:
-        The baseline.
+        The unimodal run.
 
     Raises:
-        UserError: The baseline is cross-modal, lacks a modality, or has other shapes.
+        UserError: The run is cross-modal, lacks a modality, or has other shapes.
     """
     other = load_run(path, next(run.model.parameters()).device)
     crossed = [str(p) for p in other.model.pairs if p.source != p.target]

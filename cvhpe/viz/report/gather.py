@@ -40,7 +40,7 @@ def gather_report(eval_set: EvalSet, unimodal: Run | None) -> dict[str, Any]:
 
     Args:
         eval_set: The held-out samples of the run.
-        unimodal: Its unimodal baseline; None where there is none.
+        unimodal: The unimodal run; None where there is none.
 
     Returns:
         Section -> its data, numpy arrays included.
