@@ -155,9 +155,9 @@ def show(
 
     Example: cvhpe data show freihand:/data/FreiHAND --count 24
     """
-    from cvhpe.viz.contact_sheet import save_contact_sheet
     from cvhpe.data.reader import SplitAbsent
     from cvhpe.data.source import parse_source
+    from cvhpe.viz.contact_sheet import save_contact_sheet
 
     spec, path = parse_source(source)
     splits = _splits([split] if split else None, spec)
