@@ -1,7 +1,7 @@
-"""One latent space for everything a hand can be seen as: RGB, depth, 2D and 3D joints, and what plugins add.
+"""One latent space for every modality of a hand: RGB, depth, 2D and 3D joints, and those of plugins.
 
-The public names below are loaded when first used, so that ``cvhpe --help`` imports no torch. A plugin
-needs nothing else than these, :mod:`cvhpe.models.blocks`, :mod:`cvhpe.models.backbones`, :mod:`cvhpe.models.losses`,
+The public names below are imported on first use, so that ``cvhpe --help`` imports no torch. A plugin
+needs only these, :mod:`cvhpe.models.blocks`, :mod:`cvhpe.models.backbones`, :mod:`cvhpe.models.losses`,
 :mod:`cvhpe.ops`, :mod:`cvhpe.geometry.skeleton` and :mod:`cvhpe.testing`.
 
 >>> import cvhpe

@@ -1,4 +1,4 @@
-"""What the user can mend is a :class:`UserError`: one line of what, where and how, exit code 2."""
+"""Errors that a user can fix: one line that says what, where and how; exit code 2."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A fault the user can mend. The message is one line: what, where, and how to mend it."""
+    """An error that the user can fix. The message is one line: what, where and how to fix it."""
 
 
 class DataError(UserError):
-    """A data file or folder that cannot be used as it is; the message names the file."""
+    """A data file or folder that is missing or damaged; the message names it."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Say what might have been meant, for the end of an error message.
+    """Suggest the closest known word, for the end of an error message.
 
-    >>> nearest("join3d", ["joints3d", "rgb"])
-    "did you mean 'joints3d'?"
-    >>> nearest("zzz", ["rgb", "depth"])
-    'have: depth, rgb'
+    Args:
+        word: The unknown word.
+        known: The words that exist.
+
+    Returns:
+        The suggestion, or all known words where none is close.
+
+    Example:
+        >>> nearest("join3d", ["joints3d", "rgb"])
+        "did you mean 'joints3d'?"
+        >>> nearest("zzz", ["rgb", "depth"])
+        'have: depth, rgb'
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, 1)

@@ -37,8 +37,8 @@ def list_plugins(
     for p in plugins:
         if p.state != "ok":
             console.print(f"{p.name} of {p.package}: {p.error}", markup=False, highlight=False, soft_wrap=True)
-        if trace and p.trace:
-            console.print(p.trace, markup=False, highlight=False, soft_wrap=True)
+        if trace and p.traceback:
+            console.print(p.traceback, markup=False, highlight=False, soft_wrap=True)
     for word in unknown_in_disable_list(plugins):
         console.print(f"CVHPE_DISABLE_PLUGINS names {word!r}, which is not installed", markup=False, soft_wrap=True)
 
@@ -54,7 +54,7 @@ def new(
     """
     import shlex
 
-    from cvhpe.plugin.templates import write_plugin
+    from cvhpe.plugin.scaffold import write_plugin
 
     folder = write_plugin(name, out)
     # without ./ pip would look for it on the index

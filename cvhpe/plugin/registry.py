@@ -1,9 +1,9 @@
-"""Plugins: how they are found, loaded one by one in isolation, and what is wrong with those that fail.
+"""Discover plugins, load each in isolation, and record why a plugin is unusable.
 
 A plugin is one entry point of the group ``cvhpe.modalities``: a module (or object) with the hook
 ``cvhpe_modalities()``, ``cvhpe_datasets()`` or both, each marked with :data:`hookimpl`. The built-in
-modalities come the same way. A plugin that cannot be used is kept as a record with the reason, and
-never stops another one. This module imports no torch; loading a modality does.
+modalities use the same entry points. If any part of a plugin is invalid, none of it is registered; a
+broken plugin never stops another one. This module imports no torch; loading a modality does.
 """
 
 from __future__ import annotations
@@ -28,69 +28,79 @@ if TYPE_CHECKING:
     from cvhpe.plugin.contract import Modality
     from cvhpe.plugin.sample import DatasetSpec
 
-State = Literal["found", "ok", "broken", "disabled"]
-Kind = Literal["modality", "data set"]
+PluginState = Literal["unloaded", "ok", "broken", "disabled"]
+ItemKind = Literal["modality", "data set"]
 
 GROUP = "cvhpe.modalities"
-API_VERSION = 1  # of the contract; plugins written for the version before it are still accepted
-HOOKS: dict[str, Kind] = {"cvhpe_modalities": "modality", "cvhpe_datasets": "data set"}
-OWN = "cvhpe"  # our distribution: its names cannot be taken by another one
+API_VERSION = 1
+"""Version of the contract; plugins for the version before it are accepted, too."""
+HOOKS: dict[str, ItemKind] = {"cvhpe_modalities": "modality", "cvhpe_datasets": "data set"}
+BUILTIN_DISTRIBUTION = "cvhpe"
+"""No other distribution can supply a name that this one supplies."""
 
 hookspec = pluggy.HookspecMarker("cvhpe")
 hookimpl = pluggy.HookimplMarker("cvhpe")
 
 
 class Hooks:
-    """The hooks of a plugin; it brings at least one of the two."""
+    """Hook specifications; a plugin implements at least one."""
 
     @hookspec
     def cvhpe_modalities(self) -> Iterable[Modality]:  # type: ignore[empty-body]
-        """The modalities that the plugin supplies."""
+        """Return the modalities that the plugin supplies."""
 
     @hookspec
     def cvhpe_datasets(self) -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
-        """The data sets that the plugin can read; must not import torch."""
+        """Return the data sets that the plugin can read; must not import torch."""
 
 
 @dataclass
 class Plugin:
-    """What is known of one entry point.
+    """State of one entry point.
 
-    name: of the entry point. dist, version: of the installed distribution that declares it.
-    state: ``found`` (not loaded yet), ``ok``, ``broken`` or ``disabled``.
-    error: one line: why it is not ok. trace: the whole traceback, where there was one.
-    supplied: kind -> name -> what its hooks gave, also where it turned out broken later.
+    Attributes:
+        name: Name of the entry point.
+        dist: Installed distribution that declares it.
+        version: Version of that distribution.
+        state: ``unloaded``, ``ok``, ``broken`` or ``disabled``.
+        error: One line: why the state is not ``ok``.
+        traceback: Full traceback of the error, if an exception caused it.
+        load: Imports the plugin.
+        supplied: kind -> name -> item returned by the hooks, of broken plugins too.
     """
 
     name: str
     dist: str
     version: str
-    state: State = "found"
+    state: PluginState = "unloaded"
     error: str = ""
-    trace: str = ""
+    traceback: str = ""
     load: Callable[[], Any] = field(default=lambda: None, repr=False, compare=False)
-    supplied: dict[Kind, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    supplied: dict[ItemKind, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def package(self) -> str:
-        """Distribution and version, as a person would ask pip for it."""
+        """Distribution and version, as in ``cvhpe-silhouette 1.0``."""
         return f"{self.dist} {self.version}".strip()
 
     @property
     def is_builtin(self) -> bool:
-        return _normal(self.dist) == OWN
+        """Whether the plugin comes with cvhpe itself."""
+        return _normalize(self.dist) == BUILTIN_DISTRIBUTION
 
     @property
     def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities it supplies."""
         return tuple(self.supplied.get("modality", ()))
 
     @property
     def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets it supplies."""
         return tuple(self.supplied.get("data set", ()))
 
 
-def _normal(dist: str) -> str:
-    """The spelling of a distribution's name that all its spellings share (PEP 503)."""
+def _normalize(dist: str) -> str:
+    """Normalised name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", dist.strip()).lower()
 
 
@@ -99,162 +109,188 @@ def _one_line(text: object) -> str:
 
 
 def installed() -> list[Plugin]:
-    """One record for every entry point of the group, not loaded yet, built-ins first."""
+    """List every entry point of the group, unloaded, built-ins first."""
     plugins: list[Plugin] = []
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}
     for dist in distributions():
-        # The text is looked at first: reading every installed package's metadata would be slow, and
-        # a malformed entry point of somebody else's package is no business of ours.
+        # Searching the text is faster than parsing it, and skips malformed entry points of unrelated packages.
         if GROUP in (dist.read_text("entry_points.txt") or ""):
-            seen.setdefault(_normal(_name(dist)), _name(dist))
-    for name in seen.values():
+            names.setdefault(_normalize(_dist_name(dist)), _dist_name(dist))
+    for name in names.values():
         try:
-            dist = distribution(name)  # the first on sys.path, the one that an import would find
-            found: list[EntryPoint] = [e for e in dist.entry_points if e.group == GROUP]
-            plugins += [Plugin(e.name, name, dist.version or "", load=e.load) for e in found]
+            dist = distribution(name)  # the first on sys.path, which an import uses as well
+            entries: list[EntryPoint] = [e for e in dist.entry_points if e.group == GROUP]
+            plugins += [Plugin(e.name, name, dist.version or "", load=e.load) for e in entries]
         except Exception as error:
             plugins.append(
                 Plugin("?", name, "", "broken", f"unreadable entry points: {type(error).__name__}: {_one_line(error)}")
             )
-    return sorted(plugins, key=lambda p: (not p.is_builtin, _normal(p.dist), p.name))
+    return sorted(plugins, key=lambda p: (not p.is_builtin, _normalize(p.dist), p.name))
 
 
-def _name(dist: Distribution) -> str:
+def _dist_name(dist: Distribution) -> str:
     return dist.metadata["Name"] or "(nameless)"
 
 
 def disabled_by_user() -> set[str]:
-    """What ``CVHPE_DISABLE_PLUGINS`` names: distributions, ``dist:entry`` or ``*``, comma-separated."""
-    return {_normal(word) for word in comma_list(os.environ.get("CVHPE_DISABLE_PLUGINS", ""))}
+    """Parse ``CVHPE_DISABLE_PLUGINS``: distributions, ``dist:entry`` or ``*``, comma-separated."""
+    return {_normalize(word) for word in comma_list(os.environ.get("CVHPE_DISABLE_PLUGINS", ""))}
 
 
 def unknown_in_disable_list(plugins: Iterable[Plugin]) -> list[str]:
-    """Words of ``CVHPE_DISABLE_PLUGINS`` that name no plugin: most likely misspelt."""
-    known = {_normal(n) for p in plugins for n in (p.dist, f"{p.dist}:{p.name}")}
+    """List the words of ``CVHPE_DISABLE_PLUGINS`` that name no plugin."""
+    known = {_normalize(n) for p in plugins for n in (p.dist, f"{p.dist}:{p.name}")}
     return sorted(disabled_by_user() - known - {"*"})
 
 
-def strict() -> bool:
-    """Whether ``CVHPE_STRICT_PLUGINS`` asks that a broken plugin stop everything."""
+def is_strict() -> bool:
+    """Whether ``CVHPE_STRICT_PLUGINS`` is set: a broken plugin is an error then."""
     return os.environ.get("CVHPE_STRICT_PLUGINS", "").lower() not in ("", "0", "false", "no")
 
 
 class Registry:
-    """The plugins of this process; loads them when the first name is asked for.
+    """The plugins of this process, loaded on first use. :func:`registry` returns the shared instance.
 
-    ``plugins`` is for tests and defaults to :func:`installed`. Usually one calls :func:`registry`.
+    Args:
+        plugins: Plugins to manage; by default :func:`installed`.
     """
 
     def __init__(self, plugins: Iterable[Plugin] | None = None) -> None:
         self._plugins = installed() if plugins is None else list(plugins)
-        self._settled = False
+        self._loaded = False
         off = disabled_by_user()
         for p in self._plugins:
-            named = {_normal(p.dist), _normal(f"{p.dist}:{p.name}")} & off
-            if p.state == "found" and (named or ("*" in off and not p.is_builtin)):
+            named = {_normalize(p.dist), _normalize(f"{p.dist}:{p.name}")} & off
+            if p.state == "unloaded" and (named or ("*" in off and not p.is_builtin)):
                 p.state = "disabled"
                 p.error = "switched off by CVHPE_DISABLE_PLUGINS"
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
-        """Every plugin found, loaded."""
-        self._settle()
+        """Every installed plugin, loaded."""
+        self._load_all()
         return tuple(self._plugins)
 
     @property
     def modalities(self) -> Mapping[str, Modality]:
-        """Name -> modality, of every plugin that is ok."""
-        self._settle()
-        return self._served("modality")
+        """Name -> modality of every usable plugin."""
+        self._load_all()
+        return self._usable_items("modality")
 
     @property
     def datasets(self) -> Mapping[str, DatasetSpec]:
-        """Name -> data set, of every plugin that is ok. Imports no torch where no plugin is installed."""
+        """Name -> data set of every usable plugin. Imports no torch if only built-ins are installed."""
         if all(p.is_builtin for p in self._plugins):
-            self._load_own_datasets()
+            self._load_builtin_datasets()
         else:
-            self._settle()
-        return self._served("data set")
+            self._load_all()
+        return self._usable_items("data set")
 
     def modality(self, name: str) -> Modality:
-        """The modality of that name; :class:`UserError` with the nearest name where there is none."""
-        found = self.modalities
-        return found[name] if name in found else self._unknown("modality", name, found)
+        """Return the modality of that name.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The modality.
+
+        Raises:
+            UserError: If there is none; the message has the nearest name and the broken plugins.
+        """
+        known = self.modalities
+        if name not in known:
+            raise self._unknown("modality", name, known)
+        return known[name]
 
     def dataset(self, name: str) -> DatasetSpec:
-        """The data set of that name; :class:`UserError` with the nearest name where there is none."""
-        self._load_own_datasets()  # their names are ours: neither torch nor another plugin is needed to know
-        found: Mapping[str, DatasetSpec] = self._served("data set")
-        if name not in found:
-            found = self.datasets
-        return found[name] if name in found else self._unknown("data set", name, found)
+        """Return the data set of that name.
+
+        Args:
+            name: Its name, as in ``--data NAME:PATH``.
+
+        Returns:
+            The data set.
+
+        Raises:
+            UserError: If there is none; the message has the nearest name and the broken plugins.
+        """
+        self._load_builtin_datasets()  # no plugin can take a built-in's name: neither torch nor a plugin is loaded
+        known: Mapping[str, DatasetSpec] = self._usable_items("data set")
+        if name not in known:
+            known = self.datasets
+        if name not in known:
+            raise self._unknown("data set", name, known)
+        return known[name]
 
     def supplier(self, modality: str) -> Plugin:
-        """The plugin that supplies a modality: what a trained run has to remember."""
+        """Return the plugin that supplies a modality; trained runs record it."""
         self.modality(modality)
         return next(p for p in self._plugins if p.state == "ok" and modality in p.modalities)
 
-    def _served(self, kind: Kind) -> dict[str, Any]:
+    def _usable_items(self, kind: ItemKind) -> dict[str, Any]:
         return {n: item for p in self._plugins if p.state == "ok" for n, item in p.supplied.get(kind, {}).items()}
 
-    def _unknown(self, kind: Kind, name: str, found: Iterable[str]) -> Any:
+    def _unknown(self, kind: ItemKind, name: str, known: Iterable[str]) -> UserError:
         broken = [p for p in self._plugins if p.state == "broken"]
         claims = [p for p in broken if name in (p.name, *p.supplied.get(kind, ()))]
-        head = f"{kind} {name!r} cannot be used" if claims else f"unknown {kind} {name!r}: {nearest(name, found)}"
-        faults = {(p.package, p.error): p for p in claims or broken}  # one cause often breaks several of a package
+        head = f"{kind} {name!r} cannot be used" if claims else f"unknown {kind} {name!r}: {nearest(name, known)}"
+        faults = {(p.package, p.error): p for p in claims or broken}  # one cause often breaks several entry points
         notes = [f"plugin {p.name} of {p.package} is broken: {p.error}" for p in faults.values()]
         if not claims:
             notes += [f"plugin {p.name} of {p.package} is {p.error}" for p in self._plugins if p.state == "disabled"]
         if not any(p.is_builtin for p in self._plugins):
-            notes.append(f"{OWN} itself is not installed in this Python: pip install .")
-        raise UserError("; ".join([head, *notes]))
+            notes.append(f"{BUILTIN_DISTRIBUTION} itself is not installed in this Python: pip install .")
+        return UserError("; ".join([head, *notes]))
 
-    def _load_own_datasets(self) -> None:
+    def _load_builtin_datasets(self) -> None:
         for p in self._plugins:
             if p.is_builtin and p.name == "datasets":
-                _load(p)
+                _load_plugin(p)
 
-    def _settle(self) -> None:
-        """Load every plugin, then take out those that claim a name of another one."""
-        if self._settled:
+    def _load_all(self) -> None:
+        """Load every plugin, then mark those broken that supply a name twice."""
+        if self._loaded:
             return
         for p in self._plugins:
-            _load(p)
-        for kind, name, rivals in _contested(self._plugins):
+            _load_plugin(p)
+        for kind, name, rivals in _name_conflicts(self._plugins):
             if any(p.is_builtin for p in rivals):
                 for p in rivals:
                     if not p.is_builtin:
-                        _break(p, ValueError(f"{kind} {name!r} is a built-in's name; call it otherwise"))
-        # Who run_lock a built-in's name is out by now and no rival to anybody. Of the others none gets the name, as
-        # nobody could say which is meant.
-        for kind, name, rivals in _contested(self._plugins):
+                        _mark_broken(p, ValueError(f"{kind} {name!r} is a built-in's name; choose another name"))
+        # Plugins that took a built-in's name are broken by now. Of the others, none gets a name that several supply.
+        for kind, name, rivals in _name_conflicts(self._plugins):
             for p in rivals:
-                _break(p, ValueError(f"{kind} {name!r} is also supplied by {_others(p, rivals)}"))
-        self._settled = True
+                _mark_broken(p, ValueError(f"{kind} {name!r} is also supplied by {_describe_rivals(p, rivals)}"))
+        self._loaded = True
 
 
-def _contested(plugins: Iterable[Plugin]) -> list[tuple[Kind, str, list[Plugin]]]:
-    """Every name that more than one usable plugin supplies, with those plugins."""
+def _name_conflicts(plugins: Iterable[Plugin]) -> list[tuple[ItemKind, str, list[Plugin]]]:
+    """Names that more than one usable plugin supplies, with those plugins."""
     usable = [p for p in plugins if p.state == "ok"]
-    names: list[tuple[Kind, str]] = sorted({(kind, n) for p in usable for kind in p.supplied for n in p.supplied[kind]})
+    names: list[tuple[ItemKind, str]] = sorted(
+        {(kind, n) for p in usable for kind in p.supplied for n in p.supplied[kind]}
+    )
     claims = [(kind, n, [p for p in usable if n in p.supplied.get(kind, ())]) for kind, n in names]
     return [claim for claim in claims if len(claim[2]) > 1]
 
 
-def _others(p: Plugin, rivals: list[Plugin]) -> str:
-    """The rivals of a plugin, and how to switch them off."""
-    called, switched = [], []
-    for q in rivals:
-        if q is not p:
-            near = _normal(q.dist) == _normal(p.dist)  # its distribution's name would switch off p as well
-            called.append(f"entry point {q.name!r} of {q.package}" if near else q.package)
-            switched.append(f"{q.dist}:{q.name}" if near else q.dist)
-    words = ",".join(dict.fromkeys(switched))
-    return f"{' and '.join(dict.fromkeys(called))}; to keep this one: CVHPE_DISABLE_PLUGINS={words}"
+def _describe_rivals(p: Plugin, rivals: list[Plugin]) -> str:
+    """The rivals of a plugin, and how to disable them."""
+    names, switches = [], []
+    for rival in rivals:
+        if rival is not p:
+            # The distribution's name alone would disable p as well.
+            same_dist = _normalize(rival.dist) == _normalize(p.dist)
+            names.append(f"entry point {rival.name!r} of {rival.package}" if same_dist else rival.package)
+            switches.append(f"{rival.dist}:{rival.name}" if same_dist else rival.dist)
+    words = ",".join(dict.fromkeys(switches))
+    return f"{' and '.join(dict.fromkeys(names))}; to keep this one: CVHPE_DISABLE_PLUGINS={words}"
 
 
-def _load(p: Plugin) -> None:
-    if p.state != "found":
+def _load_plugin(p: Plugin) -> None:
+    if p.state != "unloaded":
         return
     try:
         for kind, item in _call_hooks(p.load()):
@@ -262,26 +298,26 @@ def _load(p: Plugin) -> None:
                 raise ValueError(f"supplies {kind} {item.name!r} twice")
             p.supplied[kind][item.name] = item
     except (Exception, SystemExit) as error:
-        _break(p, error)
+        _mark_broken(p, error)
     else:
         p.state = "ok"
 
 
-def _break(p: Plugin, error: BaseException) -> None:
+def _mark_broken(p: Plugin, error: BaseException) -> None:
     reason = _one_line(error) or "no message"
     if isinstance(error, SystemExit):
-        reason = f"wants to end the program: exit({error.code!r})"
-    place = [f for f in traceback.extract_tb(error.__traceback__) if not _ours(f.filename)]
-    where = f" ({Path(place[-1].filename).name}:{place[-1].lineno})" if place else ""
+        reason = f"calls exit({error.code!r})"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_internal(f.filename)]
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     p.state = "broken"
     p.error = f"{type(error).__name__}: {reason}{where}"
-    p.trace = "".join(traceback.format_exception(error))
-    if strict():
+    p.traceback = "".join(traceback.format_exception(error))
+    if is_strict():
         raise UserError(f"plugin {p.package} ({p.name}): {p.error}") from error
 
 
-def _ours(filename: str) -> bool:
-    """Whether a frame says nothing to the plugin's author: ours, the importer's, pluggy's."""
+def _is_internal(filename: str) -> bool:
+    """Whether a stack frame is this module's, the importer's or pluggy's, not the plugin's."""
     return (
         filename.startswith("<frozen")
         or Path(filename).parent.name in ("pluggy", "metadata", "importlib")
@@ -289,14 +325,14 @@ def _ours(filename: str) -> bool:
     )
 
 
-def _call_hooks(plugin: Any) -> Iterator[tuple[Kind, Any]]:
-    """What one plugin's hooks give, every item checked. A manager of its own: nothing is shared."""
+def _call_hooks(plugin: Any) -> Iterator[tuple[ItemKind, Any]]:
+    """Call the hooks of one plugin and check every item. Each plugin has its own plugin manager."""
     manager = pluggy.PluginManager("cvhpe")
     manager.add_hookspecs(Hooks)
-    manager.register(plugin)  # refuses a hook that declares arguments which the specification lacks
+    manager.register(plugin)  # raises on a hook with arguments that the specification lacks
     marked = [c.name for c in manager.get_hookcallers(plugin) or ()]
-    written = [n for n in dir(plugin) if n.startswith("cvhpe_") and inspect.isroutine(getattr(plugin, n))]
-    for name in written:
+    defined = [n for n in dir(plugin) if n.startswith("cvhpe_") and inspect.isroutine(getattr(plugin, n))]
+    for name in defined:
         if name in HOOKS and name not in marked:
             raise TypeError(f"{name}() lacks the decorator @cvhpe.hookimpl")
         if name not in HOOKS and (name in marked or not marked):
@@ -306,13 +342,13 @@ def _call_hooks(plugin: Any) -> Iterator[tuple[Kind, Any]]:
     for name, kind in HOOKS.items():
         if name not in marked:
             continue
-        given = getattr(manager.hook, name)()  # one plugin, one answer; pluggy drops a None
-        if not given or isinstance(given[0], str | bytes) or not isinstance(given[0], Iterable):
-            raise TypeError(f"{name}() gave {_short(given[0]) if given else None}; return a list")
-        yield from ((kind, _checked(name, item)) for item in given[0])
+        results = getattr(manager.hook, name)()  # one result a plugin; pluggy drops None
+        if not results or isinstance(results[0], str | bytes) or not isinstance(results[0], Iterable):
+            raise TypeError(f"{name}() returned {_shorten(results[0]) if results else None}; return a list")
+        yield from ((kind, _check_item(name, item)) for item in results[0])
 
 
-def _checked(hook: str, item: Any) -> Any:
+def _check_item(hook: str, item: Any) -> Any:
     if HOOKS[hook] == "modality":
         from cvhpe.plugin.contract import Modality
 
@@ -322,20 +358,22 @@ def _checked(hook: str, item: Any) -> Any:
 
         expected = DatasetSpec
     if not isinstance(item, expected):
-        raise TypeError(f"{hook}() gave {_short(item)} of type {type(item).__name__}; expected {expected.__name__}")
+        raise TypeError(
+            f"{hook}() returned {_shorten(item)} of type {type(item).__name__}; expected {expected.__name__}"
+        )
     api, name = getattr(item, "api", None), getattr(item, "name", None)
     if not isinstance(api, int) or not API_VERSION - 1 <= api <= API_VERSION:
-        speaks = f"this cvhpe speaks {API_VERSION - 1} and {API_VERSION}"
-        mend = "update cvhpe" if isinstance(api, int) and api > API_VERSION else "update the plugin"
-        raise RuntimeError(f"{name!r} is written for API {api}, {speaks}; {mend}")
+        supported = f"this cvhpe supports {API_VERSION - 1} and {API_VERSION}"
+        fix = "update cvhpe" if isinstance(api, int) and api > API_VERSION else "update the plugin"
+        raise RuntimeError(f"{name!r} is written for API {api}, {supported}; {fix}")
     return item
 
 
-def _short(item: object) -> str:
+def _shorten(item: object) -> str:
     return _one_line(repr(item))[:60]
 
 
 @cache
 def registry() -> Registry:
-    """The registry of this process, made when first asked for (``registry.cache_clear()`` forgets it)."""
+    """Return the registry of this process; ``registry.cache_clear()`` makes the next call rescan."""
     return Registry()

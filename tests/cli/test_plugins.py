@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.fake_distributions import honest, install
+from helpers.fake_distributions import install, valid_source
 
 from cvhpe.cli import main
 from cvhpe.plugin.registry import registry
@@ -55,8 +55,8 @@ def fault(err: str) -> str:
 def test_list_shows_state_and_reason(cvhpe: Cvhpe, tmp_path: Path) -> None:
     for name in ("importerr", "takesrgb", "wrongarg"):
         install(tmp_path, name)
-    install(tmp_path, "good", honest("good"))
-    install(tmp_path, "off", honest("off"))
+    install(tmp_path, "good", valid_source("good"))
+    install(tmp_path, "off", valid_source("off"))
     code, out, _ = cvhpe("plugins", "list", CVHPE_DISABLE_PLUGINS="cvhpe-off,cvhpe-misspelt")
     assert code == 0
     rows = {line.split("│")[1].strip(): line for line in out.splitlines() if line.startswith("│")}
@@ -82,8 +82,8 @@ def test_strict_is_one_line_and_exit_code_2(cvhpe: Cvhpe, tmp_path: Path) -> Non
 
 
 def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
-    install(tmp_path, "good", honest("good"))
-    source = honest("bad").replace("api=1)", "api=1, loss=faulty_modalities.loss_with_a_root)")
+    install(tmp_path, "good", valid_source("good"))
+    source = valid_source("bad").replace("api=1)", "api=1, loss=faulty_modalities.loss_with_a_root)")
     install(tmp_path, "bad", f"from helpers import faulty_modalities\n{source}")
     code, out, err = cvhpe("plugins", "check", "good")
     assert code == 0, out + err
@@ -108,7 +108,7 @@ def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
         (("new", "thermal-camera"), "lower_snake_case"),
         (("new", "wärme"), "lower_snake_case"),
         (("new", ""), "lower_snake_case"),
-        (("new", "lambda"), "is a word of Python's"),
+        (("new", "lambda"), "is a Python keyword"),
         (("new", "rgb"), "is a built-in's"),
         (("new", "rhd"), "is a built-in's"),
         (("new", "datasets"), "is a built-in's"),
@@ -155,7 +155,7 @@ def test_doctor_only_notes_a_broken_outsider(cvhpe: Cvhpe, tmp_path: Path) -> No
     install(tmp_path, "exits")
     code, out, _ = cvhpe("doctor")
     assert code == 0
-    assert "exits of cvhpe-exits 1.0 is broken: SystemExit: wants to end the program" in out
+    assert "exits of cvhpe-exits 1.0 is broken: SystemExit: calls exit" in out
 
 
 @pytest.mark.parametrize("module", ["torch", "cvhpe.ops", "cvhpe.io.cache", "cvhpe_rgb"])

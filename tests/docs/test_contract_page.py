@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.example_datasets import HONEST
+from helpers.example_datasets import VALID
 
 from cvhpe import DatasetSpec, Modality, ModelShape, Sample, View
 from cvhpe.data.loader import Batches
@@ -56,7 +56,7 @@ def test_stored_fields_are_those_that_the_kit_and_the_loader_give(tmp_path: Path
     described = {name: cells[0] for name, cells in table("Stored fields").items() if name != OTHER}
     made_up = fake_fields(2, torch.Generator().manual_seed(0))
     assert set(described) == set(made_up)
-    pack = prepare(HONEST, tmp_path, "train", image_size=64, fields=("rgb", "joints2d", "joints3d"), cache=tmp_path)
+    pack = prepare(VALID, tmp_path, "train", image_size=64, fields=("rgb", "joints2d", "joints3d"), cache=tmp_path)
     batch = next(Batches([pack], ("rgb", "joints2d", "joints3d"), 2).epoch(0))
     for name, text in described.items():
         dtype, axes = re.fullmatch(r"(\w+) `\[(.+)\]`", text).groups()

@@ -99,13 +99,13 @@ def open_rudely(path: Path | None, split: str) -> Hands:
     return Hands(6)
 
 
-HONEST = DatasetSpec(
+VALID = DatasetSpec(
     name="hands", open=open_hands, layout="freihand", root="wrist", fields=("rgb", "joints2d", "joints3d")
 )
 
 
 def made(make: Callable[[int], Hands]) -> DatasetSpec:
-    return dataclasses.replace(HONEST, open=partial(open_hands, make=make))
+    return dataclasses.replace(VALID, open=partial(open_hands, make=make))
 
 
 def changed(change: Callable[[Sample, int], Sample]) -> DatasetSpec:
@@ -120,14 +120,14 @@ def each(**change: Callable[[Sample], object]) -> DatasetSpec:
 def with_thermal(make: Callable[[np.ndarray], np.ndarray]) -> DatasetSpec:
     """The honest data set with a picture of its own, made of ``rgb``."""
     spec = each(images=lambda s: {**s.images, "thermal": make(s.images["rgb"])})
-    return dataclasses.replace(spec, fields=(*HONEST.fields, "thermal"))
+    return dataclasses.replace(spec, fields=(*VALID.fields, "thermal"))
 
 
 FAULTS: dict[str, list[DatasetSpec]] = {
     "splits_open": [
-        dataclasses.replace(HONEST, open=partial(open_hands, count=0)),
-        dataclasses.replace(HONEST, layout="rhd"),
-        dataclasses.replace(HONEST, layout=None, open=partial(open_hands, make=OtherLayout)),
+        dataclasses.replace(VALID, open=partial(open_hands, count=0)),
+        dataclasses.replace(VALID, layout="rhd"),
+        dataclasses.replace(VALID, layout=None, open=partial(open_hands, make=OtherLayout)),
     ],
     "samples_are_whole": [
         each(id=lambda s: "frame"),
@@ -138,7 +138,7 @@ FAULTS: dict[str, list[DatasetSpec]] = {
         each(images=lambda s: {**s.images, "thermal": s.images["rgb"][..., 0]}),
         with_thermal(lambda rgb: rgb[..., 0].astype(np.float32)),
         with_thermal(lambda rgb: rgb[..., :2]),
-        dataclasses.replace(HONEST, fields=(*HONEST.fields, "thermal")),
+        dataclasses.replace(VALID, fields=(*VALID.fields, "thermal")),
         each(joints3d_mm=lambda s: s.joints3d_mm[:20]),
     ],
     "joints_are_in_mm": [
@@ -162,8 +162,8 @@ FAULTS: dict[str, list[DatasetSpec]] = {
     "reading_is_repeatable": [changed(lambda s, _: dataclasses.replace(s, side=int(np.random.rand() * 2**30) % 2))],  # noqa: NPY002
     "workers_may_share_it": [made(HoldsAFile), made(KnowsItsProcess)],
     "mistakes_are_named": [
-        dataclasses.replace(HONEST, open=open_anything),
-        dataclasses.replace(HONEST, open=open_rudely),
+        dataclasses.replace(VALID, open=open_anything),
+        dataclasses.replace(VALID, open=open_rudely),
         made(Endless),
     ],
 }

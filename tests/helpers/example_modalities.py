@@ -64,7 +64,7 @@ def dots_draw(axes, sample, **style) -> None:
     axes.scatter(sample[:, 0], sample[:, 1], **style)
 
 
-HONEST_DOTS = Modality(
+VALID_DOTS = Modality(
     name="dots",
     shape=DOTS,
     units="fraction of the crop",
@@ -149,4 +149,4 @@ def build_grey(modality: Modality | None, shape: ModelShape) -> Modality:
     )
 
 
-HONEST_GREY = build_grey(None, ModelShape(image_size=64))
+VALID_GREY = build_grey(None, ModelShape(image_size=64))

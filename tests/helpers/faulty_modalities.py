@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from helpers.example_modalities import (
     DOTS,
-    HONEST_DOTS,
-    HONEST_GREY,
+    VALID_DOTS,
+    VALID_GREY,
     DotsEncoder,
     dots_augment,
     dots_decoder,
@@ -232,11 +232,11 @@ def augment_sliding_at_a_flip(x: Tensor, view: View) -> Tensor:
 
 
 def dots(**change) -> Modality:
-    return dataclasses.replace(HONEST_DOTS, **change)
+    return dataclasses.replace(VALID_DOTS, **change)
 
 
 def grey(**change) -> Modality:
-    return dataclasses.replace(HONEST_GREY, configure=None, **change)
+    return dataclasses.replace(VALID_GREY, configure=None, **change)
 
 
 def grey_wrong(**how: bool) -> Modality:
@@ -269,8 +269,8 @@ FAULTS: dict[str, list[Modality]] = {
     ],
     "fake_is_seeded": [dots(fake=fake_unseeded), dots(fake=fake_constant)],
     "sizes_follow_the_run": [
-        dataclasses.replace(HONEST_GREY, configure=configure_to_another_name),
-        dataclasses.replace(HONEST_GREY, configure=configure_forgetting_the_size),
+        dataclasses.replace(VALID_GREY, configure=configure_to_another_name),
+        dataclasses.replace(VALID_GREY, configure=configure_forgetting_the_size),
     ],
     "stored_batch_is_augmented": [dots(derive=derive_in_place), dots(derive=derive_everything)],
     "loss_is_per_sample": [grey(loss=loss_over_the_batch), grey(loss=loss_normalised_over_the_batch)],

@@ -1,4 +1,4 @@
-"""Every kind of broken plugin installed at once: each is named with its reason, and a good one beside them trains."""
+"""With every kind of broken plugin installed at once, each is reported and a valid one trains."""
 
 from __future__ import annotations
 
@@ -9,42 +9,41 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.fake_distributions import HERE, HONEST, REASONS, honest, install
+from helpers.fake_distributions import HERE, REASONS, VALID, install, valid_source
 from helpers.hands import joints_file
 from helpers.shell import cvhpe, fails
 
 from cvhpe.runs.serialization import load, read_card
 
-# Beside the dots themselves it reads a field that every sample has.
-GOOD = HONEST.format(name="good", api=1).replace("api=1", 'api=1, reads=("joints2d", "visible")')
+GOOD = VALID.format(name="good", api=1).replace("api=1", 'api=1, reads=("joints2d", "visible")')
 TINY = ("--set", "epochs=1", "--set", "min_steps=0", "--set", "hidden_dim=32", "--set", "num_hidden_layers=1")
-CLAIMED = ("left", "right")  # two distributions that supply one name
+CONFLICTING = ("left", "right")  # two distributions that supply one name
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """The process environment in which all of them are installed."""
+    """Process environment with all of them installed."""
     site = tmp_path / "site"
     site.mkdir()
     for name in REASONS:
         install(site, name)
-    for name in CLAIMED:
-        install(site, name, honest("run_lock"))
+    for name in CONFLICTING:
+        install(site, name, valid_source("shared"))
     install(site, "good", GOOD)
     path = os.pathsep.join([str(site), str(HERE), os.environ.get("PYTHONPATH", "")])
     clean = {"CVHPE_DISABLE_PLUGINS": "", "CVHPE_STRICT_PLUGINS": "", "COLUMNS": "200"}
     return {"PYTHONPATH": path, "CVHPE_CACHE": str(tmp_path / "cache"), **clean}
 
 
-def test_a_good_plugin_trains_beside_every_broken_one(tmp_path: Path, env: dict[str, str]) -> None:
+def test_a_valid_plugin_trains_beside_broken_ones(tmp_path: Path, env: dict[str, str]) -> None:
     listed = cvhpe("plugins", "list", env=env)
     assert listed.returncode == 0, listed.stderr
-    told = [line for line in listed.stdout.splitlines() if not line.startswith("│")]
+    messages = [line for line in listed.stdout.splitlines() if not line.startswith("│")]
     for name, reason in REASONS.items():
-        assert [line for line in told if line.startswith(f"{name} of cvhpe-{name} 1.0: ") and reason in line], name
-    for name, other in (CLAIMED, CLAIMED[::-1]):
-        want = f"{name} of cvhpe-{name} 1.0: ValueError: modality 'run_lock' is also supplied by cvhpe-{other} 1.0"
-        assert [line for line in told if line.startswith(want)], name
+        assert [line for line in messages if line.startswith(f"{name} of cvhpe-{name} 1.0: ") and reason in line], name
+    for name, other in (CONFLICTING, CONFLICTING[::-1]):
+        want = f"{name} of cvhpe-{name} 1.0: ValueError: modality 'shared' is also supplied by cvhpe-{other} 1.0"
+        assert [line for line in messages if line.startswith(want)], name
     assert "Traceback" not in listed.stdout + listed.stderr
 
     run, data = tmp_path / "run", ("--data", f"joints:{joints_file(tmp_path / 'hands.npz', 60, 12)}")

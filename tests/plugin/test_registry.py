@@ -1,4 +1,4 @@
-"""Discovery, states and errors; broken plugins are reported by name and stop nobody else."""
+"""Discovery of plugins, their states and errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.fake_distributions import FAULTY, REASONS, honest, install
+from helpers.fake_distributions import FAULTY, REASONS, install, valid_source
 
 import cvhpe.plugin.registry
 from cvhpe.errors import UserError
@@ -29,27 +29,27 @@ def plugin(registry: Registry, name: str) -> Plugin:
     return next(p for p in registry.plugins if p.name == name)
 
 
-def test_built_ins_are_found_as_anybodys() -> None:
+def test_built_ins_are_discovered_through_entry_points() -> None:
     registry = Registry()
     assert set(registry.modalities) >= BUILT_IN
     assert {"synthetic", "rhd", "joints"} <= set(registry.datasets)
     assert registry.supplier("rgb").dist == "cvhpe"
 
 
-def test_every_faulty_plugin_has_its_reason() -> None:
+def test_every_faulty_plugin_has_an_expected_error() -> None:
     assert set(REASONS) == {f.stem for f in FAULTY.glob("*.py")}
 
 
 @pytest.mark.parametrize("name", REASONS)
-def test_a_broken_plugin_is_reported_and_stops_nobody(site: Path, name: str) -> None:
+def test_a_broken_plugin_is_reported_and_others_load(site: Path, name: str) -> None:
     install(site, name)
-    install(site, "good", honest("good"))
+    install(site, "good", valid_source("good"))
     registry = Registry()
     broken = plugin(registry, name)
     assert (broken.state, broken.package) == ("broken", f"cvhpe-{name} 1.0")
     assert REASONS[name] in broken.error
     assert "\n" not in broken.error
-    assert "Traceback" in broken.trace or name in ("takesrgb", "takesrhd")
+    assert "Traceback" in broken.traceback or name in ("takesrgb", "takesrhd")
     assert set(registry.modalities) == BUILT_IN | {"good"}
     assert registry.modality("good").name == "good"
     assert registry.dataset("rhd").open.__module__.startswith("cvhpe.")
@@ -64,7 +64,7 @@ def test_all_faulty_plugins_at_once(site: Path) -> None:
 
 
 def test_unreadable_entry_points_are_reported(site: Path) -> None:
-    install(site, "garbled", honest("garbled"), entry_points="[cvhpe.modalities]\nthis is no entry point\n")
+    install(site, "garbled", valid_source("garbled"), entry_points="[cvhpe.modalities]\nthis is no entry point\n")
     registry = Registry()
     broken = next(p for p in registry.plugins if p.dist == "cvhpe-garbled")
     assert broken.state == "broken"
@@ -72,15 +72,15 @@ def test_unreadable_entry_points_are_reported(site: Path) -> None:
     assert set(registry.modalities) == BUILT_IN
 
 
-def test_ctrl_c_passes(site: Path) -> None:
+def test_keyboard_interrupt_propagates(site: Path) -> None:
     install(site, "interrupt", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         _ = Registry().plugins
 
 
-def test_two_outsiders_with_one_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(site, "left", honest("mask"))
-    install(site, "right", honest("mask"), version="2.5")
+def test_two_plugins_with_one_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "left", valid_source("mask"))
+    install(site, "right", valid_source("mask"), version="2.5")
     registry = Registry()
     want = "supplied by cvhpe-right 2.5; to keep this one: CVHPE_DISABLE_PLUGINS=cvhpe-right"
     assert want in plugin(registry, "left").error
@@ -92,7 +92,9 @@ def test_two_outsiders_with_one_name(site: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_two_entry_points_of_one_distribution_with_one_name(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(site, "both", honest("mask"), entry_points="[cvhpe.modalities]\none = cvhpe_both\nother = cvhpe_both\n")
+    install(
+        site, "both", valid_source("mask"), entry_points="[cvhpe.modalities]\none = cvhpe_both\nother = cvhpe_both\n"
+    )
     off = "cvhpe-both:other"  # the distribution's name alone would switch off both
     want = f"supplied by entry point 'other' of cvhpe-both 1.0; to keep this one: CVHPE_DISABLE_PLUGINS={off}"
     assert want in plugin(Registry(), "one").error
@@ -100,19 +102,19 @@ def test_two_entry_points_of_one_distribution_with_one_name(site: Path, monkeypa
     assert Registry().supplier("mask").name == "one"
 
 
-def test_who_claims_a_built_ins_name_takes_no_other_name_from_anybody(site: Path) -> None:
-    install(site, "takesrgb")  # and supplies dots, which is not served either
-    install(site, "good", honest("dots"))
+def test_a_plugin_with_a_built_ins_name_blocks_no_other_name(site: Path) -> None:
+    install(site, "takesrgb")  # supplies dots as well, which is unusable too
+    install(site, "good", valid_source("dots"))
     assert Registry().supplier("dots").dist == "cvhpe-good"
 
 
-def test_the_distribution_first_on_the_path_is_the_one(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_first_distribution_on_the_path_is_used(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     shadowed = tmp_path_factory.mktemp("later")
     sys.path.append(str(shadowed))
     try:
-        install(shadowed, "twin", "raise RuntimeError('shadowed')", version="1.0")
-        install(site, "twin", honest("twin"), version="2.0")
-        assert [p.package for p in Registry().plugins if p.name == "twin"] == ["cvhpe-twin 2.0"]
+        install(shadowed, "shadow", "raise RuntimeError('shadowed')", version="1.0")
+        install(site, "shadow", valid_source("shadow"), version="2.0")
+        assert [p.package for p in Registry().plugins if p.name == "shadow"] == ["cvhpe-shadow 2.0"]
     finally:
         sys.path.remove(str(shadowed))
 
@@ -128,8 +130,8 @@ def test_disabled_plugins_are_not_imported(site: Path, monkeypatch: pytest.Monke
         registry.modality("good")
 
 
-def test_a_misspelt_disabling_is_told(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(site, "good", honest("good"))
+def test_a_misspelt_name_in_the_disable_list_is_reported(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "good", valid_source("good"))
     monkeypatch.setenv("CVHPE_DISABLE_PLUGINS", "cvhpe-god,cvhpe-good,*")
     assert unknown_in_disable_list(Registry().plugins) == ["cvhpe-god"]
 
@@ -149,14 +151,14 @@ def test_a_version_accepts_itself_and_the_one_before(
     site: Path, monkeypatch: pytest.MonkeyPatch, api: int, state: str
 ) -> None:
     monkeypatch.setattr(cvhpe.plugin.registry, "API_VERSION", 2)
-    install(site, "aged", honest("aged", api))
+    install(site, "aged", valid_source("aged", api))
     registry = Registry()
     assert plugin(registry, "aged").state == state
     if api == 0:
-        assert "this cvhpe speaks 1 and 2; update the plugin" in plugin(registry, "aged").error
+        assert "this cvhpe supports 1 and 2; update the plugin" in plugin(registry, "aged").error
 
 
-def test_unknown_names_say_the_nearest_and_what_is_broken(site: Path) -> None:
+def test_errors_of_unknown_names_suggest_the_nearest_and_list_broken_plugins(site: Path) -> None:
     install(site, "raises")
     registry = Registry()
     with pytest.raises(
@@ -171,7 +173,7 @@ def test_unknown_names_say_the_nearest_and_what_is_broken(site: Path) -> None:
         registry.modality("raises")
 
 
-def test_without_our_own_distribution_the_error_says_so() -> None:
+def test_a_missing_cvhpe_distribution_is_reported() -> None:
     with pytest.raises(UserError, match=r"cvhpe itself is not installed in this Python"):
         Registry([]).modality("rgb")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.fake_distributions import honest, install
+from helpers.fake_distributions import install, valid_source
 
 from cvhpe.config.schema import checked
 from cvhpe.errors import UserError
@@ -36,7 +36,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, site: Path) -> Path:
     """A saved model of the modality ``ghost`` of ``cvhpe-spooky 1.2``."""
-    install(site, "spooky", honest("ghost"), version="1.2")
+    install(site, "spooky", valid_source("ghost"), version="1.2")
     registry.cache_clear()
     config = checked(SETTINGS)
     save_run(tmp_path / "run", build_model(config), config, Metadata("hand21", "palm", 35.0), {})
@@ -66,14 +66,14 @@ def test_a_missing_plugin_is_named(run: Path, site: Path) -> None:
 
 def test_another_version_is_refused(run: Path, site: Path) -> None:
     uninstall(site)
-    install(site, "spooky", honest("ghost"), version="1.3")
+    install(site, "spooky", valid_source("ghost"), version="1.3")
     with pytest.raises(UserError, match=r"installed is 1\.3; pip install 'cvhpe-spooky==1\.2'"):
         load_run(run)
 
 
 def test_a_version_that_lacks_the_modality_is_refused(run: Path, site: Path) -> None:
     uninstall(site)
-    install(site, "spooky", honest("spectre"), version="2.0")
+    install(site, "spooky", valid_source("spectre"), version="2.0")
     with pytest.raises(UserError, match=r"installed is 2\.0, which has none; pip install 'cvhpe-spooky==1\.2'"):
         load_run(run)
 
@@ -87,7 +87,7 @@ def test_a_plugin_that_broke_since_is_said_to_have(run: Path, site: Path) -> Non
 
 def test_another_plugin_of_the_same_name_is_refused(run: Path, site: Path) -> None:
     uninstall(site)
-    install(site, "scary", honest("ghost"), version="1.2")
+    install(site, "scary", valid_source("ghost"), version="1.2")
     with pytest.raises(UserError, match=r"of cvhpe-spooky 1\.2, but cvhpe-scary 1\.2 supplies it here"):
         load_run(run)
 

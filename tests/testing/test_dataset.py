@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.example_datasets import FAULTS, HONEST, with_thermal
+from helpers.example_datasets import FAULTS, VALID, with_thermal
 
 from cvhpe.errors import DataError
 from cvhpe.plugin.registry import registry
@@ -15,7 +15,7 @@ CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(fault
 
 
 def test_an_honest_data_set_passes(tmp_path: Path) -> None:
-    check_dataset(HONEST, tmp_path)
+    check_dataset(VALID, tmp_path)
 
 
 def test_pictures_of_ones_own_pass(tmp_path: Path) -> None:
@@ -25,12 +25,12 @@ def test_pictures_of_ones_own_pass(tmp_path: Path) -> None:
 
 
 def test_every_check_has_a_fault_to_catch(tmp_path: Path) -> None:
-    assert set(FAULTS) == {c.name for c in dataset_checks(HONEST, tmp_path)}
+    assert set(FAULTS) == {c.name for c in dataset_checks(VALID, tmp_path)}
 
 
 def test_a_folder_that_is_not_the_data_set_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        dataset_checks(HONEST, tmp_path / "elsewhere")
+        dataset_checks(VALID, tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("name", ["rhd", "interhand2.6m"])

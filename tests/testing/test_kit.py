@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.example_modalities import HONEST_DOTS, HONEST_GREY
+from helpers.example_modalities import VALID_DOTS, VALID_GREY
 from helpers.faulty_modalities import FAULTS, dots, loss_with_a_root
 
 from cvhpe.plugin.contract import Modality
@@ -14,13 +14,13 @@ BUILT_IN = ("rgb", "depth", "joints2d", "joints3d", "rays")
 CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(faulty))]
 
 
-@pytest.mark.parametrize("modality", [HONEST_DOTS, HONEST_GREY], ids=lambda m: m.name)
+@pytest.mark.parametrize("modality", [VALID_DOTS, VALID_GREY], ids=lambda m: m.name)
 def test_honest_modalities_pass(modality: Modality) -> None:
     check_modality(modality)
 
 
 def test_every_check_has_a_fault_to_catch() -> None:
-    assert set(FAULTS) == {c.name for c in modality_checks(HONEST_DOTS)}
+    assert set(FAULTS) == {c.name for c in modality_checks(VALID_DOTS)}
 
 
 @pytest.mark.parametrize(("check", "fault"), CASES, ids=[f"{c}-{i}" for c, i in CASES])
@@ -32,7 +32,7 @@ def test_every_check_catches_its_faults(check: str, fault: int) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-@pytest.mark.parametrize("check", [c.name for c in modality_checks(HONEST_DOTS)])
+@pytest.mark.parametrize("check", [c.name for c in modality_checks(VALID_DOTS)])
 def test_built_in_modalities_pass(name: str, check: str) -> None:
     modality = registry().modality(name)
     next(c for c in modality_checks(modality) if c.name == check)()
@@ -46,14 +46,14 @@ def test_an_expected_failure_must_fail() -> None:
     }
     outcome = rooted["loss_is_differentiable"].outcome()
     assert (outcome.result, outcome.detail) == ("expected failure", reason)
-    honest = {c.name: c for c in modality_checks(HONEST_DOTS, expected_failures={"loss_is_differentiable": reason})}
+    honest = {c.name: c for c in modality_checks(VALID_DOTS, expected_failures={"loss_is_differentiable": reason})}
     with pytest.raises(CheckFailed, match="take it out of expected_failures"):
         honest["loss_is_differentiable"]()
 
 
 def test_an_expected_failure_must_exist() -> None:
     with pytest.raises(ValueError, match="no check: loss_is_nice"):
-        modality_checks(HONEST_DOTS, expected_failures={"loss_is_nice": "?"})
+        modality_checks(VALID_DOTS, expected_failures={"loss_is_nice": "?"})
 
 
 def test_all_failures_are_listed_at_once() -> None:

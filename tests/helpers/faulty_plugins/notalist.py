@@ -1,10 +1,10 @@
 """Gives one modality where a list of them is asked for."""
 
-from helpers.example_modalities import HONEST_DOTS
+from helpers.example_modalities import VALID_DOTS
 
 from cvhpe import hookimpl
 
 
 @hookimpl
 def cvhpe_modalities():
-    return HONEST_DOTS
+    return VALID_DOTS

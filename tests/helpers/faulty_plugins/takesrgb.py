@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from helpers.example_modalities import HONEST_DOTS
+from helpers.example_modalities import VALID_DOTS
 
 from cvhpe import hookimpl
 
 
 @hookimpl
 def cvhpe_modalities():
-    return [dataclasses.replace(HONEST_DOTS, name="rgb"), HONEST_DOTS]
+    return [dataclasses.replace(VALID_DOTS, name="rgb"), VALID_DOTS]
