@@ -1,4 +1,4 @@
-"""FusionParams fast packed pictures are fed and data sets are packed.
+"""FusionParams fast packed images are fed and data sets are packed.
 
     pytest benchmarks/bench_loader.py --benchmark-enable
 
@@ -17,6 +17,7 @@ from cvhpe.data.loader import Batches
 from cvhpe.data.packing.crops import CropOptions
 from cvhpe.data.packing.pack import Meta, Pack, create_npy, write_meta
 from cvhpe.data.packing.prepare import prepare
+from cvhpe.plugin.registry import registry
 
 SAMPLES = 6000
 IMAGE_SIZE = 128
@@ -25,7 +26,7 @@ BATCH = 64
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    """A pack of noise: 6,000 pictures for a network that sees 128x128, stored with their margin at 192x192."""
+    """A pack of noise: 6,000 images for a network that sees 128x128, stored with their margin at 192x192."""
     folder: Path = tmp_path_factory.mktemp("pack")
     rng, size = np.random.default_rng(0), CropOptions(image_size=IMAGE_SIZE).stored
     shape = (SAMPLES, size, size, 3)
@@ -66,7 +67,7 @@ def rate(benchmark, samples: int) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_feed_rgb_and_joints(benchmark, packed: Pack, workers: int) -> None:
-    """A shuffled epoch of 64 pictures a batch, with 2D and 3D joints."""
+    """A shuffled epoch of 64 images a batch, with 2D and 3D joints."""
     batches = Batches([packed], ("rgb", "joints2d", "joints3d"), BATCH, workers=workers)
     epochs = iter(range(1000))
 
@@ -96,7 +97,7 @@ def test_prepare_synthetic(benchmark, tmp_path: Path, workers: int | None) -> No
         fields = ("rgb", "depth", "mask")
         return len(
             prepare(
-                synthetic.spec(),
+                registry().dataset("synthetic"),
                 frames,
                 "train",
                 image_size=IMAGE_SIZE,

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from cvhpe.config.presets import JOINT_FIELDS
 from cvhpe.config.schema import Config
 from cvhpe.data.loader import Batches
-from cvhpe.data.packing.crops import FARTHEST, LEAST_JOINTS, NEAR_FRAME
+from cvhpe.data.packing.crops import FRAME_MARGIN, MAX_FRACTION, MIN_JOINTS
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.plugin.contract import Fields, Modality
@@ -99,8 +99,8 @@ class CropRule:
             return torch.cat([project_joints(centre[:, None], K)[:, 0], side[:, None]], 1)
         # As in packing.crops: joints far outside the frame do not count; the principal point is its middle.
         middle = K[:, None, :2, 2]
-        near = ((uv - middle).abs() <= middle * (1 + 2 * NEAR_FRAME)).all(-1, keepdim=True)
-        counts = near | (near.sum(1, keepdim=True) < LEAST_JOINTS)
+        near = ((uv - middle).abs() <= middle * (1 + 2 * FRAME_MARGIN)).all(-1, keepdim=True)
+        counts = near | (near.sum(1, keepdim=True) < MIN_JOINTS)
         low, high = uv.where(counts, torch.inf).amin(1), uv.where(counts, -torch.inf).amax(1)
         side = ((high - low).amax(1) * self.factor).clamp_min(8.0)
         return torch.cat([(low + high) / 2, side[:, None]], 1)
@@ -232,7 +232,7 @@ class PoseSwap:
         crop = self.rule.crop(xyz, uv, K)
         new = {
             "joints3d": hand,
-            "joints2d": ((uv - crop[:, None, :2]) / crop[:, None, 2:]).clamp(-FARTHEST, FARTHEST),
+            "joints2d": ((uv - crop[:, None, :2]) / crop[:, None, 2:]).clamp(-MAX_FRACTION, MAX_FRACTION),
             "crop": crop,
             "K": K,
             "root_mm": to["root_mm"][fits],

@@ -1,6 +1,7 @@
-"""Read the files of a data set, however broken, hostile or absent: what is wrong becomes one line.
+"""Read the files of a data set. Whatever is wrong with one becomes a ``DataError`` of one line that names it.
 
-Nothing here allocates more than the file's size or the sizes its data set is known to have allow.
+Files may be missing, damaged or hostile: nothing here allocates more than the file's size, or than the sizes that its
+data set is known to have.
 """
 
 from __future__ import annotations
@@ -17,181 +18,253 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cvhpe.errors import DataError, nearest
+from cvhpe.errors import DataError
 
 Array = np.ndarray
 
-_MAX_TEXT = 4 << 30
+_MAX_TEXT_BYTES = 4 << 30
 _MAX_PIXELS = 1 << 26
-_MAX_MAT = 4 << 30
-MOST_NUMBER = np.float64(1e12)
-"""No millimetre, pixel or focal length is anywhere near; its square and cube still fit single precision."""
-_FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
+_MAX_MAT_BYTES = 4 << 30
+_MAX_MAGNITUDE = np.float64(1e12)  # far above any millimetre, pixel or focal length; its cube fits single precision
+_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
 
 
-def fail(path: Path | str, what: str) -> NoReturn:
-    """Raise the one line ``path: what``, whatever line breaks and lengths the reason has."""
-    raise DataError(f"{path}: {' '.join(str(what).split())[:300]}")
+def reject(path: Path | str, reason: str) -> NoReturn:
+    """Refuse a file with the line ``path: reason``.
 
+    Args:
+        path: the file or folder.
+        reason: what is wrong; line breaks become spaces, and it is cut after 300 characters.
 
-def sensible(values: Array) -> Array:
-    """Which numbers are finite and no larger than any that was ever measured: bool, the shape of ``values``.
-
-    >>> sensible(np.array([0.5, -3e4, 1e300, np.nan, -np.inf])).tolist()
-    [True, True, False, False, False]
+    Raises:
+        DataError: Always.
     """
-    return np.abs(values) <= MOST_NUMBER
+    raise DataError(f"{path}: {' '.join(str(reason).split())[:300]}")
 
 
-def need_sensible(path: Path | str, what: str, values: Array) -> None:
-    """Refuse labels with a number that is none: what broken bytes make of one is as often 1e300 as NaN."""
-    odd = ~sensible(values)
-    if odd.any():
-        value = values[odd].flat[0]
-        fail(path, f"{what} holds {'a number beyond reason' if np.isfinite(value) else 'a number that is not finite'}")
+def is_plausible(values: Array) -> Array:
+    """Which numbers are finite and no larger than any measurement: bool, the shape of ``values``.
 
-
-def with_options(path: Path | None, name: str, known: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
-    """Take ``PATH?key=value&key=value`` apart; ``known`` gives the keys and their defaults.
-
-    >>> with_options(Path("/data/msra?subject=3"), "msra", {"subject": "0"})[1]
-    {'subject': '3'}
-    >>> with_options(None, "msra", {})
-    Traceback (most recent call last):
-    cvhpe.errors.DataError: data set 'msra' needs its folder: --data msra:PATH
+    Example:
+        >>> is_plausible(np.array([0.5, -3e4, 1e300, np.nan, -np.inf])).tolist()
+        [True, True, False, False, False]
     """
-    if path is None:
-        raise DataError(f"data set {name!r} needs its folder: --data {name}:PATH")
-    text = str(path)
-    if "?" not in text or Path(path).exists():
-        return Path(path), dict(known)
-    where, _, query = text.rpartition("?")
-    options = dict(known)
-    for part in query.split("&"):
-        key, equals, value = part.partition("=")
-        if key not in known or not equals:
-            have = nearest(key, known) if known else "it has none"
-            raise DataError(f"data set {name!r} has no option {part!r} in {text}; {have}")
-        options[key] = value
-    return Path(where), options
+    return np.abs(values) <= _MAX_MAGNITUDE
 
 
-def folder(path: Path, name: str) -> Path:
-    """The folder of a data set, which must exist and be unpacked."""
+def require_plausible(path: Path | str, what: str, values: Array) -> None:
+    """Refuse labels with a number that is not plausible: damaged bytes give 1e300 as often as NaN.
+
+    Args:
+        path: the file, for the message.
+        what: which labels, for the message.
+        values: the numbers.
+
+    Raises:
+        DataError: If a number is not finite or too large.
+    """
+    bad = ~is_plausible(values)
+    if bad.any():
+        is_large = np.isfinite(values[bad].flat[0])
+        reject(path, f"{what} holds {'a number beyond reason' if is_large else 'a number that is not finite'}")
+
+
+def existing_folder(path: Path, name: str) -> Path:
+    """The folder of a data set, which must exist and be unpacked.
+
+    Args:
+        path: as the user gave it.
+        name: the data set's name, for messages.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
     if path.is_dir():
         return path
     if not path.exists():
-        fail(path, f"no such folder; give the folder of {name} as it was unpacked")
+        reject(path, f"no such folder; give the folder of {name} as it was unpacked")
     refuse_archive(path, name)
-    fail(path, f"is a file; data set {name!r} needs the folder it was unpacked to")
+    reject(path, f"is a file; data set {name!r} needs the folder it was unpacked to")
 
 
 def refuse_archive(path: Path, name: str) -> None:
-    """Say of a packed archive that it is to be unpacked."""
+    """Ask the user to unpack an archive.
+
+    Args:
+        path: the file.
+        name: the data set's name, for the message.
+
+    Raises:
+        DataError: If the file is an archive.
+    """
     if zipfile.is_zipfile(path) or path.name.lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")):
-        fail(path, f"is a packed archive; unpack it and give the folder: --data {name}:FOLDER")
+        reject(path, f"is a packed archive; unpack it and give the folder: --data {name}:FOLDER")
 
 
-def need(root: Path, names: Iterable[str]) -> None:
-    """Refuse a folder that lacks files; names the first few of them."""
-    lacking = [n for n in names if not (root / n).exists()]
-    if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        fail(root, f"lacks {', '.join(lacking[:3])}{more}")
+def require_files(root: Path, names: Iterable[str]) -> None:
+    """Refuse a folder that lacks files.
+
+    Args:
+        root: the folder.
+        names: what must be in it.
+
+    Raises:
+        DataError: If some are missing; it names the first few.
+    """
+    missing = [name for name in names if not (root / name).exists()]
+    if missing:
+        reject(root, f"lacks {first_few(missing)}")
 
 
-def read_bytes(path: Path, most: int = _MAX_TEXT) -> bytes:
-    """The bytes of a regular file of at most ``most`` bytes."""
+def first_few(items: Sequence[object]) -> str:
+    """Three items at most, and how many more there are.
+
+    Example:
+        >>> first_few(["a", "b", "c", "d"])
+        'a, b, c and 1 more'
+    """
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(map(str, items[:3])) + more
+
+
+def read_bytes(path: Path, max_bytes: int = _MAX_TEXT_BYTES) -> bytes:
+    """Read a regular file.
+
+    Args:
+        path: the file.
+        max_bytes: the largest size that is read.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        DataError: If it is missing, too large, not a regular file or cannot be read.
+    """
     try:
         # A device or a pipe would never end.
         if path.exists() and not path.is_file():
-            fail(path, "is not a file")
-        if (size := path.stat().st_size) > most:
-            fail(path, f"has {size} bytes; at most {most} were expected")
+            reject(path, "is not a file")
+        if (size := path.stat().st_size) > max_bytes:
+            reject(path, f"has {size} bytes; at most {max_bytes} were expected")
         return path.read_bytes()
     except FileNotFoundError:
-        fail(path, "is missing")
+        reject(path, "is missing")
     except OSError as error:
-        fail(path, f"cannot be read: {error.strerror or error}")
+        reject(path, f"cannot be read: {error.strerror or error}")
 
 
 def read_text(path: Path) -> str:
-    """An UTF-8 text file."""
+    """Read a UTF-8 text file."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        fail(path, f"is not text: byte {error.start} is not UTF-8")
+        reject(path, f"is not text: byte {error.start} is not UTF-8")
 
 
 def read_numbers(path: Path, line: str, number: int, count: int) -> Array:
-    """``count`` finite numbers of one line of a text file; ``number`` counts lines from 1, for the message."""
+    """Parse a line of a text file.
+
+    Args:
+        path: the file, for messages.
+        line: numbers between spaces.
+        number: of the line, from 1, for messages.
+        count: how many numbers it must have.
+
+    Returns:
+        float64 ``(count,)``.
+
+    Raises:
+        DataError: If the line has another count, or anything but plausible numbers.
+    """
     words = line.split()
     if len(words) != count:
-        fail(path, f"line {number} has {len(words)} numbers, expected {count}")
+        reject(path, f"line {number} has {len(words)} numbers, expected {count}")
     try:
         values = np.array(words, np.float64)
     except ValueError:
-        fail(path, f"line {number} holds something that is no number")
-    need_sensible(path, f"line {number}", values)
+        reject(path, f"line {number} holds something that is no number")
+    require_plausible(path, f"line {number}", values)
     return values
 
 
 def read_table(path: Path, lines: Sequence[tuple[int, str]], count: int) -> Array:
-    """``(len(lines), count)`` finite numbers of lines of a text file, each with its number for the message.
+    """Parse lines of a text file.
 
-    One pass in C where all is well (ICVL's list has 16 million numbers); where it is not, line by line until
-    the one that is wrong.
+    A valid table is parsed in one pass in C (ICVL's list has 16 million numbers); an invalid one line by line, to name
+    the line that is wrong.
+
+    Args:
+        path: the file, for messages.
+        lines: the number of each line, and its text.
+        count: how many numbers a line must have.
+
+    Returns:
+        float64 ``(len(lines), count)``.
+
+    Raises:
+        DataError: If a line has another count, or anything but plausible numbers.
     """
     if all(len(line.split()) == count for _, line in lines):
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is no number
+            warnings.simplefilter("error", DeprecationWarning)  # what numpy says of text that is no number
             with suppress(DeprecationWarning, ValueError):
                 values = np.fromstring(" ".join(line for _, line in lines), np.float64, sep=" ")
-                if values.size == len(lines) * count and sensible(values).all():
+                if values.size == len(lines) * count and is_plausible(values).all():
                     return values.reshape(-1, count)
     rows = [read_numbers(path, line, number, count) for number, line in lines]
     return np.array(rows, np.float64).reshape(-1, count)
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file."""
+    """Read a JSON file."""
     text = read_text(path)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        fail(path, f"is not JSON or truncated: {error}")
+        reject(path, f"is not JSON or truncated: {error}")
 
 
 def read_mat(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Array]:
-    """Variables of a MATLAB 5 file by name, as float64; None in a shape stands for any length.
+    """Read variables of a MATLAB 5 file. Shapes are checked in the headers, before anything is decompressed.
 
-    The shapes are checked in the headers, before anything is decompressed.
+    Args:
+        path: the file.
+        shapes: variable -> the shape it must have; None stands for any length.
+
+    Returns:
+        Variable -> float64 array.
+
+    Raises:
+        DataError: If the file is missing or damaged, or lacks a variable of that shape.
     """
     import scipy.io
 
-    head = read_bytes(path, _MAX_MAT)[:128]
+    head = read_bytes(path, _MAX_MAT_BYTES)[:128]
     try:
-        found = {name: shape for name, shape, _ in scipy.io.whosmat(str(path))}
+        headers = {name: shape for name, shape, _ in scipy.io.whosmat(str(path))}
     except NotImplementedError:
-        fail(path, "is a MATLAB 7.3 file; only the MATLAB 5 format that the data set ships is read")
+        reject(path, "is a MATLAB 7.3 file; only the MATLAB 5 format that the data set ships is read")
     except Exception as error:  # scipy raises whatever the broken bytes lead it to
-        fail(path, f"is not a MATLAB file or truncated ({len(head)} header bytes): {error}")
+        reject(path, f"is not a MATLAB file or truncated ({len(head)} header bytes): {error}")
     for name, shape in shapes.items():
-        if name not in found:
-            fail(path, f"has no variable {name!r}; it has {', '.join(sorted(found)) or 'none'}")
-        got = found[name]
-        if len(got) != len(shape) or any(s is not None and s != g for s, g in zip(shape, got, strict=True)):
-            fail(path, f"{name!r} has shape {got}, expected {_shape(shape)}")
-        if np.prod([float(g) for g in got]) * 8 > _MAX_MAT:
-            fail(path, f"{name!r} of shape {got} is larger than any that was published")
+        if name not in headers:
+            reject(path, f"has no variable {name!r}; it has {', '.join(sorted(headers)) or 'none'}")
+        actual = headers[name]
+        if len(actual) != len(shape) or any(s is not None and s != g for s, g in zip(shape, actual, strict=True)):
+            reject(path, f"{name!r} has shape {actual}, expected {_shape(shape)}")
+        if np.prod([float(g) for g in actual]) * 8 > _MAX_MAT_BYTES:
+            reject(path, f"{name!r} of shape {actual} is larger than any that was published")
     try:
         loaded = scipy.io.loadmat(str(path), variable_names=list(shapes))
         arrays = {name: np.asarray(loaded[name], np.float64) for name in shapes}
     except Exception as error:
-        fail(path, f"is truncated or broken: {error}")
-    for name, got_array in arrays.items():
-        if got_array.shape != tuple(found[name]):
-            fail(path, f"{name!r} is not the array its header announces")
+        reject(path, f"is truncated or broken: {error}")
+    for name, array in arrays.items():
+        if array.shape != tuple(headers[name]):
+            reject(path, f"{name!r} is not the array its header announces")
     return arrays
 
 
@@ -200,20 +273,50 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 
 def read_rgb(path: Path, size: tuple[int, int] | None = None) -> Array:
-    """A colour picture as uint8 (H, W, 3); ``size`` is the (width, height) its data set promises."""
+    """Read a colour image.
+
+    Args:
+        path: the file.
+        size: the (width, height) that its data set promises.
+
+    Returns:
+        uint8 ``(H, W, 3)``, RGB.
+
+    Raises:
+        DataError: If the file is missing, damaged or of another size.
+    """
     return _decode(path, size, "RGB")
 
 
 def read_grey(path: Path, size: tuple[int, int] | None = None) -> Array:
-    """A mask or grey picture as uint8 (H, W)."""
+    """Read a mask or grey image.
+
+    Args:
+        path: the file.
+        size: see :func:`read_rgb`.
+
+    Returns:
+        uint8 ``(H, W)``.
+    """
     return _decode(path, size, "L")
 
 
 def read_depth16(path: Path, size: tuple[int, int] | None = None) -> Array:
-    """A picture with one 16-bit channel as float32 (H, W)."""
+    """Read an image with one 16-bit channel.
+
+    Args:
+        path: the file.
+        size: see :func:`read_rgb`.
+
+    Returns:
+        float32 ``(H, W)``.
+
+    Raises:
+        DataError: If the file is missing, damaged, of another size or of other pixels.
+    """
     raw = _decode(path, size, None)
     if raw.ndim != 2 or raw.dtype == np.uint8:
-        fail(path, "is not a picture with one 16-bit channel")
+        reject(path, "is not an image with one 16-bit channel")
     return raw.astype(np.float32)
 
 
@@ -221,14 +324,14 @@ def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array
     from PIL import Image
 
     if not path.is_file():
-        fail(path, "is missing" if not path.exists() else "is not a file")
+        reject(path, "is missing" if not path.exists() else "is not a file")
     try:
-        with _opened(path) as image:
-            # The size is in the header: what is refused here was never decoded.
+        with _open(path) as image:
+            # The size comes from the header: an image that is refused here is never decoded.
             if size is not None and image.size != size:
-                fail(path, f"is {image.size[0]}x{image.size[1]} px, expected {size[0]}x{size[1]}")
+                reject(path, f"is {image.size[0]}x{image.size[1]} px, expected {size[0]}x{size[1]}")
             if image.size[0] * image.size[1] > _MAX_PIXELS:
-                fail(path, f"is {image.size[0]}x{image.size[1]} px: too large for a picture of a hand")
+                reject(path, f"is {image.size[0]}x{image.size[1]} px: too large for an image of a hand")
             return np.asarray(image.convert(mode) if mode and image.mode != mode else image).copy()
     except DataError:
         raise
@@ -240,19 +343,19 @@ def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array
         IndexError,
         KeyError,
         TypeError,
-        MemoryError,  # a chunk that says it is gigabytes long, where so much is not to be had
+        MemoryError,  # a chunk whose header says it is gigabytes long
         struct.error,
         zlib.error,
     ) as error:
-        fail(path, f"cannot be decoded, truncated or not a picture: {error}")
+        reject(path, f"cannot be decoded, truncated or not an image: {error}")
     except Image.DecompressionBombError as error:
-        fail(path, str(error))
+        reject(path, str(error))
 
 
-def _opened(path: Path) -> Any:
-    """A picture whose header was read. Pillow would warn of one that is very large; whoever opened it refuses it."""
-    from PIL import Image as images
+def _open(path: Path) -> Any:
+    """An image of which only the header is read; the caller, not a warning of Pillow, refuses very large ones."""
+    from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", images.DecompressionBombWarning)
-        return images.open(path, formats=_FORMATS)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path, formats=_IMAGE_FORMATS)

@@ -16,27 +16,36 @@ from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.skeleton import layout as find_layout
 from cvhpe.plugin.sample import Array
 
-Batch = dict[str, Tensor]
-
-ALWAYS = ("side", "root_shift_weight", "scale_mm", "visible", "K", "crop", "depth_z", "group")
-_SINGLE = ("K", "crop")  # stored in double precision, handed out as float32 like everything else
+COMMON_FIELDS = ("side", "root_shift_weight", "scale_mm", "visible", "K", "crop", "depth_z", "group")
+_TO_FLOAT32 = ("K", "crop")  # stored in double precision
 
 
 class Batches:
     """Batches ``dict[str, Tensor]`` of the samples of some packs that share a joint layout.
 
-    packs: concatenated in their order. fields: what the modalities read. shuffle: a permutation that follows
-    from ``seed`` and the epoch alone. drop_last: whether an incomplete last batch is left out; None: where it
-    is shuffled and not the only one, since batch statistics of one sample are none. rank, world: this
-    process takes every ``world``-th part of each batch of ``world * batch_size``. workers: threads that read
-    ahead; 0 reads in the calling thread. Neither changes what comes.
-
     A batch holds of ``fields``: ``joints3d`` float32 ``[B, J, 3]``, ``(xyz - labelled root) / scale``; ``joints2d``
-    float32 ``[B, J, 2]``, crop fractions; pictures as packed, uint8 or uint16 ``[B, S, S(, 3)]``; and ``has_<field>``
-    bool ``[B]``, False where a sample lacks it: zeros stand there. A joint that is not labelled is NaN. Always:
-    ``index`` int64 (number of the sample in the concatenation), ``side`` int64, ``palm``, ``scale_mm``, ``visible``,
-    ``K``, ``crop``, ``depth_z``, ``root_mm`` ``[B, 3]`` (camera frame), ``group``. With several processes also
-    ``together`` int64: ``index`` of all of them, rank after rank.
+    float32 ``[B, J, 2]``, crop fractions; images as packed, uint8 or uint16 ``[B, S, S(, 3)]``; and ``has_<field>``
+    bool ``[B]``, False if a sample lacks the field, which is zeros then. A joint that is not labelled is NaN. Always:
+    ``index`` int64 (number of the sample in the concatenation), ``side`` int64, ``root_shift_weight``, ``scale_mm``,
+    ``visible``, ``K``, ``crop``, ``depth_z``, ``root_mm`` ``[B, 3]`` (camera frame), ``group``. With several processes
+    also ``together`` int64: ``index`` of all of them, rank after rank.
+
+    Args:
+        packs: concatenated in their order.
+        fields: what the modalities read.
+        batch_size: samples of a batch of this process.
+        seed: of the order of the samples.
+        shuffle: whether the order of an epoch is a permutation, a function of ``seed`` and the epoch only.
+        drop_last: whether an incomplete last batch is left out; by default if ``shuffle`` and it is not the only one,
+            since one sample has no batch statistics.
+        rank: of this process, which takes its part of each batch of ``world * batch_size``.
+        world: number of processes.
+        workers: threads that read ahead; 0 reads in the calling thread. The batches are the same.
+
+    Raises:
+        UserError: If there is no pack, or the packs differ in layout, margin or image sizes.
+        DataError: If no pack has a field.
+        ValueError: If a size is wrong.
     """
 
     def __init__(
@@ -61,40 +70,48 @@ class Batches:
         self.workers = workers
         self.layout = _same("joint layouts", [p.layout for p in packs])
         self._starts = np.cumsum([0, *(len(p) for p in packs)])
-        self._pictures = self._find_pictures()
-        self._small = self._concatenate()
-        whole = self.samples // (batch_size * world)
-        self.drop_last = (shuffle and whole > 0) if drop_last is None else drop_last
+        self._image_types = self._check_images()
+        self._arrays = self._concatenate()
+        full_batches = self.samples // (batch_size * world)
+        self.drop_last = (shuffle and full_batches > 0) if drop_last is None else drop_last
 
     @property
     def samples(self) -> int:
-        """FusionParams many samples there are in all."""
+        """The number of samples of all packs."""
         return int(self._starts[-1])
 
     def __len__(self) -> int:
-        """FusionParams many batches an epoch has."""
-        many, rest = divmod(self.samples, self.batch_size * self.world)
-        return many + (rest >= self.world and not self.drop_last)
+        """The number of batches of an epoch."""
+        full_batches, rest = divmod(self.samples, self.batch_size * self.world)
+        return full_batches + (rest >= self.world and not self.drop_last)
 
-    def arrays(self) -> Batch:
-        """Everything but the pictures, of all samples in their order."""
-        return dict(self._small)
+    def arrays(self) -> dict[str, Tensor]:
+        """Every field but the images, of all samples in their order."""
+        return dict(self._arrays)
 
     def order(self, epoch: int) -> Array:
-        """The numbers of the samples in the order of an epoch; depends on the seed and the epoch alone."""
+        """The numbers of the samples in the order of an epoch, a function of the seed and the epoch only."""
         if not self.shuffle:
             return np.arange(self.samples)
         return np.random.default_rng([self.seed, epoch]).permutation(self.samples)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from batch ``start`` on: what comes is what an uninterrupted epoch had there."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """The batches of an epoch.
+
+        Args:
+            epoch: its number.
+            start: the first batch to give; it and those after it are the same as in an epoch from 0.
+
+        Yields:
+            The batches.
+        """
         order = self.order(epoch)
         numbers = range(start, len(self))
         if not self.workers:
             yield from (self._own(order, number) for number in numbers)
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="cvhpe-loader") as pool:
-            ahead: deque[Future[Batch]] = deque()
+            ahead: deque[Future[dict[str, Tensor]]] = deque()
             try:
                 for number in numbers:
                     ahead.append(pool.submit(self._own, order, number))
@@ -103,19 +120,19 @@ class Batches:
                 while ahead:
                     yield ahead.popleft().result()
             finally:
-                for waiting in ahead:
-                    waiting.cancel()
+                for future in ahead:
+                    future.cancel()
 
-    def batch(self, index: Array) -> Batch:
+    def batch(self, index: Array) -> dict[str, Tensor]:
         """The samples of an index ``(B,)`` into the concatenation."""
         at = torch.from_numpy(np.ascontiguousarray(index, np.int64))
-        out = {name: values[at] for name, values in self._small.items()}
+        out = {name: values[at] for name, values in self._arrays.items()}
         out["index"] = at
-        for name in self._pictures:
+        for name in self._image_types:
             out[name] = self._gather(name, np.asarray(index))
         return out
 
-    def _own(self, order: Array, number: int) -> Batch:
+    def _own(self, order: Array, number: int) -> dict[str, Tensor]:
         """This process's part of a batch of all processes."""
         together = order[number * self.batch_size * self.world :][: self.batch_size * self.world]
         if self.world == 1:
@@ -124,7 +141,7 @@ class Batches:
         return part | {"together": torch.from_numpy(np.ascontiguousarray(together, np.int64))}
 
     def _gather(self, name: str, index: Array) -> Tensor:
-        dtype, shape = self._pictures[name]
+        dtype, shape = self._image_types[name]
         out = np.empty((len(index), *shape), dtype)
         which = np.searchsorted(self._starts, index, "right") - 1
         for number, pack in enumerate(self.packs):
@@ -140,23 +157,24 @@ class Batches:
                 out[mine] = pack.take(name, rows)
         return torch.from_numpy(out)
 
-    def _find_pictures(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """Picture field -> type and shape of one; all packs that have it must agree."""
-        found: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+    def _check_images(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+        """Image field -> type and shape of one, which must be the same in all packs that have it."""
+        types: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
         margins: list[float] = []
         for name in self.fields:
-            having = [p for p in self.packs if name in p.image_fields]
-            if having:
-                shapes = [(p.arrays[name].dtype, p.arrays[name].shape[1:]) for p in having]
-                found[name] = _same(f"sizes of {name}", shapes)
-                margins += [p.margin for p in having]
-            elif name not in ("joints2d", "joints3d", *ALWAYS):
+            packs = [p for p in self.packs if name in p.image_fields]
+            if packs:
+                types[name] = _same(
+                    f"sizes of {name}", [(p.arrays[name].dtype, p.arrays[name].shape[1:]) for p in packs]
+                )
+                margins += [p.margin for p in packs]
+            elif name not in ("joints2d", "joints3d", *COMMON_FIELDS):
                 raise DataError(f"no data set of this run has {name!r}: leave it out of the modalities, or add one")
         self.margin = _same("margins", margins or [self.packs[0].margin])
-        return found
+        return types
 
-    def _concatenate(self) -> Batch:
-        parts = [_small(pack, self.fields) for pack in self.packs]
+    def _concatenate(self) -> dict[str, Tensor]:
+        parts = [_arrays_of(pack, self.fields) for pack in self.packs]
         return {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
 
 
@@ -183,17 +201,17 @@ def _same(what: str, values: list) -> Any:
     return values[0]
 
 
-def _small(pack: Pack, fields: Sequence[str]) -> dict[str, Array]:
-    """Everything but the pictures of one pack, as batches give it."""
+def _arrays_of(pack: Pack, fields: Sequence[str]) -> dict[str, Array]:
+    """Every field of a pack but its images, as batches have it."""
     xyz, root = pack["joints3d_mm"], find_layout(pack.layout).root
-    out = {name: pack[name].astype(np.float32) if name in _SINGLE else pack[name] for name in ALWAYS}
+    out = {name: pack[name].astype(np.float32) if name in _TO_FLOAT32 else pack[name] for name in COMMON_FIELDS}
     out["root_mm"] = np.ascontiguousarray(xyz[:, root])
     if "joints3d" in fields:
         out["joints3d"] = (xyz - xyz[:, root, None]) / pack["scale_mm"][:, None, None]
     if "joints2d" in fields:
         out["joints2d"] = pack["joints2d"]
     for name in dict.fromkeys([*fields, "joints2d", "joints3d"]):
-        if name in ALWAYS:  # a modality may read them too, and no sample is without
+        if name in COMMON_FIELDS:  # every sample has them
             out[f"has_{name}"] = np.ones(len(pack), bool)
             continue
         has = pack[f"has_{name}"] if f"has_{name}" in pack else np.zeros(len(pack), bool)

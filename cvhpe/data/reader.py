@@ -1,15 +1,17 @@
-"""What the built-in readers share: labels are read apart from pictures, and every file can be named."""
+"""The base class of the built-in readers, and what they share when they are opened."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from cvhpe.data.files import existing_folder
+from cvhpe.data.source import parse_options, split_query
 from cvhpe.errors import DataError, nearest
 from cvhpe.plugin.sample import Dataset, DatasetSpec, Sample
 
@@ -17,15 +19,17 @@ Array = np.ndarray
 
 
 class SplitAbsent(DataError):
-    """Nothing of a split is there: another split of the same copy may well be whole."""
+    """A split is missing; another split of the same copy may be complete."""
 
 
 class Reader(ABC):
-    """One split of a data set on disk: ``labels`` costs no decoding, ``images`` does.
+    """One split of a data set on disk. Labels are read apart from images, which must be decoded.
 
-    layout, root: as in :class:`cvhpe.plugin.sample.Dataset`.
-    absent: label files of the complete data set that this copy lacks.
-    note: one line for people about what was assumed or how the split came about; usually empty.
+    Attributes:
+        layout: see :class:`cvhpe.plugin.sample.Dataset`.
+        root: see there.
+        absent: label files of the complete data set that this copy lacks.
+        note: one line for the user about assumptions or how the split was made; usually empty.
     """
 
     layout: str
@@ -38,58 +42,117 @@ class Reader(ABC):
 
     @abstractmethod
     def labels(self, index: int) -> Sample:
-        """The sample without its pictures."""
+        """The sample without images; ``0 <= index < len(self)``."""
 
-    @abstractmethod
     def files(self, index: int) -> Mapping[str, Path]:
-        """The picture files of a sample: image name -> file."""
+        """The image files of a sample: image name -> file. None by default."""
+        return {}
 
-    @abstractmethod
-    def images(self, index: int) -> dict[str, Array]:
-        """The pictures of a sample, decoded; DataError names a file that is missing or broken."""
+    def decode(self, index: int, name: str, path: Path) -> Array:
+        """Decode one image of a sample.
 
-    def __getitem__(self, index: int) -> Sample:
-        index = self._at(index)
-        return replace(self.labels(index), images=self.images(index))
+        Args:
+            index: of the sample.
+            name: of the image, a key of :meth:`files`.
+            path: its file.
+
+        Returns:
+            The image, as :attr:`cvhpe.plugin.sample.Sample.images` has it.
+
+        Raises:
+            DataError: If the file is missing or damaged.
+        """
+        raise NotImplementedError
 
     def read(self, index: int, names: Collection[str]) -> Sample:
-        """The sample with some of its pictures; a reader that can leaves the others undecoded."""
-        images = self.images(self._at(index)) if names else {}
-        return replace(self.labels(index), images={name: image for name, image in images.items() if name in names})
+        """The sample with some of its images; the others are not decoded.
 
-    def _at(self, index: int) -> int:
+        Args:
+            index: ``0 <= index < len(self)``.
+            names: of images.
+
+        Returns:
+            The sample.
+        """
+        files = self.files(index) if names else {}
+        images = {name: self.decode(index, name, path) for name, path in files.items() if name in names}
+        return replace(self.labels(index), images=images)
+
+    def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        return index % len(self)
+        index %= len(self)
+        return self.read(index, self.files(index))
 
 
-def split_note(dataset: Dataset, spec: DatasetSpec, split: str, source: Path | None) -> str:
-    """One line for people about a split: the reader's own note, and what an incomplete copy lacks; usually empty.
+def open_folder(
+    path: Path | None, name: str, split: str, splits: Sequence[str], **defaults: str
+) -> tuple[Path, dict[str, str]]:
+    """Check what a data set in a folder is opened with.
 
-    Scores on part of a test set are no scores on the test set, so this travels with whatever is made of a split.
+    Args:
+        path: ``FOLDER?key=value``, as the user gave it.
+        name: the data set's name, for messages.
+        split: the split to open.
+        splits: those that the data set has.
+        **defaults: its options.
+
+    Returns:
+        The folder and all options.
+
+    Raises:
+        DataError: If there is no such folder, option or split.
     """
-    said = [str(getattr(dataset, "note", ""))]
-    absent = tuple(getattr(dataset, "absent", ()))
-    where, options, _ = str(source or "").partition("?")
-    # Options such as ?subject=3 ask for another number of samples than the published one.
-    published = 0 if options else spec.published.get(split, 0)
-    partial = []
-    if len(dataset) < published:
-        partial.append(f"{len(dataset):,} of the {published:,} published samples")
-    if absent:
-        more = f" and {len(absent) - 1} more of its label files" if len(absent) > 1 else ""
-        partial.append(f"lacks {os.path.relpath(absent[0], where) if where else absent[0]}{more}")
-    if partial:
-        said.append(f"{spec.name} {split} is incomplete: {'; '.join(partial)}")
-    return "; ".join(part for part in said if part)
+    root, options = parse_options(path, name, defaults)
+    check_split(name, split, splits)
+    return existing_folder(root, name), options
 
 
-def check_split(name: str, split: str, splits: tuple[str, ...]) -> None:
+def check_split(name: str, split: str, splits: Sequence[str]) -> None:
     """Refuse a split that a data set does not have.
 
-    >>> check_split("stb", "tset", ("train", "test"))
-    Traceback (most recent call last):
-    cvhpe.errors.DataError: data set 'stb' has no split 'tset'; did you mean 'test'?
+    Args:
+        name: the data set's name.
+        split: the split that is asked for.
+        splits: those that it has.
+
+    Raises:
+        DataError: If ``split`` is none of them.
+
+    Example:
+        >>> check_split("stb", "tset", ("train", "test"))
+        Traceback (most recent call last):
+        cvhpe.errors.DataError: data set 'stb' has no split 'tset'; did you mean 'test'?
     """
     if split not in splits:
         raise DataError(f"data set {name!r} has no split {split!r}; {nearest(split, splits)}")
+
+
+def split_note(dataset: Dataset, spec: DatasetSpec, split: str, source: Path | None) -> str:
+    """One line for the user about a split: the reader's note, and what an incomplete copy lacks; usually empty.
+
+    Scores on part of a test set are not scores on the test set, so the note is kept with whatever is made of a split.
+
+    Args:
+        dataset: the opened split.
+        spec: of the data set.
+        split: the split's name.
+        source: the data set's path, options included.
+
+    Returns:
+        The line.
+    """
+    root, query = (Path(), "") if source is None else split_query(source)
+    missing = []
+    # Options such as ?subject=3 ask for another number of samples than the published one.
+    published = 0 if query else spec.published.get(split, 0)
+    if len(dataset) < published:
+        missing.append(f"{len(dataset):,} of the {published:,} published samples")
+    absent = tuple(getattr(dataset, "absent", ()))
+    if absent:
+        more = f" and {len(absent) - 1} more of its label files" if len(absent) > 1 else ""
+        missing.append(f"lacks {absent[0] if source is None else os.path.relpath(absent[0], root)}{more}")
+    notes = [str(getattr(dataset, "note", ""))]
+    if missing:
+        notes.append(f"{spec.name} {split} is incomplete: {'; '.join(missing)}")
+    return "; ".join(note for note in notes if note)

@@ -9,9 +9,13 @@ from cvhpe.data.packing.pack import Pack
 
 @dataclass
 class Data:
-    """The packed samples of a run. ``validation`` chooses the best weights, ``test`` is touched once, at the end.
+    """The packed samples of a run.
 
-    test: empty where the data set holds nothing out but its validation samples.
+    Attributes:
+        train: samples to train on.
+        validation: samples that choose the best weights.
+        test: samples for the evaluation at the end; empty if the data set holds out validation samples only.
+        notes: lines for the user about the splits.
     """
 
     train: list[Pack]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cvhpe.data.files import Array, fail, read_table, read_text, refuse_archive
+from cvhpe.data.files import Array, read_table, read_text, refuse_archive, reject
 from cvhpe.data.reader import split_note
 from cvhpe.errors import DataError
 from cvhpe.evaluation.metrics import Summary, summary
@@ -45,11 +45,11 @@ def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test")
     truth, K, names, note = _truth(spec, path, split)
     predicted = read_uvd(file, len(names))
     if len(predicted) != len(truth):
-        fail(file, f"has {len(predicted)} lines, the {split} split of {spec.name} has {len(truth)} samples")
+        reject(file, f"has {len(predicted)} lines, the {split} split of {spec.name} has {len(truth)} samples")
     depth = predicted[..., 2]
     if (depth <= 0).any():
         line = int(np.argwhere(depth <= 0)[0, 0]) + 1
-        fail(file, f"line {line} has a joint at depth 0 or behind the camera")
+        reject(file, f"line {line} has a joint at depth 0 or behind the camera")
     xyz = unproject(predicted[..., :2], depth, K)
     visible = np.isfinite(truth).all(-1)
     return Score(summary(xyz, truth, visible), names, (note,) if note else ())
@@ -59,7 +59,7 @@ def read_uvd(file: Path, joints: int) -> Array:
     """Lines of ``joints`` x (u, v, depth) as float64 ``(N, joints, 3)``."""
     lines = [(n, line) for n, line in enumerate(read_text(file).splitlines(), 1) if line.strip()]
     if not lines:
-        fail(file, "holds no line")
+        reject(file, "holds no line")
     return read_table(file, lines, 3 * joints).reshape(-1, joints, 3)
 
 

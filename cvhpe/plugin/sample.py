@@ -1,4 +1,4 @@
-"""What every data set gives: :class:`Sample`, in the data set's own joint order, units named."""
+"""What every data set gives: :class:`Sample`, in the data set's own joint order, with units in the names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from cvhpe.io.progress import ProgressCallback
+
 Array = np.ndarray
 
 
@@ -16,16 +18,17 @@ Array = np.ndarray
 class Sample:
     """One hand in one frame.
 
-    id: unique in its data set and split, e.g. ``"training/00012:left"``; names the frame in errors.
-    side: 0 left, 1 right (a flip of the picture swaps it).
-    joints3d_mm: ``(J, 3)`` camera frame, x right, y down, z forward; NaN where not labelled.
-    joints2d_px: ``(J, 2)`` in the frame's pixels, centre of the top-left pixel (0, 0); NaN where not labelled.
-    visible: ``(J,)`` bool.
-    K: ``(3, 3)`` intrinsics of the frame.
-    images: ``rgb`` uint8 (H, W, 3); ``depth`` float32 (H, W) mm, 0 = no measurement; ``mask`` uint8
-        (H, W), 0 = not this hand; and what other data-set plugins bring.
-    box: x, y, width, height of the hand in pixels, where the data set gives one.
-    group: what must not be torn apart by a split (a sequence, a pose cluster, a subject); -1 unknown.
+    Args:
+        id: unique in its data set and split, e.g. ``"training/00012:left"``; names the sample in errors.
+        side: 0 left, 1 right (a flip of the image swaps it).
+        joints3d_mm: ``(J, 3)`` camera frame, x right, y down, z forward; NaN if not labelled.
+        joints2d_px: ``(J, 2)`` in the frame's pixels, centre of the top-left pixel (0, 0); NaN if not labelled.
+        visible: ``(J,)`` bool.
+        K: ``(3, 3)`` intrinsics of the frame.
+        images: ``rgb`` uint8 ``(H, W, 3)``; ``depth`` float32 ``(H, W)`` mm, 0 = no measurement; ``mask`` uint8
+            ``(H, W)``, 0 = not this hand; and any that data-set plugins add.
+        box: x, y, width, height of the hand in pixels, if the data set gives one.
+        group: samples that a split must not separate (a sequence, a pose cluster, a subject); -1 unknown.
     """
 
     id: str
@@ -40,7 +43,12 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """One split of a data set; reading a sample depends on nothing but its index."""
+    """One split of a data set; a sample depends on its index only.
+
+    Attributes:
+        layout: name of the joint layout in :mod:`cvhpe.geometry.skeleton`.
+        root: ``"wrist"`` or ``"palm"``: what the root joint of the labels is.
+    """
 
     layout: str
     root: str
@@ -52,19 +60,23 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """What ``cvhpe_datasets()`` returns: how a data set is found and opened.
+    """What ``cvhpe_datasets()`` returns: how a data set is located and opened.
 
-    name: as in ``--data NAME:PATH``.
-    open: ``(path, split) -> Dataset``; ``path`` is None where the user gave none; ``split`` is one of
-        ``splits``. Raises ``cvhpe.errors.DataError`` in one line that names the file.
-    layout: name of the native joint layout in ``cvhpe.geometry.skeleton``; None where the file says it.
-    root: ``"wrist"`` or ``"palm"``: what the root joint of the labels is.
-    fields: what its samples carry, out of rgb, depth, mask, joints2d, joints3d and the images of others.
-    splits: in order: train, then what is held out.
-    crop: ``"joints"``: the square around the 2D joints; ``"cube"``: a cube of mm around the hand.
-    published: split -> number of samples in the complete data set, for ``data verify``.
-    locate: ``(path, progress) -> path``: where the data really lies, for those that download or make it
-        first; ``progress`` is called with (done, all), or None.
+    Args:
+        name: as in ``--data NAME:PATH``.
+        open: ``(path, split) -> Dataset``; ``path`` is None if the user gives none; ``split`` is one of ``splits``.
+            Raises ``cvhpe.errors.DataError`` in one line that names the file.
+        layout: name of the joint layout in :mod:`cvhpe.geometry.skeleton`; None if the files determine it.
+        root: ``"wrist"`` or ``"palm"``: what the root joint of the labels is.
+        fields: what its samples carry: rgb, depth, mask, joints2d, joints3d and any other images.
+        splits: in order: train, then the held-out ones.
+        crop: ``"joints"``: the square around the 2D joints; ``"cube"``: a cube of mm around the hand.
+        published: split -> number of samples in the complete data set, for ``data verify``.
+        about: one line for ``data list``.
+        needs_path: whether the user must give a path.
+        locate: ``(path, progress) -> path``: the folder to open, for data sets that are downloaded or made first;
+            ``progress`` is called with (done, total), or None.
+        api: version of this contract.
     """
 
     name: str
@@ -77,5 +89,5 @@ class DatasetSpec:
     published: Mapping[str, int] = field(default_factory=dict)
     about: str = ""
     needs_path: bool = True
-    locate: Callable[[Path | None, Callable[[int, int], None] | None], Path] | None = None
+    locate: Callable[[Path | None, ProgressCallback | None], Path] | None = None
     api: int = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from cvhpe.config.schema import Config
 from cvhpe.data.packing.pack import Pack
 from cvhpe.data.packing.prepare import prepare
-from cvhpe.data.packing.rectification import rectified
+from cvhpe.data.packing.rectification import rectify_pack
 from cvhpe.data.reader import SplitAbsent
 from cvhpe.data.source import parse_source
 from cvhpe.data.splits import Data
@@ -58,7 +58,7 @@ def pack(
         progress=None if progress is None else lambda done, total: progress(f"{spec.name} {split}", done, total),
     )
     at_root = any(registry().modality(name).frame == "root" for name in config.modalities)
-    return rectified(packed) if at_root else packed
+    return rectify_pack(packed)[0] if at_root else packed
 
 
 def open_data(config: Config, progress: StageProgressCallback | None = None) -> Data:

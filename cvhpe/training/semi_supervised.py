@@ -18,11 +18,12 @@ import torch
 
 from cvhpe.augmentation.pose_swap import CropRule
 from cvhpe.data.loader import Batches
-from cvhpe.data.packing.crops import FARTHEST
+from cvhpe.data.packing.crops import MAX_FRACTION
 from cvhpe.data.packing.pack import Pack
-from cvhpe.data.packing.rectification import pixels, rays, rectified_by
+from cvhpe.data.packing.rectification import joint_pixels, rectify_pack
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import encode, palm_of, refine_absolute_pose, root_relative
+from cvhpe.geometry.rectification import pixel_rays
 from cvhpe.models.pairs import Pair
 from cvhpe.plugin.registry import registry
 from cvhpe.plugin.sample import Array
@@ -72,14 +73,14 @@ def told(run: Run, pack: Pack) -> dict[str, Array]:
     whatever it has to do with the hand that was photographed.
     """
     poses = predicted(run, pack)
-    xyz, K = placed(poses, pixels(pack), pack["K"]), np.nan_to_num(pack["K"].astype(np.float64))
+    xyz, K = placed(poses, joint_pixels(pack), pack["K"]), np.nan_to_num(pack["K"].astype(np.float64))
     able = np.isfinite(xyz).all((1, 2)) & (np.nan_to_num(xyz[..., 2]).min(1) > NEAR)
     uv = np.where(able[:, None, None], xyz, [0.0, 0.0, 1.0]) @ K.transpose(0, 2, 1)
     uv = uv[..., :2] / np.where(able[:, None, None], uv[..., 2:], 1.0)
     crop, joints2d = pack["crop"].copy(), pack["joints2d"].copy()
     if able.any():
         crop[able] = CropRule.of([pack]).crop(*(torch.from_numpy(x[able]) for x in (xyz, uv, K))).numpy()
-        joints2d[able] = ((uv[able] - crop[able, None, :2]) / crop[able, None, 2:]).clip(-FARTHEST, FARTHEST)
+        joints2d[able] = ((uv[able] - crop[able, None, :2]) / crop[able, None, 2:]).clip(-MAX_FRACTION, MAX_FRACTION)
     scale = np.where(able, run.metadata.mean_scale_mm, 1.0)
     return {"joints3d_mm": xyz, "scale_mm": scale, "has_joints3d": able, "joints2d": joints2d, "crop": crop}
 
@@ -92,7 +93,7 @@ def placed(joints: Array, uv: Array, K: Array) -> Array:
     """
     known = np.isfinite(K).all((1, 2)) & (np.abs(np.linalg.det(np.nan_to_num(K))) > 1e-6)
     back = np.linalg.inv(np.where(known[:, None, None], K, np.eye(3)))
-    ray = rays(np.nan_to_num(uv), back)
+    ray = pixel_rays(np.nan_to_num(uv), back)
     ray /= np.linalg.norm(ray, axis=2, keepdims=True)
     counts = np.isfinite(uv).all(2) & np.isfinite(joints).all(2)
     across = counts[..., None, None] * (np.eye(3) - ray[..., :, None] * ray[..., None, :])
@@ -111,7 +112,7 @@ def predicted(run: Run, pack: Pack) -> Array:
     name = next(p.source for p in run.model.pairs if p.target == "joints3d" and p.source != "joints3d")
     turn: Array | None = None
     if any(modality.frame == "root" for modality in run.model.modalities.values()):
-        pack, turn = rectified_by(pack)
+        pack, turn = rectify_pack(pack)
     batches = Batches([pack], model_fields(run.config), 256, shuffle=False)
     palm, found = palm_of(run.metadata.layout), []
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from cvhpe.config.schema import Config
-from cvhpe.data.datasets.joints_npz import units_of
+from cvhpe.data.holdout import split_units
 from cvhpe.data.packing.pack import Pack
 from cvhpe.data.splits import Data
 from cvhpe.runs.run_dir import Run, load_run
@@ -40,7 +40,7 @@ def folds_of(units: Array, k: int) -> Array:
 def has_enough_groups(config: Config, data: Data) -> bool:
     """Whether the training samples are as many groups as a configuration wants folds, and those at least two."""
     return config.calibration_num_folds > 1 and any(
-        len(np.unique(units_of(pack["group"]))) >= config.calibration_num_folds for pack in data.train
+        len(np.unique(split_units(pack["group"]))) >= config.calibration_num_folds for pack in data.train
     )
 
 
@@ -52,7 +52,7 @@ def run_folds(
     steps: those of the whole run.
     """
     k = config.calibration_num_folds
-    folds = [folds_of(units_of(pack["group"]), k) for pack in data.train]
+    folds = [folds_of(split_units(pack["group"]), k) for pack in data.train]
     short = {
         "epochs": 1,
         "min_steps": -(-steps // k),

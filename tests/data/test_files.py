@@ -18,31 +18,19 @@ def test_an_archive_is_named_as_one(tmp_path) -> None:
     with zipfile.ZipFile(archive, "w") as z:
         z.writestr("a", "b")
     with pytest.raises(DataError, match=r"RHD: is a packed archive; unpack it and give the folder: --data rhd:FOLDER"):
-        files.folder(archive, "rhd")
+        files.existing_folder(archive, "rhd")
     (tmp_path / "set.tar.gz").write_bytes(b"x")
     with pytest.raises(DataError, match="packed archive"):
-        files.folder(tmp_path / "set.tar.gz", "stb")
+        files.existing_folder(tmp_path / "set.tar.gz", "stb")
     with pytest.raises(DataError, match="no such folder"):
-        files.folder(tmp_path / "nowhere", "stb")
+        files.existing_folder(tmp_path / "nowhere", "stb")
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="is a file; data set 'stb' needs the folder"):
-        files.folder(tmp_path / "file", "stb")
-    assert files.folder(tmp_path, "stb") == tmp_path
+        files.existing_folder(tmp_path / "file", "stb")
+    assert files.existing_folder(tmp_path, "stb") == tmp_path
 
 
-def test_options(tmp_path) -> None:
-    assert files.with_options(tmp_path / "a", "msra", {"subject": "0"}) == (tmp_path / "a", {"subject": "0"})
-    assert files.with_options(tmp_path / "a?subject=4", "msra", {"subject": "0"}) == (tmp_path / "a", {"subject": "4"})
-    odd = tmp_path / "really?subject"
-    odd.mkdir()
-    assert files.with_options(odd, "msra", {"subject": "0"}) == (odd, {"subject": "0"})
-    with pytest.raises(DataError, match=r"no option 'subjct=4'.*did you mean 'subject'"):
-        files.with_options(tmp_path / "a?subjct=4", "msra", {"subject": "0"})
-    with pytest.raises(DataError, match="it has none"):
-        files.with_options(tmp_path / "a?x=4", "stb", {})
-
-
-def test_pictures_are_what_they_promise(tmp_path) -> None:
+def test_images_are_what_they_promise(tmp_path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(path)
     assert files.read_rgb(path).shape == (3, 4, 3)
@@ -59,7 +47,7 @@ def test_pictures_are_what_they_promise(tmp_path) -> None:
 
 @pytest.mark.filterwarnings("error")  # Pillow warns of the smaller one
 @pytest.mark.parametrize("side", [30_000, 10_000])
-def test_a_huge_picture_is_refused_by_its_header(tmp_path, side) -> None:
+def test_a_huge_image_is_refused_by_its_header(tmp_path, side) -> None:
     """30,000 x 30,000 pixels in a few bytes: nothing of that size may be allocated."""
     import struct
     import zlib

@@ -17,7 +17,7 @@ from cvhpe.data.files import read_grey
 from cvhpe.errors import DataError
 
 LARGE = ("stb", "stb-sk", "nyu")
-"""Miniatures whose pictures have the size that their readers insist on; each costs ten times the others."""
+"""Miniatures whose images have the size that their readers insist on; each costs ten times the others."""
 
 
 @pytest.fixture(scope="module", params=fuzz.READERS)
@@ -47,7 +47,7 @@ def test_damage_that_must_be_noticed_is(subject):
     assert all(str(subject.read(f, b"")).count("\n") == 0 for f in told[:3])
 
 
-def test_a_picture_that_says_it_is_gigabytes_long(tmp_path, monkeypatch):
+def test_an_image_that_says_it_is_gigabytes_long(tmp_path, monkeypatch):
     """Pillow takes a chunk's word for its length; this one was found by fuzzing."""
     monkeypatch.setattr(fuzz, "MOST_BYTES", 256 << 20)
     path = tmp_path / "a.png"

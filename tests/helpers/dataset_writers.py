@@ -54,7 +54,7 @@ def pixels(xyz: np.ndarray, fx: float, fy: float, cx: float, cy: float) -> np.nd
     return np.stack([fx * xyz[..., 0] / xyz[..., 2] + cx, fy * xyz[..., 1] / xyz[..., 2] + cy], -1)
 
 
-def depth_picture(xyz: np.ndarray, uv: np.ndarray, size: tuple[int, int], background: float = 0.0) -> np.ndarray:
+def depth_image(xyz: np.ndarray, uv: np.ndarray, size: tuple[int, int], background: float = 0.0) -> np.ndarray:
     """A disc at every joint, at its depth; the nearest one wins. Float mm ``(H, W)``."""
     y, x = np.mgrid[: size[1], : size[0]]
     out = np.full((size[1], size[0]), float(background))
@@ -63,7 +63,7 @@ def depth_picture(xyz: np.ndarray, uv: np.ndarray, size: tuple[int, int], backgr
     return out
 
 
-def colour_picture(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def colour_image(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Green discs at the joints on dark grey, uint8 ``(H, W, 3)``."""
     y, x = np.mgrid[: size[1], : size[0]]
     out = np.full((size[1], size[0], 3), 40, np.uint8)
@@ -72,9 +72,9 @@ def colour_picture(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return out
 
 
-def save(path: Path, picture: np.ndarray, **options: object) -> None:
+def save(path: Path, image: np.ndarray, **options: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, **options)
+    Image.fromarray(image).save(path, **options)
 
 
 STB_SEQUENCES = [f"B{k}{kind}" for k in range(1, 7) for kind in ("Counting", "Random")]
@@ -96,14 +96,14 @@ def write_stb(root: Path, rng: np.random.Generator, frames: int = 2, sequences=S
             folder = root / "images" / name
             for view, shift in (("left", 0), ("right", 120.054)):
                 uv = pixels(hand_xyz - [shift, 0, 0], 822.79041, 822.79041, 318.47345, 250.31296)
-                save(folder / f"BB_{view}_{i}.png", colour_picture(uv, size))
+                save(folder / f"BB_{view}_{i}.png", colour_image(uv, size))
             if depth:
                 in_colour = hand_xyz @ turn + [3, -5, 20]  # some other place than in the stereo pair
                 in_depth = in_colour @ turn.T + [-24.0381, -0.4563, -1.2326]
                 uv = pixels(in_colour, 607.92271, 607.88192, 314.78337, 236.42484)
-                save(folder / f"SK_color_{i}.png", colour_picture(uv, size))
+                save(folder / f"SK_color_{i}.png", colour_image(uv, size))
                 uv = pixels(in_depth, 475.62768, 474.77709, 336.41179, 238.77962)
-                mm = depth_picture(in_depth, uv, size, 1200).round().astype(np.uint16)
+                mm = depth_image(in_depth, uv, size, 1200).round().astype(np.uint16)
                 coded = np.stack([mm % 256, mm // 256, np.zeros_like(mm)], -1).astype(np.uint8)
                 save(folder / f"SK_depth_{i}.png", coded)
         if depth:
@@ -131,7 +131,7 @@ def write_icvl(root: Path, rng: np.random.Generator, train: int = 3, test: tuple
         for i in range(count):
             uvd = _icvl_uvd(rng)
             name = f"{sequence}/image_{i:04d}.png"
-            mm = depth_picture(uvd, uvd[:, :2], (320, 240), 0).round().astype(np.uint16)
+            mm = depth_image(uvd, uvd[:, :2], (320, 240), 0).round().astype(np.uint16)
             save(root / part / "Depth" / name, mm)
             lines.append(f"{name} " + " ".join(f"{x:.3f}" for x in uvd.ravel()) + " ")
             truth["train" if part == "Training" else "test"].append(uvd)
@@ -161,10 +161,10 @@ def write_nyu(root: Path, rng: np.random.Generator, train: int = 2, test: int = 
         scipy.io.savemat(root / split / "joint_data.mat", labels, do_compression=True)
         for view in range(3):
             for i in range(count):
-                mm = depth_picture(xyz[view, i, kept], uv[view, i, kept], (640, 480), 2001).round().astype(np.uint16)
+                mm = depth_image(xyz[view, i, kept], uv[view, i, kept], (640, 480), 2001).round().astype(np.uint16)
                 coded = np.stack([np.zeros_like(mm), mm // 256, mm % 256], -1).astype(np.uint8)
                 save(root / split / f"depth_{view + 1}_{i + 1:07d}.png", coded)
-                save(root / split / f"rgb_{view + 1}_{i + 1:07d}.png", colour_picture(uv[view, i, kept], (640, 480)))
+                save(root / split / f"rgb_{view + 1}_{i + 1:07d}.png", colour_image(uv[view, i, kept], (640, 480)))
     return truth
 
 
@@ -182,7 +182,7 @@ def write_msra(root: Path, rng: np.random.Generator, frames: int = 2, subjects=r
             (folder / "joint.txt").write_text(f"{frames}\n" + "\n".join(lines) + "\n")
             for i in range(frames):
                 uv = pixels(xyz[i], 241.42, 241.42, 160, 120)
-                mm = depth_picture(xyz[i], uv, (320, 240))
+                mm = depth_image(xyz[i], uv, (320, 240))
                 left, top = np.maximum(np.floor(uv.min(0)).astype(int) - 8, 0)
                 right, bottom = np.minimum(np.ceil(uv.max(0)).astype(int) + 8, (320, 240))
                 with (folder / f"{i:06d}_depth.bin").open("wb") as f:
@@ -205,17 +205,17 @@ def write_freihand(root: Path, rng: np.random.Generator, poses: int = 2, evaluat
         (root / f"{folder}_scale.json").write_text(json.dumps([0.03] * count))
         for i in range(count):
             uv = pixels(xyz[i], 480.0 + i, 480.0 + i, 112, 112)
-            picture = colour_picture(uv, (224, 224))
+            image = colour_image(uv, (224, 224))
             for version in range(versions):
-                save(root / folder / "rgb" / f"{i + count * version:08d}.jpg", picture, quality=95)
+                save(root / folder / "rgb" / f"{i + count * version:08d}.jpg", image, quality=95)
             if split == "train":
-                mask = np.where(picture[..., 1] > 100, 255, 0).astype(np.uint8)
+                mask = np.where(image[..., 1] > 100, 255, 0).astype(np.uint8)
                 save(root / folder / "mask" / f"{i:08d}.jpg", mask, quality=95)
     return truth
 
 
 def coco_content(rng: np.random.Generator, names: list[str], *, nested: bool = False, order=tuple(range(21))):
-    """COCO-style content with one right hand a picture, and the truth ``(N, 21, 3)`` mm, canonical order."""
+    """COCO-style content with one right hand an image, and the truth ``(N, 21, 3)`` mm, canonical order."""
     xyz = np.stack([hand(rng, 1) for _ in names])
     images, annotations = [], []
     for i, name in enumerate(names):
@@ -238,18 +238,18 @@ def coco_content(rng: np.random.Generator, names: list[str], *, nested: bool = F
 
 
 def write_coco(root: Path, rng: np.random.Generator, count: int = 3, file: str = "annotations/mine_train.json", **how):
-    """COCO-style JSON with its pictures in ``images/``; gives the truth ``(N, 21, 3)`` mm, canonical order."""
+    """COCO-style JSON with its images in ``images/``; gives the truth ``(N, 21, 3)`` mm, canonical order."""
     content, xyz = coco_content(rng, [f"{Path(file).stem}_{i}.png" for i in range(count)], **how)
     (root / file).parent.mkdir(parents=True, exist_ok=True)
     (root / file).write_text(json.dumps(content))
     for entry, joints in zip(content["images"], xyz, strict=True):
         uv = pixels(joints, 400, 400, 160, 120)
-        save(root / "images" / entry["file_name"], colour_picture(uv, (320, 240)))
+        save(root / "images" / entry["file_name"], colour_image(uv, (320, 240)))
     return xyz
 
 
 def write_interhand(root: Path, rng: np.random.Generator):
-    """InterHand2.6M's three files: one picture of both hands, one of a left hand; gives id -> ``(21, 3)`` mm."""
+    """InterHand2.6M's three files: one image of both hands, one of a left hand; gives id -> ``(21, 3)`` mm."""
     cameras, joints, truth = {"0": {}}, {"0": {}}, {}
     content: dict = {"images": [], "annotations": []}
     for i, sides in enumerate([(1, 0), (0,)]):

@@ -125,7 +125,7 @@ class Subject:
         return None
 
     def mutated(self, chance: random.Random) -> tuple[Path, bytes]:
-        """One of its files, damaged; small files (labels, calibration) as often as pictures."""
+        """One of its files, damaged; small files (labels, calibration) as often as images."""
         kinds = sorted({p.suffix for p in self.files})
         kind = chance.choice(kinds)
         file = chance.choice([p for p in self.files if p.suffix == kind])

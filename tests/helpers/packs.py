@@ -10,7 +10,7 @@ from cvhpe.data.packing.pack import Meta, Pack, write_meta
 
 
 def write_pack(folder: Path, count: int = 10, *, size: int = 6, **more: object) -> Pack:
-    """A pack whose picture of sample i is filled with i; for tests of packs and of the loader."""
+    """A pack whose image of sample i is filled with i; for tests of packs and of the loader."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(count)
     joints = int(more.pop("joints", 21))  # type: ignore[call-overload]

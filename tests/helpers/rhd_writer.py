@@ -1,4 +1,4 @@
-"""RHD in miniature, in its exact layout, with pictures whose pixels say where they are."""
+"""RHD in miniature, in its exact layout, with images whose pixels say where they are."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def frame(rng: np.random.Generator, *, left: bool = True, right: bool = True) ->
     return {"xyz": xyz, "uv_vis": np.concatenate([uv, inside[:, None]], 1), "K": K}
 
 
-def pictures(anno: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def images(anno: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Colour that tells x (red) and y (green) of every pixel, and depth and parts as a square about every joint."""
     at = np.arange(SIZE) * 255 / (SIZE - 1)
     color = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -73,7 +73,7 @@ def write_rhd(
             shown = (only or {}).get(i, "both")
             anno = frame(rng, left=shown != "right", right=shown != "left")
             written[part][i] = anno
-            for name, picture in pictures(anno).items():
-                Image.fromarray(picture).save(folder / name / f"{i:05d}.png", compress_level=1)
+            for name, image in images(anno).items():
+                Image.fromarray(image).save(folder / name / f"{i:05d}.png", compress_level=1)
         (folder / f"anno_{part}.pickle").write_bytes(pickle.dumps(written[part], 2))
     return written

@@ -149,5 +149,5 @@ def test_impossible_requests(tmp_path: Path, count: int, size: int) -> None:
 
 def test_depth_is_coded_as_rhd_reads_it() -> None:
     depth = np.array([[0.0, 1.0, 637.3, 4999.9, 9000.0]], np.float32)
-    found = rhd.decode_depth(encode_depth(depth))
+    found = rhd.decode_rhd_depth(encode_depth(depth))
     assert np.abs(found - np.minimum(depth, 5000)).max() < 0.04

@@ -10,7 +10,7 @@ from helpers.hands import joints_file
 
 from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
-from cvhpe.data.packing.rectification import rectified
+from cvhpe.data.packing.rectification import rectify_pack
 from cvhpe.data.splits import Data
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import palm_of, predict, truth_mm
@@ -91,7 +91,7 @@ def small(modalities):
 @pytest.mark.parametrize("source", ["joints2d", "rays"])
 def test_a_teachers_hands_stand_where_it_sees_them_and_are_seen_there_exactly(opened, tmp_path, source):
     whole = opened(LIFT).train[0]
-    seen = rectified(whole) if source == "rays" else whole
+    seen = rectify_pack(whole)[0] if source == "rays" else whole
     train(small(source), Data([seen], [seen.limit(20)], []), tmp_path / "run")
     run = load_run(tmp_path / "run")
     K = np.array(whole.arrays["K"])

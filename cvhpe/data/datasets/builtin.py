@@ -1,37 +1,54 @@
-"""The data sets that come with cvhpe, registered through the hook that outsiders use.
+"""The data sets that come with cvhpe, registered through the same hook as those of plugins.
 
-A reader's module is imported when its data set is opened, not before: ``cvhpe data list`` reads none.
+A reader's module is imported when its data set is opened, not before: ``cvhpe data list`` imports none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from pathlib import Path
+from typing import Any
 
 from cvhpe.plugin.registry import hookimpl
-from cvhpe.plugin.sample import Dataset, DatasetSpec
+from cvhpe.plugin.sample import DatasetSpec
 
 
-def _lazily(module: str, function: str) -> Callable[[Path | None, str], Dataset]:
-    def open_(path: Path | None, split: str) -> Dataset:
-        dataset: Dataset = getattr(import_module(f"cvhpe.data.datasets.{module}"), function)(path, split)
-        return dataset
+def _lazy(function: str) -> Callable[..., Any]:
+    """``"module.function"`` of this package, imported at the first call."""
+    return partial(_call, *function.split("."))
 
-    return open_
+
+def _call(module: str, function: str, *args: Any) -> Any:
+    return getattr(import_module(f"cvhpe.data.datasets.{module}"), function)(*args)
 
 
 @hookimpl
 def cvhpe_datasets() -> list[DatasetSpec]:
     """Every built-in data set; sample counts are those of the complete, published one."""
-    from cvhpe.data.datasets import joints_npz, rhd, synthetic
-
     return [
-        synthetic.spec(),
-        rhd.spec(),
+        DatasetSpec(
+            name="synthetic",
+            open=_lazy("synthetic.open_synthetic"),
+            locate=_lazy("synthetic.locate"),
+            layout="rhd",
+            root="wrist",
+            fields=("rgb", "depth", "mask", "joints2d", "joints3d"),
+            about="rendered hands, made when first needed and kept; every label exact",
+            needs_path=False,
+        ),
+        DatasetSpec(
+            name="rhd",
+            open=_lazy("rhd.open_rhd"),
+            layout="rhd",
+            root="wrist",
+            fields=("rgb", "depth", "mask", "joints2d", "joints3d"),
+            published={"test": 2_728},
+            about="rendered hands of Zimmermann & Brox; both hands train, the dominant one is scored",
+        ),
         DatasetSpec(
             name="stb",
-            open=_lazily("stb", "open_bb"),
+            open=_lazy("stb.open_stb_stereo"),
             layout="stb",
             root="palm",
             fields=("rgb", "joints2d", "joints3d"),
@@ -40,7 +57,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="stb-sk",
-            open=_lazily("stb", "open_sk"),
+            open=_lazy("stb.open_stb_depth"),
             layout="stb",
             root="palm",
             fields=("rgb", "depth", "joints2d", "joints3d"),
@@ -49,17 +66,17 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="icvl",
-            open=_lazily("icvl", "open_icvl"),
+            open=_lazy("icvl.open_icvl"),
             layout="icvl16",
             root="palm",
             fields=("depth", "joints2d", "joints3d"),
             crop="cube",
             published={"train": 331_006, "test": 1_596},
-            about="ICVL depth, 16 joints; train holds its turned copies",
+            about="ICVL depth, 16 joints; train holds its rotated copies",
         ),
         DatasetSpec(
             name="nyu",
-            open=_lazily("nyu", "open_nyu"),
+            open=_lazy("nyu.open_nyu"),
             layout="nyu14",
             root="palm",
             fields=("rgb", "depth", "joints2d", "joints3d"),
@@ -69,7 +86,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="msra",
-            open=_lazily("msra", "open_msra"),
+            open=_lazy("msra.open_msra"),
             layout="msra",
             root="wrist",
             fields=("depth", "joints2d", "joints3d"),
@@ -79,7 +96,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="freihand",
-            open=_lazily("freihand", "open_freihand"),
+            open=_lazy("freihand.open_freihand"),
             layout="freihand",
             root="wrist",
             fields=("rgb", "mask", "joints2d", "joints3d"),
@@ -88,11 +105,19 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="coco",
-            open=_lazily("coco", "open_coco"),
+            open=_lazy("coco.open_coco"),
             layout=None,
             root="wrist",
             fields=("rgb", "joints2d", "joints3d"),
-            about="COCO-style hand JSON with pictures: your own data, mmpose's sets, InterHand2.6M",
+            about="COCO-style hand JSON with images: your own data, mmpose's sets, InterHand2.6M",
         ),
-        joints_npz.spec(),
+        DatasetSpec(
+            name="joints",
+            open=_lazy("joints_npz.JointsFile"),
+            layout=None,
+            root="wrist",
+            fields=("joints2d", "joints3d"),
+            splits=("train", "val", "test", "all"),
+            about="one .npz of 2D and 3D joints, in a layout it names",
+        ),
     ]

@@ -1,17 +1,15 @@
-"""Hands in COCO-style JSON, as mmpose writes them, and the answer for people's own pictures.
+"""Hands in COCO-style JSON, as mmpose writes them; also the format for your own images.
 
-``images``: file_name, id, width, height, and where known ``cam_param`` {focal, princpt}.
-``annotations``: image_id, keypoints (21 x (x, y, v), flat or nested; v = 0: not labelled), and where
-known ``joint_cam`` (21 x (x, y, z) mm, camera frame), ``hand_type`` (left, right), ``bbox``. One
-annotation is one sample. InterHand2.6M's three files (``*_data.json``, ``*_camera.json``,
-``*_joint_3d.json``) are read too, one sample a hand.
+``images``: file_name, id, width, height, and if known ``cam_param`` {focal, princpt}.
+``annotations``: image_id, keypoints (21 x (x, y, v), flat or nested; v = 0: not labelled), and if known ``joint_cam``
+(21 x (x, y, z) mm, camera frame), ``hand_type`` (left, right), ``bbox``. One annotation is one sample. InterHand2.6M's
+three files (``*_data.json``, ``*_camera.json``, ``*_joint_3d.json``) are read too, one sample a hand.
 
-PATH is the JSON file or its folder (there, or in ``annotations/``); the split is the word train, val or
-test in the file's name, and val serves as the test split where there is no test file. Annotations that
-have no test file, or say no split at all, are cut by their pictures: a tenth is the test split, always
-the same one. ``?layout=NAME`` says the joint order where it is not the usual one (wrist, then thumb to
-little finger, base to tip); ``?side=left`` or ``right`` says the hand where ``hand_type`` does not: right
-otherwise.
+PATH is the JSON file or its folder (there, or in ``annotations/``); the split is the word train, val or test in the
+file's name, and val serves as the test split if there is no test file. Annotations without a test file, or without a
+split in their names, are divided by image: a tenth is the test split, always the same one. ``?layout=NAME`` gives the
+joint order if it is not the usual one (wrist, then thumb to little finger, base to tip); ``?side=left`` or ``right``
+gives the side of hands without ``hand_type``, which are right hands otherwise.
 """
 
 from __future__ import annotations
@@ -24,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from cvhpe.data.datasets.coco_annotations import Hand, numbers, picture_of, picture_size, picture_table
-from cvhpe.data.datasets.interhand import interhand_files, read_hands
-from cvhpe.data.files import Array, fail, read_json, read_rgb, refuse_archive, with_options
+from cvhpe.data.datasets.coco_annotations import HandAnnotation, find_image, image_size, image_table, parse_array
+from cvhpe.data.datasets.interhand import interhand_files, read_interhand
+from cvhpe.data.files import Array, read_json, read_rgb, refuse_archive, reject
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
+from cvhpe.data.source import parse_options
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import intrinsics, project
 from cvhpe.geometry.skeleton import LEFT, RIGHT, Layout, layout
@@ -35,14 +34,14 @@ from cvhpe.plugin.sample import Sample
 
 SPLITS = ("train", "test")
 SIDES = {"left": LEFT, "right": RIGHT}
-_TEST_SHARE = 10
-_WORDS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
+_TEST_MODULUS = 10
+_SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
 
 
 class Coco(Reader):
     """The hands of one split, all in one layout."""
 
-    def __init__(self, hands: Sequence[Hand], split: str, of: Layout, folders: Sequence[Path], note: str):
+    def __init__(self, hands: Sequence[HandAnnotation], split: str, of: Layout, folders: Sequence[Path], note: str):
         self.hands, self.split, self.folders, self.note = list(hands), split, list(folders), note
         self.layout, self.root = of.name, of.root_kind
 
@@ -50,7 +49,7 @@ class Coco(Reader):
         return len(self.hands)
 
     def labels(self, index: int) -> Sample:
-        hand = self.hands[self._at(index)]
+        hand = self.hands[index]
         return Sample(
             id=f"{self.split}/{hand.id}",
             side=hand.side,
@@ -63,136 +62,153 @@ class Coco(Reader):
         )
 
     def files(self, index: int) -> dict[str, Path]:
-        name = self.hands[self._at(index)].picture
+        name = self.hands[index].image
         return {"rgb": next((f / name for f in self.folders if (f / name).exists()), self.folders[0] / name)}
 
-    def images(self, index: int) -> dict[str, Array]:
-        return {"rgb": read_rgb(self.files(index)["rgb"], self.hands[self._at(index)].size)}
+    def decode(self, index: int, name: str, path: Path) -> Array:
+        return read_rgb(path, self.hands[index].size)
 
 
 def open_coco(path: Path | None, split: str) -> Coco:
-    """``coco``: see the module; ``coco:PATH?layout=NAME&side=left``."""
-    where, options = with_options(path, "coco", {"layout": "", "side": ""})
+    """Open a split of COCO-style annotations; see the module's description.
+
+    Args:
+        path: the JSON file or its folder; ``?layout=NAME&side=left``.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The reader.
+
+    Raises:
+        DataError: If a file, an option or the annotations are wrong.
+    """
+    root, options = parse_options(path, "coco", {"layout": "", "side": ""})
     check_split("coco", split, SPLITS)
     if options["side"] not in ("", *SIDES):
         raise DataError(f"coco?side={options['side']}: left or right")
-    file, whole = _annotation_file(where, split)
+    file, has_test_file = _annotation_file(root, split)
     content = read_json(file)
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
-        fail(file, "is not COCO-style: it needs the lists 'images' and 'annotations'")
-    side = SIDES.get(options["side"])
+        reject(file, "is not COCO-style: it needs the lists 'images' and 'annotations'")
     companions = interhand_files(file)
+    num_unsided = 0
     if companions:
-        of, hands = layout("interhand"), read_hands(content, file, companions)
-        unsaid = 0
+        of, hands = layout("interhand"), read_interhand(content, file, companions)
     else:
         of = layout(options["layout"] or _usual_layout(content))
-        hands, unsaid = _read_hands(content, file, of, RIGHT if side is None else side)
+        hands, num_unsided = _read_hands(content, file, of, SIDES.get(options["side"], RIGHT))
     notes = []
-    if unsaid:
+    if num_unsided:
         assumed = options["side"] or "right"
-        notes.append(f"{unsaid} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
-    if not whole:
-        hands = [h for h in hands if (zlib.crc32(h.picture.encode()) % _TEST_SHARE == 0) == (split == "test")]
-        notes.append(f"{file.name} has no test file: a tenth of its pictures, chosen by name, is the test split")
+        notes.append(f"{num_unsided} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
+    if not has_test_file:
+        hands = [h for h in hands if (zlib.crc32(h.image.encode()) % _TEST_MODULUS == 0) == (split == "test")]
+        notes.append(f"{file.name} has no test file: a tenth of its images, chosen by name, is the test split")
     if not hands:
-        fail(file, f"has no annotated hand in split {split!r}")
-    base = file.parent
-    return Coco(hands, split, of, [base, base / "images", base.parent, base.parent / "images"], "; ".join(notes))
+        reject(file, f"has no annotated hand in split {split!r}")
+    folder = file.parent
+    folders = [folder, folder / "images", folder.parent, folder.parent / "images"]
+    return Coco(hands, split, of, folders, "; ".join(notes))
 
 
-def _annotation_file(where: Path, split: str) -> tuple[Path, bool]:
-    """The JSON of a split, and whether it is that split as a whole."""
-    if where.is_file():
-        if where.suffix != ".json":
-            refuse_archive(where, "coco")
-            fail(where, "is no .json file; coco needs the annotation file or its folder")
-        # A file brings those that differ from it in the word of the split alone.
-        found = [f for f in sorted(where.parent.glob("*.json")) if _rest_of_name(f) == _rest_of_name(where)]
-    elif where.is_dir():
-        found = sorted([*where.glob("*.json"), *where.glob("annotations/*.json")])
-        found = [f for f in found if not f.name.endswith(("_camera.json", "_joint_3d.json", "_NeuralAnnot.json"))]
+def _annotation_file(root: Path, split: str) -> tuple[Path, bool]:
+    """The JSON of a split, and whether the test split has a file of its own."""
+    if root.is_file():
+        if root.suffix != ".json":
+            refuse_archive(root, "coco")
+            reject(root, "is no .json file; coco needs the annotation file or its folder")
+        # The other splits of a file differ from it in the word of the split alone.
+        files = [f for f in sorted(root.parent.glob("*.json")) if _other_words(f) == _other_words(root)]
+    elif root.is_dir():
+        files = sorted([*root.glob("*.json"), *root.glob("annotations/*.json")])
+        files = [f for f in files if not f.name.endswith(("_camera.json", "_joint_3d.json", "_NeuralAnnot.json"))]
     else:
-        fail(where, "no such file or folder")
+        reject(root, "no such file or folder")
     by_word: dict[str | None, list[Path]] = {}
-    for f in found:
-        by_word.setdefault(_word_of(f), []).append(f)
+    for file in files:
+        by_word.setdefault(_split_word(file), []).append(file)
     test = by_word.get("test") or by_word.get("val") or []
     train = by_word.get("train") or by_word.get(None) or []
-    mine = test if split == "test" and test else train
-    if not mine:
-        have = ", ".join(f.name for f in found[:6]) or "no .json at all"
-        raise SplitAbsent(f"{where}: no annotation file for split {split!r}; it has {have}")
-    if len(mine) != 1:
-        have = ", ".join(f.name for f in mine[:6])
-        fail(where, f"several annotation files for split {split!r}: {have}; give the file itself, --data coco:FILE")
-    return mine[0], bool(test)
+    candidates = test if split == "test" and test else train
+    if not candidates:
+        names = ", ".join(f.name for f in files[:6]) or "no .json at all"
+        raise SplitAbsent(f"{root}: no annotation file for split {split!r}; it has {names}")
+    if len(candidates) != 1:
+        names = ", ".join(f.name for f in candidates[:6])
+        reject(root, f"several annotation files for split {split!r}: {names}; give the file itself, --data coco:FILE")
+    return candidates[0], bool(test)
 
 
-def _word_of(file: Path) -> str | None:
-    said = [_WORDS.get(w) for w in re.split(r"[^a-z]+", file.stem.lower())]
-    return next((w for w in said if w), None)
+def _split_word(file: Path) -> str | None:
+    words = [_SPLIT_WORDS.get(w) for w in re.split(r"[^a-z]+", file.stem.lower())]
+    return next((w for w in words if w), None)
 
 
-def _rest_of_name(file: Path) -> tuple[str, ...]:
-    return tuple(w for w in re.split(r"[^a-z0-9]+", file.stem.lower()) if w not in _WORDS)
+def _other_words(file: Path) -> tuple[str, ...]:
+    return tuple(w for w in re.split(r"[^a-z0-9]+", file.stem.lower()) if w not in _SPLIT_WORDS)
 
 
 def _usual_layout(content: Mapping[str, Any]) -> str:
-    # mmpose's RHD file keeps RHD's own order, tip to base, under names that say the opposite.
+    # mmpose's RHD file keeps RHD's own order, tip to base, although its joint names say the opposite.
     info = content.get("info")
     return "rhd" if isinstance(info, Mapping) and info.get("description") == "RHD" else "coco21"
 
 
-def _read_hands(content: Mapping[str, Any], file: Path, of: Layout, unsaid_side: int) -> tuple[list[Hand], int]:
-    """The hands of a file, and how many of them do not say their side."""
-    pictures = picture_table(content, file)
-    hands, unsaid = [], 0
-    for at, a in enumerate(content["annotations"]):
-        what = f"annotation {at}"
-        picture, number = picture_of(a, what, pictures, file)
-        xyz = numbers(file, what, "joint_cam", a["joint_cam"], (len(of), 3)) if "joint_cam" in a else None
-        K = _camera(file, what, a.get("cam_param") or picture.get("cam_param"))
-        if "keypoints" in a:
-            uvv = numbers(file, what, "keypoints", a["keypoints"], (len(of), 3))
-            visible = np.asarray(uvv[:, 2] > 0)
-            uv = np.where(visible[:, None], uvv[:, :2], np.nan)
+def _read_hands(
+    content: Mapping[str, Any], file: Path, of: Layout, default_side: int
+) -> tuple[list[HandAnnotation], int]:
+    """The hands of a file, and how many of them have no side."""
+    images = image_table(content, file)
+    hands, num_unsided = [], 0
+    for at, annotation in enumerate(content["annotations"]):
+        label = f"annotation {at}"
+        image, number = find_image(annotation, label, images, file)
+        xyz = (
+            parse_array(file, label, "joint_cam", annotation["joint_cam"], (len(of), 3))
+            if "joint_cam" in annotation
+            else None
+        )
+        K = _camera(file, label, annotation.get("cam_param") or image.get("cam_param"))
+        if "keypoints" in annotation:
+            keypoints = parse_array(file, label, "keypoints", annotation["keypoints"], (len(of), 3))
+            visible = np.asarray(keypoints[:, 2] > 0)
+            uv = np.where(visible[:, None], keypoints[:, :2], np.nan)
         elif xyz is not None and K is not None:
             uv = project(xyz, K)
             visible = np.asarray(np.isfinite(uv).all(-1))
         else:
-            fail(file, f"{what} has neither keypoints nor joint_cam with a camera")
-        hand_type = str(a.get("hand_type"))
-        unsaid += hand_type not in SIDES
+            reject(file, f"{label} has neither keypoints nor joint_cam with a camera")
+        hand_type = str(annotation.get("hand_type"))
+        num_unsided += hand_type not in SIDES
         hands.append(
-            Hand(
-                picture=picture["file_name"],
-                size=picture_size(picture),
-                id=f"{PurePosixPath(picture['file_name']).stem}:{a.get('id', at)}",
-                side=SIDES.get(hand_type, unsaid_side),
+            HandAnnotation(
+                image=image["file_name"],
+                size=image_size(image),
+                id=f"{PurePosixPath(image['file_name']).stem}:{annotation.get('id', at)}",
+                side=SIDES.get(hand_type, default_side),
                 uv=uv.astype(np.float32),
                 xyz=None if xyz is None else xyz.astype(np.float32),
                 visible=visible,
                 K=K,
-                box=_box(file, what, a.get("bbox")),
+                box=_box(file, label, annotation.get("bbox")),
                 group=number,
             )
         )
-    return hands, unsaid
+    return hands, num_unsided
 
 
-def _camera(file: Path, what: str, param: Any) -> Array | None:
+def _camera(file: Path, label: str, param: Any) -> Array | None:
     if param is None:
         return None
     if not isinstance(param, Mapping) or not {"focal", "princpt"} <= set(param):
-        fail(file, f"{what}: 'cam_param' needs focal and princpt")
-    focal = numbers(file, what, "focal", param["focal"], (2,))
-    centre = numbers(file, what, "princpt", param["princpt"], (2,))
+        reject(file, f"{label}: 'cam_param' needs focal and princpt")
+    focal = parse_array(file, label, "focal", param["focal"], (2,))
+    centre = parse_array(file, label, "princpt", param["princpt"], (2,))
     return intrinsics(*focal, *centre).astype(np.float32)
 
 
-def _box(file: Path, what: str, value: Any) -> tuple[float, float, float, float] | None:
+def _box(file: Path, label: str, value: Any) -> tuple[float, float, float, float] | None:
     if value is None:
         return None
-    x, y, w, h = (float(v) for v in numbers(file, what, "bbox", value, (4,)))
+    x, y, w, h = (float(v) for v in parse_array(file, label, "bbox", value, (4,)))
     return x, y, w, h

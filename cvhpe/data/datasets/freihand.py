@@ -1,6 +1,6 @@
 """FreiHAND v2: ``training/``, ``evaluation/`` and the ``.json`` files as unpacked.
 
-224x224 pictures of right hands, 21 joints in metres (here mm), joint 0 the wrist. Each of the 32,560
+224x224 images of right hands, 21 joints in metres (here mm), joint 0 the wrist. Each of the 32,560
 training poses was published four times (the green screen replaced in three ways), so 130,240 training
 samples; masks exist once a pose and serve all four. Where ``evaluation_xyz.json`` is absent, as in the
 first release, evaluation samples have no joints.
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cvhpe.data.files import Array, fail, folder, need, need_sensible, read_grey, read_json, read_rgb, with_options
-from cvhpe.data.reader import Reader, SplitAbsent, check_split
+from cvhpe.data.files import Array, read_grey, read_json, read_rgb, reject, require_files, require_plausible
+from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.geometry.camera import project
 from cvhpe.plugin.sample import Sample
 
@@ -29,28 +29,28 @@ class FreiHand(Reader):
     layout = "freihand"
     root = "wrist"
 
-    def __init__(self, where: Path, split: str) -> None:
-        self.where, self.split = where, split
-        self.folder = FOLDERS[split]
-        if not (where / self.folder).is_dir():
-            raise SplitAbsent(f"{where}: lacks {self.folder}/")
-        need(where, [f"{self.folder}_K.json", f"{self.folder}/rgb"])
-        self.K = _table(where / f"{self.folder}_K.json", (3, 3))
-        labels = where / f"{self.folder}_xyz.json"
+    def __init__(self, root: Path, split: str) -> None:
+        self.split = split
+        folder = FOLDERS[split]
+        self.folder = root / folder
+        if not self.folder.is_dir():
+            raise SplitAbsent(f"{root}: lacks {folder}/")
+        require_files(root, [f"{folder}_K.json", f"{folder}/rgb"])
+        self.K = _table(root / f"{folder}_K.json", (3, 3))
+        labels = root / f"{folder}_xyz.json"
         if split == "train":
-            need(where, [labels.name])
+            require_files(root, [labels.name])
         self.xyz = _table(labels, (21, 3)) * 1000.0 if labels.exists() else None
         if self.xyz is None:
             self.absent = (labels,)
         elif len(self.xyz) != len(self.K):
-            fail(labels, f"has {len(self.xyz)} hands, {self.folder}_K.json has {len(self.K)} cameras")
+            reject(labels, f"has {len(self.xyz)} hands, {folder}_K.json has {len(self.K)} cameras")
         self.versions = VERSIONS if split == "train" else 1
 
     def __len__(self) -> int:
         return len(self.K) * self.versions
 
     def labels(self, index: int) -> Sample:
-        index = self._at(index)
         row = index % len(self.K)
         K = self.K[row]
         xyz = None if self.xyz is None else self.xyz[row]
@@ -61,26 +61,23 @@ class FreiHand(Reader):
             joints2d_px=None if xyz is None else project(xyz, K).astype(np.float32),
             visible=None if xyz is None else xyz[:, 2] > 0,
             K=K.astype(np.float32),
-            # Nothing else says where the hand is, but the pictures were cut out about it.
+            # Without joints nothing else locates the hand, but the images are crops of it.
             box=(0.0, 0.0, *SIZE) if xyz is None else None,
             group=row,
         )
 
     def files(self, index: int) -> dict[str, Path]:
-        index = self._at(index)
-        files = {"rgb": self.where / self.folder / "rgb" / f"{index:08d}.jpg"}
-        mask = self.where / self.folder / "mask" / f"{index % len(self.K):08d}.jpg"
+        files = {"rgb": self.folder / "rgb" / f"{index:08d}.jpg"}
+        mask = self.folder / "mask" / f"{index % len(self.K):08d}.jpg"
         if mask.parent.is_dir():
             files["mask"] = mask
         return files
 
-    def images(self, index: int) -> dict[str, Array]:
-        files = self.files(index)
-        out = {"rgb": read_rgb(files["rgb"], SIZE)}
-        if "mask" in files:
-            # JPEG blurs the edge of a mask that was black and white.
-            out["mask"] = (read_grey(files["mask"], SIZE) > 127).astype(np.uint8)
-        return out
+    def decode(self, index: int, name: str, path: Path) -> Array:
+        if name == "rgb":
+            return read_rgb(path, SIZE)
+        # JPEG blurs the edge of a mask that was black and white.
+        return (read_grey(path, SIZE) > 127).astype(np.uint8)
 
 
 def _table(path: Path, shape: tuple[int, ...]) -> Array:
@@ -89,15 +86,25 @@ def _table(path: Path, shape: tuple[int, ...]) -> Array:
     try:
         table = np.array(rows, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        fail(path, f"is not a list of {shape} numbers: {error}")
+        reject(path, f"is not a list of {shape} numbers: {error}")
     if table.ndim != 1 + len(shape) or table.shape[1:] != shape or not len(table):
-        fail(path, f"holds an array of shape {table.shape}, expected (N, {', '.join(map(str, shape))})")
-    need_sensible(path, "it", table)
+        reject(path, f"holds an array of shape {table.shape}, expected (N, {', '.join(map(str, shape))})")
+    require_plausible(path, "it", table)
     return table
 
 
 def open_freihand(path: Path | None, split: str) -> FreiHand:
-    """``freihand``: train (four versions of every pose) and test (the evaluation folder)."""
-    where, _ = with_options(path, "freihand", {})
-    check_split("freihand", split, tuple(FOLDERS))
-    return FreiHand(folder(where, "freihand"), split)
+    """Open a split of FreiHAND: four versions of every training pose, or the evaluation folder.
+
+    Args:
+        path: the folder as it was unpacked.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The reader.
+
+    Raises:
+        DataError: If the folder or the labels are wrong.
+    """
+    root, _ = open_folder(path, "freihand", split, tuple(FOLDERS))
+    return FreiHand(root, split)

@@ -1,8 +1,8 @@
 """ICVL (Tang et al. 2014): ``Training/`` and ``Testing/`` as unpacked.
 
-16-bit depth pictures, 320x240, mm. A label line is a picture's path and 16 x (u px, v px, depth mm);
+16-bit depth images, 320x240, mm. A label line is an image's path and 16 x (u px, v px, depth mm);
 joint 0 is the palm. A left hand as imaged: the fingers of the test labels bend towards the side that says
-so. The training list holds turned copies of the recordings, which are samples like the others.
+so. The training list holds rotated copies of the recordings, which are samples like the others.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.files import Array, fail, folder, read_depth16, read_table, read_text, with_options
-from cvhpe.data.reader import Reader, SplitAbsent, check_split
+from cvhpe.data.files import Array, read_depth16, read_table, read_text, reject
+from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.geometry.camera import intrinsics, unproject
 from cvhpe.plugin.sample import Sample
 
@@ -27,14 +27,14 @@ class Icvl(Reader):
     layout = "icvl16"
     root = "palm"
 
-    def __init__(self, where: Path, split: str) -> None:
+    def __init__(self, root: Path, split: str) -> None:
         self.split = split
-        folder_name, labels = SPLITS[split]
-        self.pictures = where / folder_name / "Depth"
-        lists = [where / folder_name / label for label in labels]
+        folder, labels = SPLITS[split]
+        self.images = root / folder / "Depth"
+        lists = [root / folder / label for label in labels]
         self.absent = tuple(label for label in lists if not label.exists())
         if len(self.absent) == len(lists):
-            raise SplitAbsent(f"{where}: lacks {' and '.join(f'{folder_name}/{label}' for label in labels)}")
+            raise SplitAbsent(f"{root}: lacks {' and '.join(f'{folder}/{label}' for label in labels)}")
         self.names: list[str] = []
         tables: list[Array] = []
         groups: dict[str, int] = {}
@@ -49,22 +49,21 @@ class Icvl(Reader):
                 name, _, numbers = line.strip().partition(" ")
                 *folders, _ = name.split("/")
                 if name.startswith("/") or ".." in folders:
-                    fail(label, f"line {number} names a picture outside the data set: {name[:80]}")
+                    reject(label, f"line {number} names an image outside the data set: {name[:80]}")
                 rows.append((number, numbers))
                 self.names.append(name)
-                # A recording has the longest name in a path; folders of its turned copies are called 22-5 and the like.
+                # A recording has the longest name in a path; folders of rotated copies are called 22-5 and the like.
                 recording = max(folders, key=len, default="")
                 self.group.append(groups.setdefault(recording, len(groups)))
             tables.append(read_table(label, rows, 48))
         self.uvd = np.concatenate(tables).reshape(-1, 16, 3)
         if not len(self.uvd):
-            fail(lists[0], "holds no label")
+            reject(lists[0], "holds no label")
 
     def __len__(self) -> int:
         return len(self.uvd)
 
     def labels(self, index: int) -> Sample:
-        index = self._at(index)
         uvd = self.uvd[index]
         return Sample(
             id=f"{self.split}/{self.names[index]}",
@@ -77,14 +76,24 @@ class Icvl(Reader):
         )
 
     def files(self, index: int) -> dict[str, Path]:
-        return {"depth": self.pictures / self.names[self._at(index)]}
+        return {"depth": self.images / self.names[index]}
 
-    def images(self, index: int) -> dict[str, Array]:
-        return {"depth": read_depth16(self.files(index)["depth"], SIZE)}
+    def decode(self, index: int, name: str, path: Path) -> Array:
+        return read_depth16(path, SIZE)
 
 
 def open_icvl(path: Path | None, split: str) -> Icvl:
-    """``icvl``: train is ``Training/labels.txt``, test the two test sequences (702 + 894 frames)."""
-    where, _ = with_options(path, "icvl", {})
-    check_split("icvl", split, tuple(SPLITS))
-    return Icvl(folder(where, "icvl"), split)
+    """Open a split of ICVL: ``Training/labels.txt``, or the two test sequences (702 + 894 frames).
+
+    Args:
+        path: the folder as it was unpacked.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The reader.
+
+    Raises:
+        DataError: If the folder or the labels are wrong.
+    """
+    root, _ = open_folder(path, "icvl", split, tuple(SPLITS))
+    return Icvl(root, split)

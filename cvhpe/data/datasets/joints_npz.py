@@ -1,9 +1,9 @@
 """Joints without images: one ``.npz`` with ``joints3d_mm``, ``joints2d_px``, ``K``, ``is_left``, ``layout``.
 
-Optional: ``visible`` (N, J), ``split`` (N,) of train / val / test, ``group`` (N,) of what belongs together,
-``root`` (``wrist`` or ``palm``) for the layout ``hand21``, which alone does not say what its root is.
-Where the file has no ``split``, a tenth of the groups (of the frames, where it has no groups) is held
-out by a fixed draw, and the reader's ``note`` says so.
+Optional: ``visible`` (N, J), ``split`` (N,) of train / val / test, ``group`` (N,) of samples that a split must not
+separate, ``root`` (``wrist`` or ``palm``) for the layout ``hand21``, which does not define its root. If the file has no
+``split``, a fixed tenth of the groups (of the frames, if it has no groups) is held out, and the reader's ``note`` says
+so.
 """
 
 from __future__ import annotations
@@ -15,35 +15,34 @@ from typing import Any
 
 import numpy as np
 
-from cvhpe.data.files import sensible
+from cvhpe.data.files import is_plausible
+from cvhpe.data.holdout import holdout_mask, split_units
+from cvhpe.data.reader import Reader, check_split
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.skeleton import layout as find_layout
-from cvhpe.plugin.sample import Array, DatasetSpec, Sample
+from cvhpe.plugin.sample import Array, Sample
 
 SPLITS = ("train", "val", "test", "all")
-_NEEDED = ("joints3d_mm", "joints2d_px", "K", "is_left", "layout")
+_REQUIRED = ("joints3d_mm", "joints2d_px", "K", "is_left", "layout")
 _OPTIONAL = ("visible", "split", "group", "root")
-_HELD_OUT = 0.1
 
 
-class Joints:
-    """One split of a ``joints`` file. ``note`` says in one line how the split came about.
+class JointsFile(Reader):
+    """One split of a joints file. ``note`` says how the split was made.
 
-    ``test`` gives the frames marked test; where none is marked the validation frames; and every frame of a
-    file that has no ``split`` at all. ``all`` gives every frame.
+    ``test`` gives the frames marked test; if none is marked the validation frames; and every frame of a file without
+    ``split``. ``all`` gives every frame.
     """
 
     def __init__(self, path: Path | None, split: str) -> None:
         if path is None:
             raise DataError("the joints data set is a file of yours: name it, as in --data joints:hands.npz")
-        if split not in SPLITS:
-            raise UserError(f"joints has no split {split!r}; have: {', '.join(SPLITS)}")
-        self.path = Path(path)
-        arrays = _read(self.path)
+        check_split("joints", split, SPLITS)
+        arrays = _read(Path(path))
         self.layout = find_layout(str(arrays["layout"])).name
-        self.root = _root(self.path, find_layout(self.layout).root_kind, arrays)
+        self.root = _root(path, find_layout(self.layout).root_kind, arrays)
         self._arrays = arrays
-        self._rows, self.note = _choose(self.path, arrays, split)
+        self._rows, self.note = _select(Path(path), arrays, split)
         behind = int((arrays["joints3d_mm"][self._rows, :, 2] <= 0).any(1).sum())
         if behind:
             self.note += f"; {behind} of them with a joint behind the camera (z <= 0), where it has no image"
@@ -52,10 +51,6 @@ class Joints:
         return len(self._rows)
 
     def labels(self, index: int) -> Sample:
-        """The sample, which has no pictures; so that checks look at every one."""
-        return self[index]
-
-    def __getitem__(self, index: int) -> Sample:
         row, a = int(self._rows[index]), self._arrays
         return Sample(
             id=str(row),
@@ -69,37 +64,36 @@ class Joints:
 
 
 def _read(path: Path) -> dict[str, Array]:
-    """The checked arrays of a file; every fault is one line."""
+    """The arrays of a file, checked."""
     if path.is_dir():
         raise DataError(f"{path}: a folder; the joints data set is one .npz file")
     try:
-        file = np.load(path, mmap_mode="r", allow_pickle=False)  # the mode keeps a lone .npy from being read
+        file = np.load(path, mmap_mode="r", allow_pickle=False)  # mmap_mode: a single .npy is not read
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise DataError(f"{path}: not an .npz file; write it with numpy.savez({', '.join(_NEEDED)})")
+            raise DataError(f"{path}: not an .npz file; write it with numpy.savez({', '.join(_REQUIRED)})")
         with file:
-            arrays: dict[str, Array] = {name: file[name] for name in file.files if name in (*_NEEDED, *_OPTIONAL)}
+            arrays: dict[str, Array] = {name: file[name] for name in file.files if name in (*_REQUIRED, *_OPTIONAL)}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path after 'joints:'") from None
-    # a zip or an .npy of something else, cut short, one that holds objects, or (RuntimeError) is encrypted or of a
-    # version that zipfile does not know
+    # a zip or .npy that is no array file, truncated, of objects, or (RuntimeError) encrypted or of an unknown version
     except (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())[:100]
-        if "allow_pickle" in str(error) or "pickled" in str(error):  # numpy would advise to load it unsafely
+        if "allow_pickle" in str(error) or "pickled" in str(error):  # numpy advises to load it unsafely
             reason = "it holds Python objects, or is no array file at all"
-        raise DataError(f"{path}: not a whole .npz file of plain arrays ({reason})") from None
-    missing = [name for name in _NEEDED if name not in arrays]
+        raise DataError(f"{path}: not a complete .npz file of plain arrays ({reason})") from None
+    missing = [name for name in _REQUIRED if name not in arrays]
     if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}; a joints file has {', '.join(_NEEDED)}")
+        raise DataError(f"{path}: lacks {', '.join(missing)}; a joints file has {', '.join(_REQUIRED)}")
     return _checked(path, arrays)
 
 
 def _root(path: Path, kind: str, arrays: dict[str, Array]) -> str:
-    said = str(arrays["root"]) if "root" in arrays else kind
-    if said == "any":
+    root = str(arrays["root"]) if "root" in arrays else kind
+    if root == "any":
         raise DataError(f"{path}: layout hand21 does not say whether its root is a wrist or a palm; add root='wrist'")
-    if said not in ("wrist", "palm") or kind not in ("any", said):
-        raise DataError(f"{path}: root is {said!r}, with layout {arrays['layout']} it must be {kind!r}")
-    return said
+    if root not in ("wrist", "palm") or kind not in ("any", root):
+        raise DataError(f"{path}: root is {root!r}, with layout {arrays['layout']} it must be {kind!r}")
+    return root
 
 
 def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
@@ -128,19 +122,19 @@ def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     out["group"] = _number(path, "group", arrays.get("group", np.full(count, -1)), np.int64)
     for name in ("joints3d_mm", "joints2d_px"):
         values = _number(path, name, arrays[name], arrays[name].dtype)
-        sound = sensible(values)
-        bad = ~sound.all(-1) & out["visible"]
+        plausible = is_plausible(values)
+        bad = ~plausible.all(-1) & out["visible"]
         if bad.any():
             frame, joint = np.argwhere(bad)[0]
             raise DataError(
                 f"{path}: {name} is NaN, infinite or beyond reason at frame {frame}, joint {joint}, "
                 f"frames with such: {bad.any(1).sum()}; mark it in 'visible' as False, or leave the frame out"
             )
-        # an infinity that is not visible is no label either
-        out[name] = np.where(sound, values, np.nan).astype(np.float32)
-    odd = np.argwhere(~sensible(out["K"]))
-    if len(odd):
-        raise DataError(f"{path}: K is NaN, infinite or beyond reason at frame {odd[0][0]}")
+        # invisible joints may hold anything; without a plausible number they have no label
+        out[name] = np.where(plausible, values, np.nan).astype(np.float32)
+    bad_frames = np.argwhere(~is_plausible(out["K"]))
+    if len(bad_frames):
+        raise DataError(f"{path}: K is NaN, infinite or beyond reason at frame {bad_frames[0][0]}")
     if "split" in arrays:
         out["split"] = arrays["split"].astype(str)
         unknown = sorted(set(out["split"].tolist()) - {"train", "val", "test"})
@@ -152,82 +146,43 @@ def _checked(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
 def _number(path: Path, name: str, array: Array, dtype: Any) -> Array:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path}: {name} has dtype {array.dtype}, it must hold numbers")
-    if array.dtype.kind == "f" and np.issubdtype(dtype, np.integer) and not sensible(array).all():
-        raise DataError(f"{path}: {name} holds {array[~sensible(array)].flat[0]}, it must hold whole numbers")
+    if array.dtype.kind == "f" and np.issubdtype(dtype, np.integer) and not is_plausible(array).all():
+        raise DataError(f"{path}: {name} holds {array[~is_plausible(array)].flat[0]}, it must hold whole numbers")
     return array.astype(dtype)
 
 
 def _flags(path: Path, name: str, array: Array) -> Array:
-    """True and False, or 1 and 0. A side of 1 or 2, or a confidence of 0.1, would pass as True and mean nothing."""
+    """Booleans, or 1 and 0. Anything else, such as a confidence of 0.1, would pass as True."""
     numbers = _number(path, name, array, array.dtype)
-    odd = (numbers != 0) & (numbers != 1)
-    if odd.any():
-        at = tuple(int(i) for i in np.argwhere(odd)[0])
+    bad = (numbers != 0) & (numbers != 1)
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
         raise DataError(f"{path}: {name} is {numbers[at]} at frame {at[0]}; it must be True or False, or 1 or 0")
     return numbers.astype(bool)
 
 
-def _choose(path: Path, arrays: dict[str, Array], split: str) -> tuple[Array, str]:
-    """Rows of a split, and how they were chosen."""
+def _select(path: Path, arrays: dict[str, Array], split: str) -> tuple[Array, str]:
+    """The rows of a split, and a note on how they were selected."""
     count = len(arrays["is_left"])
-    everything = np.arange(count)
+    all_rows = np.arange(count)
     if split == "all":
-        return everything, f"{path.name}: all {count} frames"
+        return all_rows, f"{path.name}: all {count} frames"
     if "split" in arrays:
         marks = arrays["split"]
-        rows = everything[marks == split]
+        rows = all_rows[marks == split]
         note = f"{path.name}: {len(rows)} frames that its 'split' marks {split}"
         if split == "test" and not len(rows):
-            rows = everything[marks == "val"]
+            rows = all_rows[marks == "val"]
             note = f"{path.name}: no frame is marked test, so the {len(rows)} marked val"
         if not len(rows):
             raise DataError(f"{path}: its 'split' marks no frame {split!r}; it has {', '.join(sorted(set(marks)))}")
         return rows, note
     if split == "test":
-        return everything, f"{path.name}: it has no 'split', so all {count} frames"
-    grouped = bool((arrays["group"] >= 0).any())
-    held = held_out(units_of(arrays["group"]))
-    rows = everything[held if split == "val" else ~held]
+        return all_rows, f"{path.name}: it has no 'split', so all {count} frames"
+    held_out = holdout_mask(split_units(arrays["group"]))
+    rows = all_rows[held_out if split == "val" else ~held_out]
     if not len(rows):
         raise DataError(f"{path}: {count} frames in one group cannot be split; add a 'split' array, or more groups")
-    what = "groups" if grouped else "frames"
-    return (
-        rows,
-        f"{path.name}: it has no 'split', so a fixed tenth of its {what} is held out ({len(rows)} {split} frames)",
-    )
-
-
-def units_of(group: Array) -> Array:
-    """What a split must not tear apart ``(N,)``: the group, or the frame itself where its group is -1.
-
-    >>> units_of(np.array([5, -1, 5, -1]))
-    array([ 5, -2,  5, -4])
-    """
-    return np.where(group >= 0, group, -1 - np.arange(len(group)))
-
-
-def held_out(units: Array, share: float = _HELD_OUT) -> Array:
-    """Which rows ``(N,)`` bool are held out for validation: ``share`` of the units, whole units only, always the same.
-
-    At least one unit is held out where there are two.
-
-    >>> held = held_out(np.repeat(np.arange(20), 5))
-    >>> int(held.sum())
-    10
-    """
-    unique = np.unique(units)
-    many = min(max(round(len(unique) * share), 1), len(unique) - 1)
-    chosen = np.random.default_rng(20180618).permutation(unique)[:many]
-    return np.isin(units, chosen)
-
-
-def spec() -> DatasetSpec:
-    return DatasetSpec(
-        name="joints",
-        open=Joints,
-        layout=None,
-        root="wrist",
-        fields=("joints2d", "joints3d"),
-        splits=SPLITS,
-        about="one .npz of 2D and 3D joints, in a layout it names",
-    )
+    units = "groups" if (arrays["group"] >= 0).any() else "frames"
+    note = f"{path.name}: it has no 'split', so a fixed tenth of its {units} is held out"
+    return rows, f"{note} ({len(rows)} {split} frames)"

@@ -4,7 +4,7 @@ Twelve sequences of 1,500 frames, 640x480, a left hand throughout, 21 joints in 
 centre. B1 (Counting and Random) is the test split, B2 to B6 train. ``stb`` gives the Bumblebee stereo
 pair as two samples a frame; ``stb-sk`` the Intel F200's colour image with its depth image registered to
 it, one sample a frame. 2D joints are projections: the data set has no 2D labels of its own, and none of
-visibility, so every joint before the camera counts as visible.
+visibility, so every joint in front of the camera counts as visible.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.files import Array, folder, need_sensible, read_mat, read_rgb, with_options
-from cvhpe.data.reader import Reader, SplitAbsent, check_split
+from cvhpe.data.files import Array, read_mat, read_rgb, require_plausible
+from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.geometry.camera import intrinsics, project, unproject
 from cvhpe.plugin.sample import Sample
 
@@ -31,11 +31,12 @@ _SK_RVEC = (0.00531, -0.01196, 0.00301)
 SK_SHIFT_MM = np.array([-24.0381, -0.4563, -1.2326])
 
 
-def rotation(rvec: tuple[float, float, float]) -> Array:
-    """Rotation matrix of an axis-angle vector (Rodrigues).
+def rodrigues(rvec: tuple[float, float, float]) -> Array:
+    """Rotation matrix ``(3, 3)`` of an axis-angle vector (Rodrigues), radians.
 
-    >>> np.round(rotation((0.0, 0.0, np.pi / 2)), 6)[0]
-    array([ 0., -1.,  0.])
+    Example:
+        >>> np.round(rodrigues((0.0, 0.0, np.pi / 2)), 6)[0]
+        array([ 0., -1.,  0.])
     """
     x, y, z = rvec
     angle = float(np.linalg.norm(rvec))
@@ -46,15 +47,15 @@ def rotation(rvec: tuple[float, float, float]) -> Array:
 
 
 def depth_to_color(xyz: Array) -> Array:
-    """Points ``[..., 3]`` mm of the F200's depth frame, in its colour frame: ``R^T (x - t)``."""
-    return (np.asarray(xyz, np.float64) - SK_SHIFT_MM) @ rotation(_SK_RVEC)
+    """Transform points ``(..., 3)`` mm from the F200's depth frame to its colour frame: ``R^T (x - t)``."""
+    return (np.asarray(xyz, np.float64) - SK_SHIFT_MM) @ rodrigues(_SK_RVEC)
 
 
 def register_depth(depth: Array) -> Array:
-    """A depth picture (H, W) mm as the colour camera would have measured it; float32, 0 = no measurement.
+    """Depth float32 ``(H, W)`` mm as the colour camera would measure it, from that of the depth camera; 0 = none.
 
-    Every measured pixel goes where the colour camera sees it, covers the 2x2 pixels about that place (the
-    colour camera resolves 1.3 times as much), and the nearest one wins.
+    Every measured pixel is projected into the colour camera and covers the 2x2 pixels there (the colour camera
+    resolves 1.3 times as much); the nearest one wins.
     """
     height, width = depth.shape
     v, u = np.nonzero(depth > 0)
@@ -75,20 +76,20 @@ class Stb(Reader):
     layout = "stb"
     root = "palm"
 
-    def __init__(self, where: Path, split: str, camera: str) -> None:
-        self.where, self.split, self.camera = where, split, camera
+    def __init__(self, root: Path, split: str, camera: str) -> None:
+        self.images, self.split, self.camera = root / "images", split, camera
         self.views = ("left", "right") if camera == "BB" else ("color",)
-        label = {s: where / "labels" / f"{s}_{camera}.mat" for s in SPLITS[split]}
+        label = {s: root / "labels" / f"{s}_{camera}.mat" for s in SPLITS[split]}
         self.absent = tuple(p for p in label.values() if not p.exists())
         if len(self.absent) == len(label):
             lacks = f"lacks labels/{self.absent[0].name} and every other label of the {split} split"
-            raise SplitAbsent(f"{where}: {lacks}")
+            raise SplitAbsent(f"{root}: {lacks}")
         self.sequences = tuple(s for s in label if label[s] not in self.absent)
         frames = [
             read_mat(label[s], {"handPara": (3, 21, None)})["handPara"].transpose(2, 1, 0) for s in self.sequences
         ]
         for sequence, xyz in zip(self.sequences, frames, strict=True):
-            need_sensible(label[sequence], "'handPara'", xyz)
+            require_plausible(label[sequence], "'handPara'", xyz)
         self.xyz = np.concatenate(frames)
         self.sequence = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
         self.frame = np.concatenate([np.arange(len(f)) for f in frames])
@@ -96,12 +97,13 @@ class Stb(Reader):
     def __len__(self) -> int:
         return len(self.xyz) * len(self.views)
 
-    def _where(self, index: int) -> tuple[int, str, str, int]:
-        row, view = divmod(self._at(index), len(self.views))
+    def _locate(self, index: int) -> tuple[int, str, str, int]:
+        """Row of the labels, view, sequence and frame."""
+        row, view = divmod(index, len(self.views))
         return row, self.views[view], self.sequences[self.sequence[row]], int(self.frame[row])
 
     def labels(self, index: int) -> Sample:
-        row, view, sequence, frame = self._where(index)
+        row, view, sequence, frame = self._locate(index)
         xyz = self.xyz[row]
         if view == "right":
             xyz = xyz - [BB_BASELINE_MM, 0, 0]
@@ -119,32 +121,42 @@ class Stb(Reader):
         )
 
     def files(self, index: int) -> dict[str, Path]:
-        _, view, sequence, frame = self._where(index)
-        base = self.where / "images" / sequence
+        _, view, sequence, frame = self._locate(index)
+        folder = self.images / sequence
         if self.camera == "BB":
-            return {"rgb": base / f"BB_{view}_{frame}.png"}
-        return {"rgb": base / f"SK_color_{frame}.png", "depth": base / f"SK_depth_{frame}.png"}
+            return {"rgb": folder / f"BB_{view}_{frame}.png"}
+        return {"rgb": folder / f"SK_color_{frame}.png", "depth": folder / f"SK_depth_{frame}.png"}
 
-    def images(self, index: int) -> dict[str, Array]:
-        files = self.files(index)
-        out = {"rgb": read_rgb(files["rgb"], SIZE)}
-        if "depth" in files:
-            coded = read_rgb(files["depth"], SIZE).astype(np.float32)
-            out["depth"] = register_depth(coded[..., 0] + 256 * coded[..., 1])
-        return out
+    def decode(self, index: int, name: str, path: Path) -> Array:
+        image = read_rgb(path, SIZE)
+        if name == "rgb":
+            return image
+        return register_depth(image[..., 0].astype(np.float32) + 256 * image[..., 1].astype(np.float32))
 
 
-def open_bb(path: Path | None, split: str) -> Stb:
-    """``stb``: the stereo pair, two samples a frame (left view, right view)."""
-    return _open(path, split, "stb", "BB")
+def open_stb_stereo(path: Path | None, split: str) -> Stb:
+    """Open a split of ``stb``: the stereo pair, two samples a frame (left view, right view).
+
+    Args:
+        path: the folder as it was unpacked.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The reader.
+    """
+    root, _ = open_folder(path, "stb", split, tuple(SPLITS))
+    return Stb(root, split, "BB")
 
 
-def open_sk(path: Path | None, split: str) -> Stb:
-    """``stb-sk``: colour with registered depth, one sample a frame."""
-    return _open(path, split, "stb-sk", "SK")
+def open_stb_depth(path: Path | None, split: str) -> Stb:
+    """Open a split of ``stb-sk``: colour with registered depth, one sample a frame.
 
+    Args:
+        path: the folder as it was unpacked.
+        split: ``train`` or ``test``.
 
-def _open(path: Path | None, split: str, name: str, camera: str) -> Stb:
-    where, _ = with_options(path, name, {})
-    check_split(name, split, tuple(SPLITS))
-    return Stb(folder(where, name), split, camera)
+    Returns:
+        The reader.
+    """
+    root, _ = open_folder(path, "stb-sk", split, tuple(SPLITS))
+    return Stb(root, split, "SK")

@@ -1,6 +1,6 @@
-"""A packed data set: a folder of ``.npy`` files, one a field, and ``pack.json`` that says what they are.
+"""A packed data set: a folder of ``.npy`` files, one a field, and their metadata in ``pack.json``.
 
-Pictures stay on disk as memory maps; everything else is small and lives in memory.
+Images stay on disk as memory maps; every other field is small and is read into memory.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from cvhpe.data.holdout import HOLDOUT_FRACTION, holdout_mask, split_units
 from cvhpe.errors import DataError
 from cvhpe.plugin.sample import Array
 
 FORMAT = 2
-"""Version of the layout of a pack; another one is packed again."""
+"""Version of the format; packs of another version are made again."""
 
 UNITS = {
     "joints3d_mm": "mm, camera frame",
@@ -32,12 +33,27 @@ UNITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Meta:
-    """What ``pack.json`` says.
+    """The content of ``pack.json``.
 
-    layout: of the stored joints; native: of the data set. root: what the root joint is, wrist or palm.
-    margin: stored pictures show this many times the crop. image_size: px that the network sees of the
-    ``stored`` ones. source, split: what was packed. note: how the split came about
-    and what this copy of it lacks, for people.
+    Args:
+        count: number of samples.
+        layout: of the stored joints.
+        native: layout of the data set.
+        root: what the root joint is, ``wrist`` or ``palm``.
+        image_size: side of the image that the network sees, px.
+        stored: side of the stored images, px; they show ``margin`` times the crop.
+        margin: see :class:`cvhpe.data.packing.crops.CropOptions`.
+        crop_factor: see there, ``factor``.
+        crop_kind: see there, ``kind``.
+        cube_mm: see there, ``cube``.
+        name: of the data set.
+        source: its path.
+        split: its split.
+        note: for the user: how the split was made and what this copy of it lacks.
+        fields: name -> dtype and shape.
+        units: name -> unit.
+        versions: of the packages that made the pack.
+        format: version of the format.
     """
 
     count: int
@@ -62,10 +78,10 @@ class Meta:
 
 @dataclass(frozen=True)
 class Pack:
-    """One split of a data set, ready for training. ``pack["side"]`` is a field, ``len(pack)`` its samples.
+    """One split of a data set, ready for training. ``pack["side"]`` is a field, ``len(pack)`` the number of samples.
 
-    Fields ``(N, ...)``: ``joints3d_mm``, ``joints2d``, ``visible``, ``side``, ``palm``, ``scale_mm``, ``K``, ``crop``,
-    ``depth_z``, ``group``, ``id``, ``has_<field>``, and the pictures ``rgb``, ``depth``, ``mask`` where packed.
+    Fields ``(N, ...)``: ``joints3d_mm``, ``joints2d``, ``visible``, ``side``, ``root_shift_weight``, ``scale_mm``,
+    ``K``, ``crop``, ``depth_z``, ``group``, ``id``, ``has_<field>``, and ``rgb``, ``depth``, ``mask`` if packed.
     """
 
     path: Path
@@ -75,7 +91,7 @@ class Pack:
 
     @staticmethod
     def open(path: Path | str) -> Pack:
-        """Open a pack; ``DataError`` names the file that is missing, truncated or not of this pack."""
+        """Open a pack; a file that is missing, damaged or of another pack is a ``DataError``."""
         path = Path(path)
         meta = _read_meta(path)
         arrays: dict[str, Array] = {}
@@ -90,7 +106,7 @@ class Pack:
         return name in self.arrays
 
     def __getitem__(self, name: str) -> Array:
-        """A field of all samples ``(N, ...)``; of pictures only of whole packs it stays a memory map."""
+        """A field ``(N, ...)``; images stay a memory map unless the pack is a subset."""
         return self.arrays[name] if self.rows is None else self.arrays[name][self.rows]
 
     @property
@@ -107,11 +123,24 @@ class Pack:
 
     @property
     def image_fields(self) -> tuple[str, ...]:
-        """The fields that are stored pictures."""
+        """The fields that are images."""
         return _image_fields(self.meta)
 
     def take(self, name: str, index: Array, out: Array | None = None) -> Array:
-        """Some samples of a field ``(len(index), ...)``, into ``out`` where one is given."""
+        """Some samples of a field.
+
+        Args:
+            name: of the field.
+            index: int ``(B,)``.
+            out: where to write them; by default a new array.
+
+        Returns:
+            ``(B, ...)``.
+
+        Raises:
+            IndexError: If there is no such sample.
+            DataError: If the file cannot be read.
+        """
         rows = index if self.rows is None else self.rows[index]
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.meta.count):
             raise IndexError(f"sample {rows.max()} of {self.meta.count} in {self.path}")
@@ -121,21 +150,19 @@ class Pack:
         # "clip" lets numpy write to out directly; the indices were checked above
         return np.take(array, rows, axis=0, out=out, mode="clip")
 
-    def subset(self, which: Array) -> Pack:
-        """The samples of an index or a mask ``(N,)``; pictures are not copied."""
+    def subset(self, selection: Array) -> Pack:
+        """The samples of an index or a mask ``(N,)``; images are not copied."""
         rows = np.arange(self.meta.count) if self.rows is None else self.rows
-        return replace(self, rows=rows[np.asarray(which)])
+        return replace(self, rows=rows[np.asarray(selection)])
 
     def limit(self, count: int | None) -> Pack:
-        """The first ``count`` samples; all of them where it is None or 0."""
+        """The first ``count`` samples; all of them if it is None or 0."""
         return self if not count or count >= len(self) else self.subset(np.arange(count))
 
-    def split(self, share: float = 0.1) -> tuple[Pack, Pack]:
-        """Training and held-out samples: a fixed ``share`` of the groups, or of the samples where none is grouped."""
-        from cvhpe.data.datasets.joints_npz import held_out, units_of
-
-        held = held_out(units_of(self["group"]), share)
-        return self.subset(~held), self.subset(held)
+    def split(self, fraction: float = HOLDOUT_FRACTION) -> tuple[Pack, Pack]:
+        """Training and held-out samples: a fixed ``fraction`` of the groups is held out."""
+        held_out = holdout_mask(split_units(self["group"]), fraction)
+        return self.subset(~held_out), self.subset(held_out)
 
 
 def _image_fields(meta: Meta) -> tuple[str, ...]:
@@ -161,14 +188,14 @@ def _read_meta(path: Path) -> Meta:
 
 
 def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, in_memory: bool) -> Array:
-    """Open one field, after its header and its size were compared with what ``pack.json`` says."""
+    """Open a field, after a check of its header and size against ``pack.json``."""
     try:
         with file.open("rb") as stream:
-            found, start = _read_header(stream)
-        whole = start + int(np.prod(shape)) * dtype.itemsize
-        if found != (dtype, shape) or file.stat().st_size != whole:
+            actual, start = _read_header(stream)
+        size = start + int(np.prod(shape)) * dtype.itemsize
+        if actual != (dtype, shape) or file.stat().st_size != size:
             raise DataError(
-                f"{file}: {file.stat().st_size} bytes of {found[1]} {found[0]}, expected {whole} of {shape} {dtype}; "
+                f"{file}: {file.stat().st_size} bytes of {actual[1]} {actual[0]}, expected {size} of {shape} {dtype}; "
                 "delete the folder to pack it anew"
             )
         if in_memory or not all(shape):
@@ -181,7 +208,7 @@ def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, in_memory:
 
 
 def _read_rows(file: Path, array: np.memmap[Any, Any], rows: Array, out: Array | None) -> Array:
-    """Rows of a mapped field, read and not looked up: a fault of the disk is then an error, where a map would crash."""
+    """Rows of a mapped field, read from the file: through the map, a fault of the disk would crash the process."""
     if out is None:
         out = np.empty((len(rows), *array.shape[1:]), array.dtype)
     size = array.dtype.itemsize * int(np.prod(array.shape[1:]))
@@ -189,8 +216,8 @@ def _read_rows(file: Path, array: np.memmap[Any, Any], rows: Array, out: Array |
     try:
         handle = os.open(file, os.O_RDONLY)
         try:
-            for place, row in zip(flat, rows.tolist(), strict=True):
-                if os.preadv(handle, [place.data], array.offset + row * size) != size:
+            for target, row in zip(flat, rows.tolist(), strict=True):
+                if os.preadv(handle, [target.data], array.offset + row * size) != size:
                     raise DataError(f"{file}: ends before sample {row}; delete the folder to pack it anew")
         finally:
             os.close(handle)
@@ -210,23 +237,33 @@ def _read_header(stream: BinaryIO) -> tuple[tuple[np.dtype[Any], tuple[int, ...]
 
 
 def create_npy(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """Make a ``.npy`` file of zeros with its whole space reserved; returns where the values start.
+    """Make a ``.npy`` file of zeros with its space reserved, so that a full disk fails here and not in a memory map.
 
-    ``OSError`` where the disk is too full: a memory map of a file without its space would only fail later,
-    as a crash.
+    Args:
+        file: its path.
+        dtype: of the array.
+        shape: of the array.
+
+    Returns:
+        The byte at which the values start.
     """
     with file.open("wb") as stream:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         stream.flush()
         start = stream.tell()
-        whole = start + int(np.prod(shape)) * dtype.itemsize
-        if hasattr(os, "posix_fallocate") and whole:
-            os.posix_fallocate(stream.fileno(), 0, whole)
-        stream.truncate(whole)
+        size = start + int(np.prod(shape)) * dtype.itemsize
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        stream.truncate(size)
     return start
 
 
 def write_meta(path: Path, meta: Meta) -> None:
-    """Write ``pack.json``, the last file of a pack."""
+    """Write ``pack.json``, the last file of a pack.
+
+    Args:
+        path: folder of the pack.
+        meta: its metadata.
+    """
     (path / "pack.json").write_text(json.dumps(asdict(meta), indent=1) + "\n", encoding="utf-8")

@@ -1,11 +1,11 @@
-"""Cameras that look at the hand: every sample turned about its camera until the root joint is on the optical axis.
+"""Rectify packs of joints: rotate every sample about its camera until the root joint is on the optical axis.
 
-The same hand in the same pose looks different in the corner of a wide picture and in its middle, by as much as the
-directions differ. Where the camera is known, that difference is too: turning the camera about its own centre moves
-every pixel to a place that follows from the intrinsics alone. What is left to learn is a hand seen head-on.
+The same hand in the same pose looks different in the corner of a wide image and in its middle. If the camera is known,
+so is that difference: rotating the camera about its centre moves every pixel to a place that follows from the
+intrinsics. What is left to learn is a hand seen along the optical axis.
 
-The new camera has the old one's intrinsics. Its axis goes through the palm as it is labelled in 2D, so that nothing
-is used that an input does not have.
+The new camera has the intrinsics of the old one. Its axis goes through the palm as labelled in 2D, so that nothing is
+used that an input lacks.
 """
 
 from __future__ import annotations
@@ -14,74 +14,62 @@ from dataclasses import replace
 
 import numpy as np
 
-from cvhpe.data.packing.crops import FARTHEST
+from cvhpe.data.packing.crops import MAX_FRACTION
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.geometry.camera import crop_around
+from cvhpe.geometry.rectification import pixel_rays, rotation_to_axis
 from cvhpe.geometry.skeleton import layout
 from cvhpe.plugin.sample import Array
 
-STEEPEST = 0.05
-"""Cosine of the angle from the axis beyond which a joint has no place in the new picture."""
+MIN_COS_ANGLE = 0.05
+"""Cosine of the angle from the axis beyond which a joint has no pixel in the new image."""
 
 
-def towards(direction: Array) -> Array:
-    """The smallest rotations ``(N, 3, 3)`` that take unit vectors ``(N, 3)``, z above 0, to the z axis.
+def rectify_pack(pack: Pack) -> tuple[Pack, Array]:
+    """The samples of a pack as seen by cameras that look at the palm.
 
-    >>> np.allclose(towards(np.array([[0.6, 0.0, 0.8]])) @ [0.6, 0.0, 0.8], [0.0, 0.0, 1.0])
-    True
+    A sample without a camera, or without a palm labelled in 2D, has neither 2D nor 3D joints in the result.
+
+    Args:
+        pack: of joints, without images.
+
+    Returns:
+        The new pack, and the rotations ``(N, 3, 3)`` from every sample's old camera frame to its new one.
+
+    Raises:
+        UserError: If the pack has images, or no sample with a camera and a palm.
     """
-    x, y, z = direction.T
-    turn = np.stack([1 - x * x / (1 + z), -x * y / (1 + z), -x, -x * y / (1 + z), 1 - y * y / (1 + z), -y, x, y, z], 1)
-    return turn.reshape(-1, 3, 3)
-
-
-def rectified(pack: Pack) -> Pack:
-    """The samples of a pack as cameras see them that look at the palm; UserError where that cannot be.
-
-    A sample without a camera, or whose palm is not labelled in 2D, has neither 2D nor 3D joints then.
-    """
-    return rectified_by(pack)[0]
-
-
-def rectified_by(pack: Pack) -> tuple[Pack, Array]:
-    """:func:`rectified`, and the rotations ``(N, 3, 3)`` that took every sample's old frame to its new one."""
     if pack.image_fields:
-        raise UserError(
-            f"{', '.join(pack.image_fields)}: pictures cannot be turned to look at the root; leave them out"
-        )
+        names = ", ".join(pack.image_fields)
+        raise UserError(f"{names}: images cannot be rotated to look at the root; leave them out")
     arrays = {name: np.array(pack[name]) for name in pack.arrays}
-    crop, K, uv = arrays["crop"], arrays["K"], pixels(pack)
-    skeleton = layout(pack.layout)
-    root, root_shift_joint = skeleton.root_shift
+    crop, K, uv = arrays["crop"], arrays["K"], joint_pixels(pack)
+    root, root_shift_joint = layout(pack.layout).root_shift
     shift = arrays["root_shift_weight"][:, None]
     palm = uv[:, root] + np.where(shift > 0, shift * (uv[:, root_shift_joint] - uv[:, root]), 0.0)
-    able = np.isfinite(K).all((1, 2)) & np.isfinite(palm).all(1) & arrays["has_joints2d"]
-    if not able.any():
-        raise UserError(f"data set {pack.meta.name!r}: no sample has a camera (K) and a palm in 2D to turn it to")
-    K = np.where(able[:, None, None], K, np.eye(3))
-    back = np.linalg.inv(K)
-    axis = rays(np.where(able[:, None], palm, 0.0)[:, None], back)[:, 0]
-    turn = towards(axis / np.linalg.norm(axis, axis=1, keepdims=True))
-    seen = rays(uv, back) @ turn.transpose(0, 2, 1)
-    ahead = seen[..., 2:] > STEEPEST * np.linalg.norm(seen, axis=2, keepdims=True)
-    px = seen @ K.transpose(0, 2, 1)
-    uv = np.where(ahead & able[:, None, None], px[..., :2] / np.where(ahead, px[..., 2:], 1.0), np.nan)
-    for row in np.flatnonzero(able):
+    valid = np.isfinite(K).all((1, 2)) & np.isfinite(palm).all(1) & arrays["has_joints2d"]
+    if not valid.any():
+        raise UserError(f"data set {pack.meta.name!r}: no sample has a camera (K) and a palm in 2D to rotate it to")
+    K = np.where(valid[:, None, None], K, np.eye(3))
+    K_inv = np.linalg.inv(K)
+    axis = pixel_rays(np.where(valid[:, None], palm, 0.0)[:, None], K_inv)[:, 0]
+    rotation = rotation_to_axis(axis / np.linalg.norm(axis, axis=1, keepdims=True))
+    rays = pixel_rays(uv, K_inv) @ rotation.transpose(0, 2, 1)
+    in_front = rays[..., 2:] > MIN_COS_ANGLE * np.linalg.norm(rays, axis=2, keepdims=True)
+    px = rays @ K.transpose(0, 2, 1)
+    uv = np.where(in_front & valid[:, None, None], px[..., :2] / np.where(in_front, px[..., 2:], 1.0), np.nan)
+    for row in np.flatnonzero(valid):
         crop[row] = crop_around(uv[row], pack.meta.crop_factor).packed
-    arrays["joints2d"] = ((uv - crop[:, None, :2]) / crop[:, None, 2:]).clip(-FARTHEST, FARTHEST).astype(np.float32)
-    arrays["joints3d_mm"] = (arrays["joints3d_mm"] @ turn.transpose(0, 2, 1)).astype(np.float32)
-    arrays["has_joints2d"], arrays["has_joints3d"] = able, able & arrays["has_joints3d"]
-    return replace(pack, arrays=arrays, rows=None, meta=replace(pack.meta, count=len(able))), turn
+    fractions = (uv - crop[:, None, :2]) / crop[:, None, 2:]
+    arrays["joints2d"] = fractions.clip(-MAX_FRACTION, MAX_FRACTION).astype(np.float32)
+    arrays["joints3d_mm"] = (arrays["joints3d_mm"] @ rotation.transpose(0, 2, 1)).astype(np.float32)
+    arrays["has_joints2d"], arrays["has_joints3d"] = valid, valid & arrays["has_joints3d"]
+    return replace(pack, arrays=arrays, rows=None, meta=replace(pack.meta, count=len(valid))), rotation
 
 
-def pixels(pack: Pack) -> Array:
-    """2D joints ``(N, J, 2)`` of a pack in pixels of the frame; NaN beyond the farthest fraction that is stored."""
+def joint_pixels(pack: Pack) -> Array:
+    """2D joints ``(N, J, 2)`` of a pack in pixels of the frame; NaN if their stored fraction is clipped."""
     fractions = pack["joints2d"].astype(np.float64)
-    known = (np.abs(fractions) < FARTHEST).all(2, keepdims=True)
+    known = (np.abs(fractions) < MAX_FRACTION).all(2, keepdims=True)
     return np.where(known, fractions, np.nan) * pack["crop"][:, None, 2:] + pack["crop"][:, None, :2]
-
-
-def rays(uv: Array, back: Array) -> Array:
-    """Directions ``(N, J, 3)``, z 1, of pixels ``(N, J, 2)`` through inverse intrinsics ``(N, 3, 3)``."""
-    return np.concatenate([uv, np.ones_like(uv[..., :1])], 2) @ back.transpose(0, 2, 1)

@@ -1,28 +1,32 @@
-"""What the bones of labelled hands say about their joint order, root and side.
+"""Check joint order, root and side of labelled hands by their anatomy.
 
-A label cannot say that it is wrong, but a hand can: fingers bend to the palm, phalanges shorten towards
-the tip, and a wrist is farther from the knuckles than a palm centre.
+Fingers bend towards the palm, phalanges get shorter towards the tip, and a wrist is farther from the knuckles than a
+palm centre is.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
+from cvhpe.data.verify.finding import Finding, Verdict
 from cvhpe.geometry.skeleton import Layout, permutation
 
 Array = np.ndarray
-Detection = tuple[str, str, str, Literal["ok", "note", "warn", "fatal"]]
 
-_ENOUGH = 10  # hands; a straight or overstretched hand bends the wrong way, so a few prove nothing
+_MIN_HANDS = 10  # a straight or overextended hand bends the wrong way, so a few hands prove nothing
 _FINGERS = ("index", "middle", "ring", "little")
+_KNUCKLES = (5, 9, 13, 17)  # first joints of these fingers in the layout hand21
 
 
-def bend(xyz: Array, of: Layout) -> Array:
-    """FusionParams far the fingers bend towards where a right hand has its palm; ``(N,)`` mm, negative for left hands.
+def finger_bend(xyz: Array, of: Layout) -> Array:
+    """How far the fingers bend towards where a right hand has its palm.
 
-    ``xyz`` is ``(N, J, 3)`` in a frame with x right, y down, z forward. NaN where a joint is not labelled.
+    Args:
+        xyz: joints ``(N, J, 3)`` mm, x right, y down, z forward; NaN if not labelled.
+        of: their layout.
+
+    Returns:
+        ``(N,)`` mm, negative for left hands; NaN if a joint is not labelled.
     """
     middle, index, little = (of.fingers[f][0] for f in ("middle", "index", "little"))
     up, across = xyz[:, middle] - xyz[:, of.root], xyz[:, little] - xyz[:, index]
@@ -38,37 +42,47 @@ def bend(xyz: Array, of: Layout) -> Array:
     return total
 
 
-def check(xyz: Array, side: Array, of: Layout, root: str) -> list[Detection]:
-    """Rows for ``data verify``: side against bend, order along the fingers, kind of root. NaN joints are left out."""
+def check_anatomy(xyz: Array, side: Array, of: Layout, root: str) -> list[Finding]:
+    """Check side against bend, the order along the fingers, and what the root is.
+
+    Args:
+        xyz: joints ``(N, J, 3)`` mm; hands with NaN are left out.
+        side: ``(N,)``, 0 left, 1 right.
+        of: the layout.
+        root: ``wrist`` or ``palm``.
+
+    Returns:
+        The findings; none for layouts with too few joints.
+    """
     if any(len(chain) < 3 for chain in of.fingers.values()):
         return []
-    rows: list[Detection] = []
-    turn = bend(xyz, of)
-    known = np.isfinite(turn)
+    findings: list[Finding] = []
+    bend = finger_bend(xyz, of)
+    known = np.isfinite(bend)
     if known.any():
-        enough = known.sum() >= _ENOUGH
-        agree = float(((turn > 0) == (side == 1))[known].mean())
-        verdict: Literal["ok", "warn", "fatal"] = (
-            "ok" if agree > 0.65 else "fatal" if enough and agree < 0.3 else "warn"
-        )
-        rows.append(("fingers bend as the side says", f"{agree:.0%} of hands", "over 65 %", verdict))
+        agreement = float(((bend > 0) == (side == 1))[known].mean())
+        is_fatal = known.sum() >= _MIN_HANDS and agreement < 0.3
+        verdict: Verdict = "ok" if agreement > 0.65 else "fatal" if is_fatal else "warn"
+        findings.append(Finding("fingers bend as the side says", f"{agreement:.0%} of hands", "over 65 %", verdict))
     if len(of) != 21:
-        return rows
+        return findings
     hand = xyz[:, list(permutation(of, "hand21"))]
-    bases = [5, 9, 13, 17]
     with np.errstate(all="ignore"):
-        first = sum(np.linalg.norm(hand[:, b + 1] - hand[:, b], axis=-1) for b in bases)
-        last = sum(np.linalg.norm(hand[:, b + 3] - hand[:, b + 2], axis=-1) for b in bases)
-        longer = float(np.nanmedian(first / last)) if np.isfinite(first / last).any() else np.nan
-        reach = np.linalg.norm(hand[:, 9] - hand[:, 0], axis=-1) / np.linalg.norm(hand[:, 10] - hand[:, 9], axis=-1)
-        far = float(np.nanmedian(reach)) if np.isfinite(reach).any() else np.nan
-    if np.isfinite(longer):
-        rows.append(
-            ("first over last phalanx", f"{longer:.2f}", "over 1.1", "ok" if longer > 1.1 else "fatal")
-            if longer > 0.95
-            else ("first over last phalanx", f"{longer:.2f}: labelled tip to base?", "over 1.1", "fatal")
-        )
-    if np.isfinite(far):
-        fits = far > 1.6 if root == "wrist" else far < 2.0
-        rows.append(("root to middle knuckle, in scale bones", f"{far:.2f}", f"a {root}", "ok" if fits else "warn"))
-    return rows
+        first = sum(np.linalg.norm(hand[:, k + 1] - hand[:, k], axis=-1) for k in _KNUCKLES)
+        last = sum(np.linalg.norm(hand[:, k + 3] - hand[:, k + 2], axis=-1) for k in _KNUCKLES)
+        from_root = np.linalg.norm(hand[:, 9] - hand[:, 0], axis=-1)
+        phalanx_ratio = _median(first / last)
+        root_distance = _median(from_root / np.linalg.norm(hand[:, 10] - hand[:, 9], axis=-1))
+    if np.isfinite(phalanx_ratio):
+        found = f"{phalanx_ratio:.2f}" if phalanx_ratio > 0.95 else f"{phalanx_ratio:.2f}: labelled tip to base?"
+        verdict = "ok" if phalanx_ratio > 1.1 else "fatal"
+        findings.append(Finding("first over last phalanx", found, "over 1.1", verdict))
+    if np.isfinite(root_distance):
+        verdict = "ok" if (root_distance > 1.6 if root == "wrist" else root_distance < 2.0) else "warn"
+        check = "root to middle knuckle, in scale bones"
+        findings.append(Finding(check, f"{root_distance:.2f}", f"a {root}", verdict))
+    return findings
+
+
+def _median(values: Array) -> float:
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan

@@ -1,4 +1,4 @@
-"""``cvhpe data verify``: what a data set on disk holds, and what of it would spoil a training."""
+"""``cvhpe data verify``: check what a data set on disk holds, and what of it would spoil a training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from cvhpe.data.files import first_few
 from cvhpe.data.reader import SplitAbsent
-from cvhpe.data.verify import anatomy
+from cvhpe.data.verify.anatomy import check_anatomy
+from cvhpe.data.verify.finding import Finding, Verdict
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import project
 from cvhpe.geometry.skeleton import layout
@@ -20,22 +21,18 @@ from cvhpe.io.image_integrity import is_complete_image
 from cvhpe.io.progress import StageProgressCallback
 from cvhpe.plugin.sample import Array, Dataset, DatasetSpec, Sample
 
-Verdict = Literal["ok", "note", "warn", "fatal"]
+DECODED_SAMPLES = 200
+"""Samples of a split whose images are decoded; of all others the first and last bytes of the files are read."""
 
-DECODED = 200
-"""Samples of a split whose pictures are decoded; of all others the files' first and last bytes are read."""
+MAX_LABELS = 100_000
+"""Samples of a split whose labels are checked, at most."""
 
-
-LABELS = 100_000
-"""Samples of a split whose labels are looked at, at most."""
+_UNITS = {1e-3: ", as in metres", 1e-1: ", as in centimetres", 1e3: ", as in micrometres"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was looked at, what was found, what was expected, and the verdict.
-
-    ``fatal``: would spoil a training. ``warn``: worth a look. ``note``: nobody could expect a value.
-    """
+    """One line of the table: a :class:`cvhpe.data.verify.finding.Finding` of a split."""
 
     split: str
     check: str
@@ -45,7 +42,7 @@ class Row:
 
 
 def is_fatal(rows: Iterable[Row]) -> bool:
-    """Whether any line would spoil a training: then the command ends with exit code 2."""
+    """Whether any row would spoil a training; the command then ends with exit code 2."""
     return any(r.verdict == "fatal" for r in rows)
 
 
@@ -54,19 +51,29 @@ def verify(
     path: Path | None,
     splits: Iterable[str] | None = None,
     *,
-    decode: int = DECODED,
+    decode: int = DECODED_SAMPLES,
     progress: StageProgressCallback | None = None,
 ) -> list[Row]:
-    """Check every split, or those of ``splits``; never raises for what it finds wrong in the data.
+    """Check the splits of a data set. Faults of the data are rows, not exceptions.
 
-    A split that cannot be opened is fatal. One of which nothing is there is not, where no split was asked
-    for and another one is there: half of a data set is a whole training or evaluation set.
+    A split that cannot be opened is fatal. A missing split is not if none was asked for and another one is there: half
+    of a data set is a complete training or evaluation set.
+
+    Args:
+        spec: the data set.
+        path: where it lies.
+        splits: to check; by default all.
+        decode: how many samples of a split to decode.
+        progress: called with what is being done, and how many samples of how many are.
+
+    Returns:
+        The rows of the table.
     """
-    asked = tuple(splits) if splits is not None else tuple(s for s in spec.splits if s != "all")
+    names = tuple(splits) if splits is not None else tuple(s for s in spec.splits if s != "all")
     rows: list[Row] = []
     absent: list[Row] = []
-    seen: dict[str, set[int]] = {}
-    for split in asked:
+    digests: dict[str, set[int]] = {}
+    for split in names:
         try:
             dataset = spec.open(path, split)
         except SplitAbsent as error:
@@ -75,244 +82,237 @@ def verify(
         except UserError as error:
             rows.append(Row(split, "opens", str(error), "", "fatal"))
             continue
-        checked, prints = _verify_split(dataset, spec, split, decode, progress)
-        rows += checked
-        seen[split] = prints
-    if len(absent) == len(asked):
-        absent = [replace(r, verdict="fatal") for r in absent]
-    return [*absent, *rows, *_shared(seen)]
+        findings, digests[split] = _verify_split(dataset, spec, split, decode, progress)
+        rows += [Row(split, *finding) for finding in findings]
+    if len(absent) == len(names):
+        absent = [replace(row, verdict="fatal") for row in absent]
+    return [*absent, *rows, *_shared_hands(digests)]
 
 
 def _verify_split(
     dataset: Dataset, spec: DatasetSpec, split: str, decode: int, progress: StageProgressCallback | None
-) -> tuple[list[Row], set[int]]:
-    def row(check: str, found: str, expected: str = "", verdict: Verdict = "ok") -> Row:
-        return Row(split, check, found, expected, verdict)
+) -> tuple[list[Finding], set[int]]:
+    """The findings, and digests of the labels of all hands."""
 
-    rows = [_count(dataset, spec, split)]
-    rows.append(row("layout, root", f"{dataset.layout}, {dataset.root}", verdict="note"))
+    def report(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"{split}: {stage}", done, total)
+
+    findings = [_check_count(dataset, spec, split)]
+    findings.append(Finding("layout, root", f"{dataset.layout}, {dataset.root}", verdict="note"))
     if note := getattr(dataset, "note", ""):
-        rows.append(row("note", note, verdict="note"))
+        findings.append(Finding("note", note, verdict="note"))
     absent = getattr(dataset, "absent", ())
     if absent:
-        rows.append(row("label files", f"{len(absent)} absent: {_first(absent)}", "all", "warn"))
-    rows += [row(*r) for r in _files(dataset, progress, split)]
-    rows_decoded, size, pictured = _decoded(dataset, decode, progress, split)
-    rows += [row(*r) for r in rows_decoded]
-    read = getattr(dataset, "labels", None)
-    samples = pictured if read is None else _read_labels(read, len(dataset), progress, split)
+        findings.append(Finding("label files", f"{len(absent)} absent: {first_few(absent)}", "all", "warn"))
+    findings += _check_files(dataset, report)
+    decoding, frame_size, samples = _check_decoding(dataset, decode, report)
+    findings += decoding
+    if (read := getattr(dataset, "labels", None)) is not None:
+        samples = _read_labels(read, len(dataset), report)
     if len(samples) < len(dataset):
-        rows.append(row("labels looked at", f"{len(samples):,} of {len(dataset):,}", verdict="note"))
-    rows += [row(*r) for r in _labels(samples, dataset, size)]
-    return rows, {_print(s) for s in samples if s.joints3d_mm is not None}
+        findings.append(Finding("labels looked at", f"{len(samples):,} of {len(dataset):,}", verdict="note"))
+    findings += _check_labels(samples, dataset, frame_size)
+    return findings, {_digest(s) for s in samples if s.joints3d_mm is not None}
 
 
-def _read_labels(
-    read: Callable[[int], Sample], count: int, progress: StageProgressCallback | None, split: str
-) -> list[Sample]:
-    """The labels of all samples, or of as many as memory should bear, spread evenly."""
-    at = _spread(count, LABELS)
+def _read_labels(read: Callable[[int], Sample], count: int, report: StageProgressCallback) -> list[Sample]:
+    """The labels of all samples, or of :data:`MAX_LABELS` spread evenly."""
+    indices = _spread(count, MAX_LABELS)
     samples = []
-    for n, i in enumerate(at):
-        if progress is not None and n % 1000 == 0:
-            progress(f"{split}: labels", n, len(at))
-        samples.append(read(i))
+    for n, index in enumerate(indices):
+        if n % 1000 == 0:
+            report("labels", n, len(indices))
+        samples.append(read(index))
     return samples
 
 
-def _spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of ``count`` indices, spread evenly over them."""
-    few = min(most, count)
-    at: list[int] = np.unique(np.linspace(0, count - 1, few).round()).astype(int).tolist() if few else []
-    return at
+def _spread(count: int, limit: int) -> list[int]:
+    """At most ``limit`` of ``count`` indices, spread evenly."""
+    num = min(limit, count)
+    indices: list[int] = np.unique(np.linspace(0, count - 1, num).round()).astype(int).tolist() if num else []
+    return indices
 
 
-Detection = tuple[str, str, str, Verdict]
-
-
-def _count(dataset: Dataset, spec: DatasetSpec, split: str) -> Row:
+def _check_count(dataset: Dataset, spec: DatasetSpec, split: str) -> Finding:
     published = spec.published.get(split)
     if published is None:
-        return Row(split, "samples", f"{len(dataset):,}", "", "note" if len(dataset) else "fatal")
+        return Finding("samples", f"{len(dataset):,}", "", "note" if len(dataset) else "fatal")
     verdict: Verdict = "ok" if len(dataset) == published else "warn" if len(dataset) else "fatal"
-    return Row(split, "samples", f"{len(dataset):,}", f"{published:,} published", verdict)
+    return Finding("samples", f"{len(dataset):,}", f"{published:,} published", verdict)
 
 
-def _first(paths: Iterable[Path | str], most: int = 3) -> str:
-    paths = list(paths)
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(str(p) for p in paths[:most]) + more
-
-
-def _files(dataset: Dataset, progress: StageProgressCallback | None, split: str) -> list[Detection]:
-    """Every picture file: is it there, and does it end as its format ends?"""
+def _check_files(dataset: Dataset, report: StageProgressCallback) -> list[Finding]:
+    """Every image file: does it exist, and does it have its format's end?"""
     if not hasattr(dataset, "files"):
         return []
     missing: list[Path] = []
-    broken: list[Path] = []
-    looked: set[Path] = set()
+    truncated: list[Path] = []
+    checked: set[Path] = set()
     for i in range(len(dataset)):
-        if progress is not None and i % 500 == 0:
-            progress(f"{split}: files", i, len(dataset))
+        if i % 500 == 0:
+            report("files", i, len(dataset))
         for path in dataset.files(i).values():
-            if path in looked:
+            if path in checked:
                 continue
-            looked.add(path)
-            whole = is_complete_image(path)
-            if whole is None:
+            checked.add(path)
+            is_complete = is_complete_image(path)
+            if is_complete is None:
                 missing.append(path)
-            elif not whole:
-                broken.append(path)
-    if not looked:
+            elif not is_complete:
+                truncated.append(path)
+    if not checked:
         return []
-    return [
-        ("picture files", f"{len(missing)} of {len(looked):,} missing: {_first(missing)}", "none", "fatal")
-        if missing
-        else ("picture files", f"{len(looked):,} there", "", "ok"),
-        *([("picture files", f"{len(broken)} truncated: {_first(broken)}", "none", "fatal") for _ in broken[:1]]),
-    ]
+    findings = [Finding("image files", f"{len(checked):,} there")]
+    if missing:
+        found = f"{len(missing)} of {len(checked):,} missing: {first_few(missing)}"
+        findings = [Finding("image files", found, "none", "fatal")]
+    if truncated:
+        findings.append(Finding("image files", f"{len(truncated)} truncated: {first_few(truncated)}", "none", "fatal"))
+    return findings
 
 
-def _decoded(
-    dataset: Dataset, most: int, progress: StageProgressCallback | None, split: str
-) -> tuple[list[Detection], tuple[int, int] | None, list[Sample]]:
+def _check_decoding(
+    dataset: Dataset, limit: int, report: StageProgressCallback
+) -> tuple[list[Finding], tuple[int, int] | None, list[Sample]]:
     """Decode some samples, spread evenly; also gives the frame's (width, height) and the samples."""
-    at = _spread(len(dataset), most)
-    good: list[Sample] = []
-    faults: list[str] = []
-    for n, i in enumerate(at):
-        if progress is not None:
-            progress(f"{split}: decoding", n, len(at))
+    indices = _spread(len(dataset), limit)
+    samples: list[Sample] = []
+    errors: list[str] = []
+    for n, index in enumerate(indices):
+        report("decoding", n, len(indices))
         try:
-            good.append(dataset[i])
+            samples.append(dataset[index])
         except DataError as error:
-            faults.append(str(error))
-    frames = [im.shape[:2] for s in good for im in s.images.values()]
-    size = (frames[0][1], frames[0][0]) if frames and len(set(frames)) == 1 else None
-    if faults:
-        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        return [("decoded", f"{len(faults)} of {len(at)} failed: {faults[0]}{more}", "none", "fatal")], size, good
-    rows: list[Detection] = [("decoded", f"{len(good)} samples, {_sizes(good)}", "", "ok")]
-    with_depth = [s.images["depth"] for s in good if "depth" in s.images]
-    if with_depth:
-        empty = sum(not (d > 0).any() for d in with_depth)
-        rows.append(("depth measured", f"{np.mean([(d > 0).mean() for d in with_depth]):.0%} of the pixels", "", "ok"))
-        if empty:
-            rows.append(("depth pictures without a measurement", f"{empty} of {len(with_depth)}", "none", "fatal"))
-    return rows, size, good
+            errors.append(str(error))
+    images = [image for s in samples for image in s.images.values()]
+    shapes = {image.shape[:2] for image in images}
+    frame_size = images[0].shape[1::-1] if len(shapes) == 1 else None
+    if errors:
+        more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+        failed = Finding("decoded", f"{len(errors)} of {len(indices)} failed: {errors[0]}{more}", "none", "fatal")
+        return [failed], frame_size, samples
+    sizes = sorted({f"{name} {im.shape[1]}x{im.shape[0]}" for s in samples for name, im in s.images.items()})
+    findings = [Finding("decoded", f"{len(samples)} samples, {first_few(sizes) or 'no images'}")]
+    depths = [s.images["depth"] for s in samples if "depth" in s.images]
+    if depths:
+        num_empty = sum(not (depth > 0).any() for depth in depths)
+        findings.append(Finding("depth measured", f"{np.mean([(d > 0).mean() for d in depths]):.0%} of the pixels"))
+        if num_empty:
+            empty = f"{num_empty} of {len(depths)}"
+            findings.append(Finding("depth images without a measurement", empty, "none", "fatal"))
+    return findings, frame_size, samples
 
 
-def _sizes(samples: list[Sample]) -> str:
-    kinds = sorted({f"{k} {im.shape[1]}x{im.shape[0]}" for s in samples for k, im in s.images.items()})
-    return _first(kinds) or "no pictures"
-
-
-def _labels(samples: list[Sample], dataset: Dataset, size: tuple[int, int] | None) -> list[Detection]:
+def _check_labels(samples: list[Sample], dataset: Dataset, frame_size: tuple[int, int] | None) -> list[Finding]:
     if not samples:
         return []
-    rows: list[Detection] = []
+    findings: list[Finding] = []
     ids = [s.id for s in samples]
-    (most_used, times), *_ = Counter(ids).most_common(1)
+    (repeated, times), *_ = Counter(ids).most_common(1)
     if times > 1:
-        rows.append(("ids", f"{len(ids) - len(set(ids))} used again, e.g. {most_used}", "none", "fatal"))
+        findings.append(Finding("ids", f"{len(ids) - len(set(ids))} used again, e.g. {repeated}", "none", "fatal"))
     left = np.mean([s.side == 0 for s in samples])
-    rows.append(("left : right", f"{left:.0%} : {1 - left:.0%}", "", "ok"))
-    rows += _points2d(samples, size)
+    findings.append(Finding("left : right", f"{left:.0%} : {1 - left:.0%}"))
+    findings += _check_2d(samples, frame_size)
     in_3d = [s for s in samples if s.joints3d_mm is not None]
     if not in_3d:
-        return [*rows, ("3D labels", "none", "", "note")]
+        return [*findings, Finding("3D labels", "none", "", "note")]
     xyz = np.stack([np.asarray(s.joints3d_mm, np.float64) for s in in_3d])
     side = np.array([s.side for s in in_3d])
-    rows.append(_units(xyz))
-    rows += _reprojection(in_3d)
+    findings.append(_check_units(xyz))
+    findings += _check_projection(in_3d)
     behind = float((xyz[..., 2] <= 0).mean())
     if behind:
-        rows.append(("joints on or behind the camera", f"{behind:.2%}", "0 %", "fatal" if behind > 0.1 else "warn"))
-    rows += anatomy.check(xyz, side, layout(dataset.layout), dataset.root)
-    rows += _duplicates(in_3d)
-    return rows
+        findings.append(
+            Finding("joints on or behind the camera", f"{behind:.2%}", "0 %", "fatal" if behind > 0.1 else "warn")
+        )
+    findings += check_anatomy(xyz, side, layout(dataset.layout), dataset.root)
+    findings += _check_duplicates(in_3d)
+    return findings
 
 
-def _points2d(samples: list[Sample], size: tuple[int, int] | None) -> list[Detection]:
+def _check_2d(samples: list[Sample], frame_size: tuple[int, int] | None) -> list[Finding]:
     labelled = [s for s in samples if s.joints2d_px is not None]
     if not labelled:
-        return [("2D labels", "none", "", "note")]
+        return [Finding("2D labels", "none", "", "note")]
     uv = np.stack([np.asarray(s.joints2d_px, np.float64) for s in labelled])
     known = np.isfinite(uv).all(-1)
-    rows: list[Detection] = []
+    findings: list[Finding] = []
     if not known.all():
         unlabelled: Verdict = "warn" if known.mean() < 0.5 else "note"
-        rows.append(("2D joints without a label", f"{1 - known.mean():.1%}", "", unlabelled))
+        findings.append(Finding("2D joints without a label", f"{1 - known.mean():.1%}", "", unlabelled))
     visible = [s.visible for s in labelled if s.visible is not None]
     if visible:
         share = np.stack(visible).mean()
-        rows.append(("visible joints", f"{share:.1%}", "", "ok" if share > 0.1 else "warn"))
-    if size is not None:
+        findings.append(Finding("visible joints", f"{share:.1%}", "", "ok" if share > 0.1 else "warn"))
+    if frame_size is not None:
         with np.errstate(invalid="ignore"):
-            inside = ((uv >= -0.5) & (uv <= np.array(size) - 0.5)).all(-1)
+            inside = ((uv >= -0.5) & (uv <= np.array(frame_size) - 0.5)).all(-1)
         outside = float((known & ~inside).sum() / max(known.sum(), 1))
         verdict: Verdict = "ok" if outside < 0.1 else "warn" if outside < 0.5 else "fatal"
-        rows.append(("joints outside the picture", f"{outside:.1%}", "under 10 %", verdict))
-    return rows
+        findings.append(Finding("joints outside the image", f"{outside:.1%}", "under 10 %", verdict))
+    return findings
 
 
-def _units(xyz: Array) -> Detection:
+def _check_units(xyz: Array) -> Finding:
     """Hands are 10 to 22 cm long, so a factor of ten or more in the units shows."""
     with np.errstate(all="ignore"):
         extent = np.nanmedian(np.linalg.norm(np.nanmax(xyz, 1) - np.nanmin(xyz, 1), axis=-1))
     if not np.isfinite(extent) or extent <= 0:
-        return ("size of a hand", f"{extent:g} mm", "80 to 320 mm", "fatal")
+        return Finding("size of a hand", f"{extent:g} mm", "80 to 320 mm", "fatal")
     if 80 <= extent <= 320:
-        return ("size of a hand", f"{extent:.0f} mm", "80 to 320 mm", "ok")
+        return Finding("size of a hand", f"{extent:.0f} mm", "80 to 320 mm", "ok")
     factor = 10.0 ** round(float(np.log10(extent / 160)))
     if factor == 1:
-        return ("size of a hand", f"{extent:.0f} mm", "80 to 320 mm", "warn")
-    unit = {1e-3: ", as in metres", 1e-1: ", as in centimetres", 1e3: ", as in micrometres"}.get(factor, "")
+        return Finding("size of a hand", f"{extent:.0f} mm", "80 to 320 mm", "warn")
+    unit = _UNITS.get(factor, "")
     times = f"{max(factor, 1 / factor):,.0f} times too {'small' if factor < 1 else 'large'}"
-    return ("size of a hand", f"{extent:.3g} mm: {times}{unit}", "80 to 320 mm", "fatal")
+    return Finding("size of a hand", f"{extent:.3g} mm: {times}{unit}", "80 to 320 mm", "fatal")
 
 
-def _reprojection(samples: list[Sample]) -> list[Detection]:
-    able = [s for s in samples if s.joints2d_px is not None and s.K is not None]
-    if not able:
+def _check_projection(samples: list[Sample]) -> list[Finding]:
+    with_camera = [s for s in samples if s.joints2d_px is not None and s.K is not None]
+    if not with_camera:
         return []
     names = ("joints3d_mm", "joints2d_px", "K")
-    xyz, uv, K = (np.stack([np.asarray(getattr(s, n), np.float64) for s in able]) for n in names)
-    off = np.linalg.norm(project(xyz, K) - uv, axis=-1)
-    off = off[np.isfinite(off)]
-    if not len(off):
-        return [("3D against 2D", "no joint has both", "", "warn")]
-    middle = float(np.median(off))
-    verdict: Verdict = "ok" if middle < 1 else "warn" if middle < 5 else "fatal"
-    found = f"median {middle:.3f}, 99 % below {np.quantile(off, 0.99):.3f}, largest {off.max():.3f} px"
-    return [("3D against 2D", found, "median under 1 px", verdict)]
+    xyz, uv, K = (np.stack([np.asarray(getattr(s, n), np.float64) for s in with_camera]) for n in names)
+    distances = np.linalg.norm(project(xyz, K) - uv, axis=-1)
+    distances = distances[np.isfinite(distances)]
+    if not len(distances):
+        return [Finding("3D against 2D", "no joint has both", "", "warn")]
+    median = float(np.median(distances))
+    verdict: Verdict = "ok" if median < 1 else "warn" if median < 5 else "fatal"
+    found = f"median {median:.3f}, 99 % below {np.quantile(distances, 0.99):.3f}, largest {distances.max():.3f} px"
+    return [Finding("3D against 2D", found, "median under 1 px", verdict)]
 
 
-def _print(sample: Sample) -> int:
-    """A number that only the same labels of the same hand share, among as many as a data set has."""
-    whole = np.asarray(sample.joints3d_mm, np.float32).tobytes() + bytes([sample.side])
-    return int.from_bytes(blake2b(whole, digest_size=8).digest(), "little")
+def _digest(sample: Sample) -> int:
+    """A 64-bit digest of the 3D labels and side of a hand."""
+    content = np.asarray(sample.joints3d_mm, np.float32).tobytes() + bytes([sample.side])
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
 
-def _duplicates(samples: list[Sample]) -> list[Detection]:
-    """Equal labels in samples that no group says belong together."""
+def _check_duplicates(samples: list[Sample]) -> list[Finding]:
+    """Equal labels in samples of different groups."""
     first: dict[int, Sample] = {}
-    again = [(s, f) for s in samples if (f := first.setdefault(_print(s), s)) is not s]
-    twins = [(s, f) for s, f in again if s.group == -1 or s.group != f.group]
-    if not twins:
-        return [("duplicates", "none", "", "ok")]
-    a, b = twins[0]
-    return [("duplicates", f"{len(twins)} of {len(samples)}, e.g. {a.id} and {b.id}", "none", "warn")]
+    repeats = [(s, f) for s in samples if (f := first.setdefault(_digest(s), s)) is not s]
+    duplicates = [(s, f) for s, f in repeats if s.group == -1 or s.group != f.group]
+    if not duplicates:
+        return [Finding("duplicates", "none")]
+    a, b = duplicates[0]
+    return [Finding("duplicates", f"{len(duplicates)} of {len(samples)}, e.g. {a.id} and {b.id}", "none", "warn")]
 
 
-def _shared(seen: dict[str, set[int]]) -> list[Row]:
+def _shared_hands(digests: dict[str, set[int]]) -> list[Row]:
+    """Hands with the same labels in two splits."""
     rows = []
-    names = list(seen)
+    names = list(digests)
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
-            if both := len(seen[a] & seen[b]):
+            if both := len(digests[a] & digests[b]):
                 found = f"{both} hands have the same labels in {a} and in {b}"
-                # A data set may call its validation frames its test: then all are shared, and it says so.
-                verdict: Verdict = "note" if seen[a] == seen[b] else "warn"
+                # A data set may use its validation frames as its test split: then all are shared, and its note says so.
+                verdict: Verdict = "note" if digests[a] == digests[b] else "warn"
                 rows.append(Row(b, f"shared with {a}", found, "none", verdict))
     return rows

@@ -46,8 +46,8 @@ def test_without_a_test_file_a_tenth_is_held_out_and_said(tmp_path) -> None:
     train, test = open_coco(tmp_path, "train"), open_coco(tmp_path, "test")
     assert len(train) + len(test) == 60
     assert 1 <= len(test) <= 15
-    assert not {h.picture for h in train.hands} & {h.picture for h in test.hands}
-    assert "a tenth of its pictures" in test.note
+    assert not {h.image for h in train.hands} & {h.image for h in test.hands}
+    assert "a tenth of its images" in test.note
 
 
 def test_unlabelled_joints_layouts_and_sides(tmp_path) -> None:
@@ -92,8 +92,8 @@ def test_interhand_in_camera_frames(tmp_path) -> None:
 
 FAULTS = {
     "no annotations": (lambda c: c.pop("annotations"), "is not COCO-style"),
-    "missing picture entry": (lambda c: c["annotations"][0].update(image_id=77), "annotation 0 names no picture"),
-    "list as id": (lambda c: c["annotations"][0].update(image_id=[1]), "annotation 0 names no picture"),
+    "missing image entry": (lambda c: c["annotations"][0].update(image_id=77), "annotation 0 names no image"),
+    "list as id": (lambda c: c["annotations"][0].update(image_id=[1]), "annotation 0 names no image"),
     "short keypoints": (lambda c: c["annotations"][0]["keypoints"].pop(), "'keypoints' has 62 numbers, expected 63"),
     "ragged": (lambda c: c["annotations"][0].update(keypoints=[[1], [1, 2]]), "is not a list of numbers"),
     "text": (lambda c: c["annotations"][0].update(joint_cam="x"), "'joint_cam' is not a list of numbers"),
@@ -117,7 +117,7 @@ def test_faults_of_the_file(tmp_path, fault) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_an_annotation_of_a_missing_picture(tmp_path) -> None:
+def test_an_annotation_of_a_missing_image(tmp_path) -> None:
     write_coco(tmp_path, np.random.default_rng(1), 1, "test.json")
     (tmp_path / "images" / "test_0.png").unlink()
     with pytest.raises(DataError, match=r"test_0\.png: is missing"):

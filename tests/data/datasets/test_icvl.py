@@ -47,7 +47,7 @@ def test_faults(icvl) -> None:
     with pytest.raises(DataError, match=r"test_seq_2\.txt: line 2 has \d+ numbers, expected 48"):
         open_icvl(root, "test")
     label.write_text(lines[0].replace("test_seq_2/image_0000.png", "../../etc/passwd.png"))
-    with pytest.raises(DataError, match="line 1 names a picture outside the data set"):
+    with pytest.raises(DataError, match="line 1 names an image outside the data set"):
         open_icvl(root, "test")
     words = lines[0].split()
     label.write_text(" ".join([*words[:5], "nan", *words[6:]]))
@@ -61,7 +61,7 @@ def test_faults(icvl) -> None:
     (root / "Testing" / "test_seq_1.txt").unlink()
     with pytest.raises(DataError, match=r"lacks Testing/test_seq_1\.txt and Testing/test_seq_2\.txt"):
         open_icvl(root, "test")
-    picture = root / "Training" / "Depth" / "201403121135" / "image_0000.png"
-    picture.write_bytes(picture.read_bytes()[:60])
+    image = root / "Training" / "Depth" / "201403121135" / "image_0000.png"
+    image.write_bytes(image.read_bytes()[:60])
     with pytest.raises(DataError, match=r"image_0000\.png: cannot be decoded"):
         open_icvl(root, "train")[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvhpe.data.datasets.joints_npz import Joints, held_out, spec, units_of
+from cvhpe.data.datasets.joints_npz import JointsFile
 from cvhpe.errors import DataError, UserError
 
 
@@ -32,7 +32,7 @@ def write(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
 
 def test_samples_are_the_rows_of_the_file(tmp_path: Path) -> None:
     arrays = good(visible=np.random.default_rng(1).random((40, 21)) > 0.5, group=np.arange(40) // 4)
-    data = Joints(write(tmp_path, arrays), "all")
+    data = JointsFile(write(tmp_path, arrays), "all")
     assert (len(data), data.layout, data.root) == (40, "rhd", "wrist")
     for i in (0, 7, 39):
         sample = data[i]
@@ -47,52 +47,46 @@ def test_the_file_says_what_trains(tmp_path: Path) -> None:
     split = np.array(["train"] * 30 + ["val"] * 6 + ["test"] * 4)
     path = write(tmp_path, good(split=split))
     for name in ("train", "val", "test"):
-        data = Joints(path, name)
+        data = JointsFile(path, name)
         assert [int(data[i].id) for i in range(len(data))] == np.flatnonzero(split == name).tolist()
     without_test = write(tmp_path, good(split=np.array(["train"] * 30 + ["val"] * 10)))
-    data = Joints(without_test, "test")
+    data = JointsFile(without_test, "test")
     assert (len(data), "marked val" in data.note) == (10, True)
     with pytest.raises(DataError, match=r"hands\.npz: its 'split' marks no frame 'val'; it has train"):
-        Joints(write(tmp_path, good(split=np.array(["train"] * 40))), "val")
+        JointsFile(write(tmp_path, good(split=np.array(["train"] * 40))), "val")
 
 
 def test_without_a_split_groups_stay_whole_and_everything_can_be_scored(tmp_path: Path) -> None:
     group = np.arange(40) // 4
     path = write(tmp_path, good(group=group))
-    train, val = Joints(path, "train"), Joints(path, "val")
+    train, val = JointsFile(path, "train"), JointsFile(path, "val")
     rows = [{int(d[i].id) for i in range(len(d))} for d in (train, val)]
     assert rows[0] | rows[1] == set(range(40))
     assert not rows[0] & rows[1]
     assert not {group[i] for i in rows[0]} & {group[i] for i in rows[1]}
     assert "tenth of its groups" in train.note
-    assert rows[1] == {int(Joints(path, "val")[i].id) for i in range(len(val))}
-    assert len(Joints(path, "test")) == 40
-    frames = Joints(write(tmp_path, good()), "val")
+    assert rows[1] == {int(JointsFile(path, "val")[i].id) for i in range(len(val))}
+    assert len(JointsFile(path, "test")) == 40
+    frames = JointsFile(write(tmp_path, good()), "val")
     assert len(frames) == 4
     assert "tenth of its frames" in frames.note
     with pytest.raises(DataError, match="in one group"):
-        Joints(write(tmp_path, good(group=np.zeros(40, int))), "val")
-
-
-def test_held_out_units() -> None:
-    assert held_out(np.arange(2)).sum() == 1
-    assert held_out(np.zeros(5)).sum() == 0
-    assert len(np.unique(units_of(np.array([-1, -1, 0, 1])))) == 4
+        JointsFile(write(tmp_path, good(group=np.zeros(40, int))), "val")
 
 
 @pytest.mark.parametrize(("layout", "joints"), [("icvl16", 16), ("nyu14", 14), ("stb", 21), ("mediapipe", 21)])
 def test_other_layouts(tmp_path: Path, layout: str, joints: int) -> None:
-    data = Joints(write(tmp_path, good(layout=layout)), "all")
+    data = JointsFile(write(tmp_path, good(layout=layout)), "all")
     assert data[0].joints3d_mm.shape == (joints, 3)
     assert data.root == ("wrist" if layout == "mediapipe" else "palm")
 
 
 def test_the_canonical_layout_has_to_say_its_root(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="add root='wrist'"):
-        Joints(write(tmp_path, good(layout="hand21")), "all")
-    assert Joints(write(tmp_path, good(layout="hand21", root=np.array("palm"))), "all").root == "palm"
+        JointsFile(write(tmp_path, good(layout="hand21")), "all")
+    assert JointsFile(write(tmp_path, good(layout="hand21", root=np.array("palm"))), "all").root == "palm"
     with pytest.raises(DataError, match="must be 'wrist'"):
-        Joints(write(tmp_path, good(layout="rhd", root=np.array("palm"))), "all")
+        JointsFile(write(tmp_path, good(layout="rhd", root=np.array("palm"))), "all")
 
 
 def _changed(key: str, change: object) -> dict[str, np.ndarray]:
@@ -138,7 +132,7 @@ def _nan(array: np.ndarray) -> np.ndarray:
 def test_faults_are_one_line(tmp_path: Path, key: str, change: object, match: str) -> None:
     path = write(tmp_path, _changed(key, change))
     with pytest.raises(DataError, match=match) as error:
-        Joints(path, "train")
+        JointsFile(path, "train")
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
 
@@ -147,13 +141,13 @@ def test_unlabelled_joints_that_are_said_to_be_invisible_pass(tmp_path: Path) ->
     arrays = good(visible=np.ones((40, 21), bool))
     arrays["joints3d_mm"][5, 3] = np.inf
     arrays["visible"][5, 3] = False
-    assert np.isnan(Joints(write(tmp_path, arrays), "all")[5].joints3d_mm[3]).all()
+    assert np.isnan(JointsFile(write(tmp_path, arrays), "all")[5].joints3d_mm[3]).all()
 
 
 def test_flags_may_be_numbers(tmp_path: Path) -> None:
     is_left, visible = np.arange(40) % 2, np.ones((40, 21))
     visible[3, 4] = 0
-    hands = Joints(write(tmp_path, good(is_left=is_left, visible=visible)), "all")
+    hands = JointsFile(write(tmp_path, good(is_left=is_left, visible=visible)), "all")
     assert [hands[i].side for i in range(40)] == [1, 0] * 20
     assert not hands[3].visible[4]
     assert hands[3].visible.sum() == 20
@@ -162,7 +156,7 @@ def test_flags_may_be_numbers(tmp_path: Path) -> None:
 def test_what_is_no_npz(tmp_path: Path) -> None:
     def fails(match: str, path: Path | None) -> None:
         with pytest.raises(DataError, match=match) as error:
-            Joints(path, "train")
+            JointsFile(path, "train")
         assert "\n" not in str(error.value)
 
     fails("name it, as in --data joints:", None)
@@ -170,7 +164,7 @@ def test_what_is_no_npz(tmp_path: Path) -> None:
     fails("a folder", tmp_path)
     text = tmp_path / "text.npz"
     text.write_text("frame,x,y\n")
-    fails(r"text\.npz: not a whole \.npz.*no array file at all", text)
+    fails(r"text\.npz: not a complete \.npz.*no array file at all", text)
     np.save(tmp_path / "one.npy", np.zeros(3))
     fails(r"one\.npy: not an \.npz", tmp_path / "one.npy")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
@@ -180,23 +174,23 @@ def test_what_is_no_npz(tmp_path: Path) -> None:
     newer = bytearray(whole)
     newer[newer.index(b"PK\x01\x02") + 6] = 173  # the version of zip that it takes to read the first member
     (tmp_path / "newer.npz").write_bytes(newer)
-    fails(r"newer\.npz: not a whole \.npz.*zip file version 17\.3", tmp_path / "newer.npz")
+    fails(r"newer\.npz: not a complete \.npz.*zip file version 17\.3", tmp_path / "newer.npz")
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
-    fails(r"cut\.npz: not a whole", tmp_path / "cut.npz")
+    fails(r"cut\.npz: not a complete", tmp_path / "cut.npz")
     damaged = bytearray(whole)
     damaged[2000] ^= 0xFF
     (tmp_path / "damaged.npz").write_bytes(damaged)
-    fails(r"damaged\.npz: not a whole", tmp_path / "damaged.npz")
-    fails("not a whole.*holds Python objects", write(tmp_path, good(group=np.array([{}] * 40, dtype=object))))
+    fails(r"damaged\.npz: not a complete", tmp_path / "damaged.npz")
+    fails("not a complete.*holds Python objects", write(tmp_path, good(group=np.array([{}] * 40, dtype=object))))
     fails("holds no frame", write(tmp_path, {**good(0), "layout": np.array("rhd")}))
     with pytest.raises(UserError, match="no split 'trian'"):
-        Joints(write(tmp_path, good()), "trian")
+        JointsFile(write(tmp_path, good()), "trian")
 
 
 def test_the_genuine_file(shared_data: Path) -> None:
     path = shared_data / "rhd" / "rhd_evaluation_a.npz"
-    train, val = spec().open(path, "train"), spec().open(path, "val")
-    assert (len(train), len(val), len(spec().open(path, "all"))) == (1140, 176, 1316)
+    train, val = JointsFile(path, "train"), JointsFile(path, "val")
+    assert (len(train), len(val), len(JointsFile(path, "all"))) == (1140, 176, 1316)
     assert train.note.endswith("; 1 of them with a joint behind the camera (z <= 0), where it has no image")
     assert "behind" not in val.note
     assert not {train[i].group for i in range(len(train))} & {val[i].group for i in range(len(val))}

@@ -72,7 +72,7 @@ def test_faults(nyu, tmp_path) -> None:
         open_nyu(root, "test")
 
 
-def test_genuine_depth_picture(shared_data, tmp_path) -> None:
+def test_genuine_depth_image(shared_data, tmp_path) -> None:
     """The one frame at hand has no labels: put it in a miniature, and see its decoded millimetres."""
     write_nyu(tmp_path, np.random.default_rng(3), train=1, test=1)
     for kind in ("depth", "rgb"):
@@ -80,7 +80,7 @@ def test_genuine_depth_picture(shared_data, tmp_path) -> None:
         (tmp_path / "test" / name).write_bytes((shared_data / "nyu" / "test" / name).read_bytes())
     depth = open_nyu(tmp_path, "test")[0].images["depth"]
     assert depth.shape == (480, 640)
-    hand = depth[240:300, 190:230]  # the palm, by the colour picture
+    hand = depth[240:300, 190:230]  # the palm, by the colour image
     assert 500 < np.median(hand) < 1000
     assert hand.std() < 30
     assert depth.max() == 2001

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.rhd_writer import SIZE, frame, pictures, write_rhd
+from helpers.rhd_writer import SIZE, frame, images, write_rhd
 from PIL import Image
 
-from cvhpe.data.datasets.rhd import Rhd, decode_depth, dominant_hand, open_rhd, part_index, spec
+from cvhpe.data.datasets.rhd import Rhd, decode_rhd_depth, dominant_hand, open_rhd, part_index
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import project
+from cvhpe.plugin.registry import registry
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_a_draw_is_a_right_hand() -> None:
     assert dominant_hand(np.array([[2, 18, 1, 0]], np.uint8)) == 1
 
 
-def test_pictures(root: Path) -> None:
+def test_images(root: Path) -> None:
     data = Rhd(root, "train")
     for i in range(len(data)):
         sample = data[i]
@@ -110,9 +111,9 @@ def test_pictures(root: Path) -> None:
 
 def test_depth_follows_the_published_formula() -> None:
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
-    want = (picture[..., 0].astype(np.float64) * 256 + picture[..., 1]) / 65535 * 5.0 * 1000
-    np.testing.assert_allclose(decode_depth(picture), want, rtol=1e-6)
+    image = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    want = (image[..., 0].astype(np.float64) * 256 + image[..., 1]) / 65535 * 5.0 * 1000
+    np.testing.assert_allclose(decode_rhd_depth(image), want, rtol=1e-6)
 
 
 def test_parts_of_this_hand_only() -> None:
@@ -122,11 +123,11 @@ def test_parts_of_this_hand_only() -> None:
 
 
 def test_labels_alone_decode_nothing(root: Path) -> None:
-    """Training on joints must not need a single readable picture but the first, whose size counts."""
+    """Training on joints must not need a single readable image but the first, whose size counts."""
     folder = root / "RHD_published_v2" / "training"
     for name in ("color", "depth", "mask"):
         for file in sorted((folder / name).iterdir())[1:]:
-            file.write_bytes(b"no picture")
+            file.write_bytes(b"no image")
     data = Rhd(root, "train")
     assert data.labels(len(data) - 1).joints3d_mm.shape == (21, 3)
     with pytest.raises(DataError, match=r"color.00003\.png"):
@@ -184,7 +185,7 @@ def test_faults_are_one_line_that_names_the_file(root: Path, tmp_path: Path) -> 
 
 
 def test_one_size_for_all(root: Path) -> None:
-    small = pictures(frame(np.random.default_rng(0)))["mask"][:100]
+    small = images(frame(np.random.default_rng(0)))["mask"][:100]
     Image.fromarray(small).save(root / "RHD_published_v2" / "training" / "mask" / "00001.png")
     data = Rhd(root, "train")
     with pytest.raises(DataError, match=r"mask.00001\.png is|mask.00001\.png: is 320x100"):
@@ -192,9 +193,9 @@ def test_one_size_for_all(root: Path) -> None:
 
 
 def test_the_spec_opens_it(root: Path) -> None:
-    assert len(spec().open(root, "test")) == 3
+    assert len(registry().dataset("rhd").open(root, "test")) == 3
     with pytest.raises(DataError, match="--data rhd:PATH"):
-        spec().open(None, "test")
+        registry().dataset("rhd").open(None, "test")
 
 
 def test_genuine_frames_project_onto_their_labels(shared_data: Path, tmp_path: Path) -> None:
@@ -212,9 +213,9 @@ def test_genuine_frames_project_onto_their_labels(shared_data: Path, tmp_path: P
         one["uv_vis"][of, 2] = one["uv_vis"][of, 2] > 0
         one["K"] = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
         anno[number] = one
-        for name, picture in pictures(one).items():
+        for name, pixels in images(one).items():
             (part / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(part / name / f"{number:05d}.png")
+            Image.fromarray(pixels).save(part / name / f"{number:05d}.png")
         shutil.copy(shared_data / "mmpose" / "rhd" / image["file_name"], part / "color" / f"{number:05d}.png")
     (part / "anno_training.pickle").write_bytes(pickle.dumps(anno, 2))
     data = Rhd(tmp_path, "train")

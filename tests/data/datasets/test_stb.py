@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 from helpers.dataset_writers import write_stb
 
-from cvhpe.data.datasets.stb import SIZE, depth_to_color, open_bb, open_sk, register_depth
+from cvhpe.data.datasets.stb import SIZE, depth_to_color, open_stb_depth, open_stb_stereo, register_depth
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import project
 from cvhpe.geometry.skeleton import convert
@@ -17,14 +17,14 @@ def stb(tmp_path_factory):
     return root, write_stb(root, np.random.default_rng(1), frames=2)
 
 
-def green(picture, uv) -> np.ndarray:
+def green(image, uv) -> np.ndarray:
     at = np.rint(uv).astype(int)
-    return picture[at[:, 1], at[:, 0], 1]
+    return image[at[:, 1], at[:, 0], 1]
 
 
 def test_splits_are_b1_and_the_rest(stb) -> None:
     root, _ = stb
-    train, test = open_bb(root, "train"), open_bb(root, "test")
+    train, test = open_stb_stereo(root, "train"), open_stb_stereo(root, "test")
     assert (len(train), len(test)) == (10 * 2 * 2, 2 * 2 * 2)
     assert test.sequences == ("B1Counting", "B1Random")
     assert not {s.split("/")[1] for s in (train.labels(i).id for i in range(len(train)))} & set(test.sequences)
@@ -33,7 +33,7 @@ def test_splits_are_b1_and_the_rest(stb) -> None:
 
 def test_both_views_are_samples_of_their_own_camera(stb) -> None:
     root, truth = stb
-    test = open_bb(root, "test")
+    test = open_stb_stereo(root, "test")
     left, right = test[2], test[3]
     assert (left.id, right.id) == ("test/B1Counting/1:left", "test/B1Counting/1:right")
     expected = truth["B1Counting"][1]
@@ -49,7 +49,7 @@ def test_both_views_are_samples_of_their_own_camera(stb) -> None:
 
 def test_sk_joints_land_on_colour_and_on_registered_depth(stb) -> None:
     root, _ = stb
-    test = open_sk(root, "test")
+    test = open_stb_depth(root, "test")
     assert len(test) == 4
     for i in range(len(test)):
         s = test[i]
@@ -82,36 +82,36 @@ def test_faults_are_one_line_that_names_the_file(stb, tmp_path) -> None:
     root = tmp_path / "stb"
     write_stb(root, np.random.default_rng(2), frames=1, sequences=["B1Counting"], depth=False)
     label = root / "labels" / "B1Counting_BB.mat"
-    picture = root / "images" / "B1Counting" / "BB_left_0.png"
+    image = root / "images" / "B1Counting" / "BB_left_0.png"
     whole = label.read_bytes()
 
-    data = open_bb(root, "test")
-    picture.write_bytes(picture.read_bytes()[:-200])
+    data = open_stb_stereo(root, "test")
+    image.write_bytes(image.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"^[^\n]*BB_left_0\.png: cannot be decoded, truncated[^\n]*$"):
         data[0]
-    picture.unlink()
+    image.unlink()
     with pytest.raises(DataError, match=r"^[^\n]*BB_left_0\.png: is missing$"):
         data[0]
 
     for cut in (0, 5, 90, 200, len(whole) - 50):
         label.write_bytes(whole[:cut])
         with pytest.raises(DataError, match=r"^[^\n]*B1Counting_BB\.mat: [^\n]*$"):
-            open_bb(root, "test")
+            open_stb_stereo(root, "test")
     scipy.io.savemat(label, {"hand": np.zeros(3)})
     with pytest.raises(DataError, match=r"B1Counting_BB\.mat: has no variable 'handPara'; it has hand$"):
-        open_bb(root, "test")
+        open_stb_stereo(root, "test")
     scipy.io.savemat(label, {"handPara": np.zeros((3, 20, 5))})
     with pytest.raises(DataError, match=r"'handPara' has shape \(3, 20, 5\), expected \(3, 21, N\)"):
-        open_bb(root, "test")
+        open_stb_stereo(root, "test")
     scipy.io.savemat(label, {"handPara": np.full((3, 21, 1), np.nan)})
     with pytest.raises(DataError, match="not finite"):
-        open_bb(root, "test")
+        open_stb_stereo(root, "test")
     with pytest.raises(DataError, match=r"lacks labels/B2Counting_BB\.mat and every other label of the train split"):
-        open_bb(root, "train")
+        open_stb_stereo(root, "train")
 
 
 def test_genuine_file(shared_data) -> None:
-    data = open_bb(shared_data / "stb", "test")
+    data = open_stb_stereo(shared_data / "stb", "test")
     assert len(data) == 2 * 1500
     for view in (0, 1):
         s = data[view]

@@ -11,6 +11,7 @@ import pytest
 from cvhpe.data.datasets import synthetic
 from cvhpe.data.packing.prepare import prepare
 from cvhpe.errors import DataError
+from cvhpe.plugin.registry import registry
 from cvhpe.synthetic import generate
 
 
@@ -20,7 +21,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rendered_once_and_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = synthetic.spec()
+    spec = registry().dataset("synthetic")
     asked = Path("?count=10&seed=3")
     seen: list[tuple[int, int]] = []
     first = prepare(

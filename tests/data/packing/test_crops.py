@@ -1,4 +1,4 @@
-"""Hand crops: stored pictures, crop fractions and depth codes must tell of one and the same place."""
+"""Hand crops: stored images, crop fractions and depth codes describe the same place."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvhpe.data.packing.crops import (
-    FARTHEST,
+    MAX_FRACTION,
     CropOptions,
     JointMap,
+    canonical_joints,
+    crop_image,
     crop_nearest,
-    crop_picture,
     crop_sample,
+    hand_crop,
     hand_depth,
-    labels,
-    place,
 )
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import Crop, intrinsics, project
@@ -38,19 +38,19 @@ def sample(**more: object) -> Sample:
 
 
 def ramps(width: int = 320, height: int = 240) -> np.ndarray:
-    """A picture whose red and green are linear in x and y."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[..., 0] = np.rint(np.arange(width) * 255 / (width - 1))
-    picture[..., 1] = np.rint(np.arange(height) * 255 / (height - 1))[:, None]
-    return picture
+    """An image whose red and green are linear in x and y."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.rint(np.arange(width) * 255 / (width - 1))
+    image[..., 1] = np.rint(np.arange(height) * 255 / (height - 1))[:, None]
+    return image
 
 
 @given(
     x=st.floats(90, 230), y=st.floats(80, 160), side=st.floats(12, 140), size=st.sampled_from([16, 33, 64, 192]),
 )  # fmt: skip
-def test_a_stored_pixel_shows_the_place_its_fraction_says(x: float, y: float, side: float, size: int) -> None:
+def test_a_stored_pixel_shows_its_crop_fraction(x: float, y: float, side: float, size: int) -> None:
     crop = Crop((x, y), side)
-    stored = crop_picture(ramps(), crop, size)
+    stored = crop_image(ramps(), crop, size)
     fraction = (np.arange(size) + 0.5) / size - 0.5
     inner = slice(1, -1)  # at its border Pillow's filter is one-sided
     want_x, want_y = crop.pixels(np.stack([fraction, fraction], -1)).T
@@ -61,14 +61,14 @@ def test_a_stored_pixel_shows_the_place_its_fraction_says(x: float, y: float, si
 @given(
     x=st.floats(-400, 700), y=st.floats(-400, 700), side=st.floats(8, 30000), size=st.sampled_from([8, 31]),
 )  # fmt: skip
-def test_nearest_equals_a_look_up_pixel_by_pixel(x: float, y: float, side: float, size: int) -> None:
-    picture = np.arange(1, 20 * 30 + 1).reshape(20, 30)
-    got = crop_nearest(picture, Crop((x, y), side), size)
+def test_nearest_equals_a_loop_over_pixels(x: float, y: float, side: float, size: int) -> None:
+    image = np.arange(1, 20 * 30 + 1).reshape(20, 30)
+    got = crop_nearest(image, Crop((x, y), side), size)
     for i in range(size):
         for j in range(size):
             v = int(np.floor(y + ((i + 0.5) / size - 0.5) * side + 0.5))
             u = int(np.floor(x + ((j + 0.5) / size - 0.5) * side + 0.5))
-            assert got[i, j] == (picture[v, u] if 0 <= v < 20 and 0 <= u < 30 else 0)
+            assert got[i, j] == (image[v, u] if 0 <= v < 20 and 0 <= u < 30 else 0)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_nearest_equals_a_look_up_pixel_by_pixel(x: float, y: float, side: float
     ],
 )
 def test_black_beyond_the_frame(crop: Crop, black: tuple[slice, slice]) -> None:
-    stored = crop_picture(np.full((240, 320, 3), 200, np.uint8), crop, 64)
+    stored = crop_image(np.full((240, 320, 3), 200, np.uint8), crop, 64)
     assert stored.shape == (64, 64, 3)
     assert not stored[black].any()
     centre_inside = 0 <= crop.centre[0] <= 319
@@ -92,31 +92,31 @@ def test_every_21_joint_layout_becomes_the_canonical_one() -> None:
     xyz = hand()
     canonical = JointMap.of("hand21")
     for name in ("rhd", "stb", "msra", "freihand", "fphab", "interhand"):
-        one = layout(name)
+        source = layout(name)
         native = np.empty_like(xyz)
         for i, joint in enumerate(layout("hand21").joints):
-            native[one.index(joint)] = xyz[i]
+            native[source.index(joint)] = xyz[i]
         joints = JointMap.of(name)
-        row = labels(sample(joints3d_mm=native, joints2d_px=None), joints)
+        row = canonical_joints(sample(joints3d_mm=native, joints2d_px=None), joints)
         np.testing.assert_array_equal(row["joints3d_mm"], xyz)
         assert (joints.name, joints.scale_bone, joints.root) == ("hand21", canonical.scale_bone, 0)
 
 
-def test_2d_labels_that_are_not_there_are_projected() -> None:
+def test_missing_2d_labels_are_projected() -> None:
     row = crop_sample(sample(joints2d_px=None), JointMap.of("hand21"), CropOptions(), ())
     want = crop_sample(sample(), JointMap.of("hand21"), CropOptions(), ())
     np.testing.assert_allclose(row["joints2d"], want["joints2d"], atol=1e-6)
     assert row["has_joints2d"]
 
 
-def test_the_crop_is_the_square_about_the_joints() -> None:
+def test_the_crop_is_the_square_around_the_joints() -> None:
     row = crop_sample(sample(), JointMap.of("hand21"), CropOptions(factor=1.25), ())
     assert np.abs(row["joints2d"]).max() == pytest.approx(0.5 / 1.25, abs=1e-6)
     np.testing.assert_allclose(row["joints2d"] * row["crop"][2] + row["crop"][:2], sample().joints2d_px, atol=1e-3)
     assert row["scale_mm"] == pytest.approx(np.linalg.norm(hand()[10] - hand()[9]), rel=1e-6)
 
 
-def test_joints_beside_the_camera_have_no_say() -> None:
+def test_joints_beside_the_camera_do_not_set_the_crop() -> None:
     """One joint at -8,000 px would otherwise make a crop in which the hand is a dot."""
     wild = sample().joints2d_px.copy()
     wild[4], wild[8] = (-8000, 5), (3, 9000)
@@ -127,18 +127,20 @@ def test_joints_beside_the_camera_have_no_say() -> None:
     box = np.ptp(wild[usual], axis=0).max()
     assert row["crop"][2] == pytest.approx(box * 1.25, rel=1e-6)
     assert np.abs(row["joints2d"][usual]).max() <= 0.4 + 1e-6
-    assert np.abs(row["joints2d"]).max() == FARTHEST
+    assert np.abs(row["joints2d"]).max() == MAX_FRACTION
 
 
-def test_a_hand_that_is_all_beside_the_frame_still_has_a_crop() -> None:
+def test_a_hand_outside_the_frame_still_has_a_crop() -> None:
     far = sample().joints2d_px + 5000
     row = crop_sample(sample(joints2d_px=far), JointMap.of("hand21"), CropOptions(), ())
     assert np.abs(row["joints2d"]).max() <= 0.4 + 1e-6
 
 
-def test_pictures_or_not_the_crop_is_the_same() -> None:
-    with_picture = place(sample(images={"rgb": ramps()}), labels(sample(), JointMap.of("hand21")), CropOptions())
-    assert with_picture == place(sample(), labels(sample(), JointMap.of("hand21")), CropOptions())
+def test_the_crop_does_not_depend_on_images() -> None:
+    with_image = hand_crop(
+        sample(images={"rgb": ramps()}), canonical_joints(sample(), JointMap.of("hand21")), CropOptions()
+    )
+    assert with_image == hand_crop(sample(), canonical_joints(sample(), JointMap.of("hand21")), CropOptions())
 
 
 def test_unlabelled_joints_stay_unlabelled() -> None:
@@ -161,14 +163,14 @@ def test_without_root_or_scale_bone_there_is_no_3d(joint: int) -> None:
     assert np.isnan(row["joints3d_mm"]).all()
 
 
-def test_a_scale_bone_without_length_is_none() -> None:
+def test_with_a_scale_bone_without_length_there_is_no_3d() -> None:
     xyz = hand()
     xyz[10] = xyz[9] + [0, 0, 1e-6]
     row = crop_sample(sample(joints3d_mm=xyz), JointMap.of("hand21"), CropOptions(), ())
     assert not row["has_joints3d"]
 
 
-def test_pictures_alone_are_found_by_their_box() -> None:
+def test_samples_without_joints_are_cropped_by_their_box() -> None:
     bare = Sample(id="x", side=0, images={"rgb": ramps()}, box=(100.0, 50.0, 40.0, 60.0))
     row = crop_sample(bare, JointMap.of("hand21"), CropOptions(image_size=32), ("rgb",))
     np.testing.assert_allclose(row["crop"], [119.5, 79.5, 75.0])
@@ -192,7 +194,7 @@ def test_depth_and_mask_are_stored_where_the_joints_are() -> None:
     assert row["depth_z"] == pytest.approx((xyz[:, 2].min() + xyz[:, 2].max()) / 2)
     at = np.floor((row["joints2d"] / 1.5 + 0.5) * 192).astype(int)
     mm = depth_mm(row["depth"], float(row["depth_z"]), 150)
-    last = len(uv) - 1  # drawn last, so never painted over
+    last = len(uv) - 1  # written last, so never overwritten
     assert mm[at[last, 1], at[last, 0]] == pytest.approx(xyz[last, 2], abs=0.01)
     assert row["mask"][at[last, 1], at[last, 0]] == last % 16 + 1
     assert (row["depth"] == 0).mean() > 0.3  # the far wall is no part of the cube
@@ -206,7 +208,7 @@ def test_a_cube_crop_covers_the_cube() -> None:
     np.testing.assert_allclose(row["crop"][:2], project(centre, K), rtol=1e-9)
 
 
-def test_the_depth_of_a_hand_without_3d_labels_comes_from_the_picture() -> None:
+def test_the_depth_of_a_hand_without_3d_labels_comes_from_the_image() -> None:
     depth = np.full((240, 320), 900, np.float32)
     depth[100:140, 140:180] = 432
     images = {"depth": depth}
@@ -228,7 +230,7 @@ def test_faults_name_the_sample() -> None:
         crop_sample(sample(side=2), JointMap.of("hand21"), CropOptions(), ())
     with pytest.raises(DataError, match=r"sample 7: joints of shape \(20, 3\)"):
         crop_sample(sample(joints3d_mm=hand()[:20]), JointMap.of("hand21"), CropOptions(), ())
-    with pytest.raises(UserError, match="picture 'flow': float64"):
+    with pytest.raises(UserError, match="image 'flow': float64"):
         crop_sample(sample(images={"flow": np.zeros((4, 4))}), JointMap.of("hand21"), CropOptions(), ("flow",))
 
 

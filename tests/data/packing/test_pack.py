@@ -1,4 +1,4 @@
-"""Packs on disk: what is opened was checked first, and subsets copy no picture."""
+"""Packs on disk: what is opened was checked first, and subsets copy no image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_fields_are_what_was_written(tmp_path: Path) -> None:
     assert got["id"][3] == "s3"
 
 
-def test_subsets_nest_and_copy_no_picture(tmp_path: Path) -> None:
+def test_subsets_nest_and_copy_no_image(tmp_path: Path) -> None:
     got = write_pack(tmp_path / "p").subset(np.array([8, 3, 5, 1])).subset(np.array([False, True, True, False]))
     assert got["id"].tolist() == ["s3", "s5"]
     assert got["rgb"][:, 0, 0, 0].tolist() == [3, 5]

@@ -17,14 +17,16 @@ import pytest
 from helpers.packs import depth_mm
 from helpers.rhd_writer import SIZE, write_rhd
 
-from cvhpe.data.datasets import joints_npz, rhd
+from cvhpe.data.datasets.rhd import Rhd
 from cvhpe.data.packing import pack
 from cvhpe.data.packing.pack import Pack
 from cvhpe.data.packing.prepare import prepare
 from cvhpe.errors import DataError, UserError
 from cvhpe.io import atomic, process_pool
+from cvhpe.plugin.registry import registry
 from cvhpe.plugin.sample import DatasetSpec, Sample
 
+RHD = registry().dataset("rhd")
 EVERYTHING = ("rgb", "depth", "mask", "joints2d", "joints3d")
 
 
@@ -76,13 +78,13 @@ def plain(index: int, **more: object) -> Sample:
     return Sample(**{**given, **more})  # type: ignore[arg-type]
 
 
-def test_pictures_joints_and_crops_tell_of_the_same_place(root: Path) -> None:
-    got = prepare(rhd.spec(), root, "train", image_size=64, margin=1.5, fields=EVERYTHING, workers=1)
+def test_images_joints_and_crops_tell_of_the_same_place(root: Path) -> None:
+    got = prepare(RHD, root, "train", image_size=64, margin=1.5, fields=EVERYTHING, workers=1)
     assert len(got) == 80
     assert got["rgb"].shape == (80, 96, 96, 3)
     assert got["depth"].dtype == np.uint16
     assert (got.layout, got.margin, got.meta.native) == ("hand21", 1.5, "rhd")
-    data = rhd.Rhd(root, "train")
+    data = Rhd(root, "train")
     native = np.array([0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17])
     for i in (0, 1, 42, 79):
         sample = data[i]
@@ -92,7 +94,7 @@ def test_pictures_joints_and_crops_tell_of_the_same_place(root: Path) -> None:
         np.testing.assert_allclose(got["joints3d_mm"][i], sample.joints3d_mm[native], atol=1e-3)
         x, y, side = got["crop"][i]
         np.testing.assert_allclose(got["joints2d"][i] * side + (x, y), sample.joints2d_px[native], atol=1e-3)
-        # red and green of the written pictures say where a pixel came from
+        # red and green of the written images say where a pixel came from
         pixel = (got["joints2d"][i] / 1.5 + 0.5) * 96 - 0.5
         for (u, v), (want_u, want_v) in zip(pixel, sample.joints2d_px[native], strict=True):
             colour = got["rgb"][i, round(v), round(u)]
@@ -109,10 +111,10 @@ def test_pictures_joints_and_crops_tell_of_the_same_place(root: Path) -> None:
 
 
 def test_any_number_of_processes_packs_the_same(root: Path, tmp_path: Path) -> None:
-    one = prepare(rhd.spec(), root, "train", image_size=32, fields=EVERYTHING, workers=1, cache=tmp_path / "1")
+    one = prepare(RHD, root, "train", image_size=32, fields=EVERYTHING, workers=1, cache=tmp_path / "1")
     seen: list[tuple[int, int]] = []
     three = prepare(
-        rhd.spec(), root, "train", image_size=32, fields=EVERYTHING, workers=3, cache=tmp_path / "3",
+        RHD, root, "train", image_size=32, fields=EVERYTHING, workers=3, cache=tmp_path / "3",
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert one.arrays.keys() == three.arrays.keys()
@@ -126,10 +128,10 @@ def test_processes_that_share_nothing_pack_the_same(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS and Windows, where a process starts anew instead of forking."""
-    one = prepare(rhd.spec(), root, "train", image_size=32, fields=("rgb",), workers=1, cache=tmp_path / "1")
+    one = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=1, cache=tmp_path / "1")
     spawn = multiprocessing.get_context("spawn")
     monkeypatch.setattr(process_pool.multiprocessing, "get_context", lambda kind: spawn)
-    two = prepare(rhd.spec(), root, "train", image_size=32, fields=("rgb",), workers=2, cache=tmp_path / "2")
+    two = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=2, cache=tmp_path / "2")
     np.testing.assert_array_equal(one["rgb"], two["rgb"])
 
 
@@ -142,8 +144,8 @@ def test_processes_start_beside_busy_threads(root: Path, tmp_path: Path) -> None
         "stop = threading.Event()\n"
         "def busy():\n    while not stop.is_set(): torch.rand(300, 300) @ torch.rand(300, 300)\n"
         "thread = threading.Thread(target=busy); thread.start()\n"
-        "from cvhpe.data.datasets import rhd\nfrom cvhpe.data.packing.prepare import prepare\n"
-        "got = prepare(rhd.spec(), sys.argv[1], 'train', image_size=32, fields=('rgb',), workers=2)\n"
+        "from cvhpe.plugin.registry import registry\nfrom cvhpe.data.packing.prepare import prepare\n"
+        "got = prepare(registry().dataset('rhd'), sys.argv[1], 'train', image_size=32, fields=('rgb',), workers=2)\n"
         "stop.set(); thread.join()\nprint(len(got))\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}
@@ -157,23 +159,23 @@ def test_processes_start_beside_busy_threads(root: Path, tmp_path: Path) -> None
 def test_a_dangling_link_in_the_folder_is_no_fault(tmp_path: Path) -> None:
     write_rhd(tmp_path, training=1, evaluation=1)
     (tmp_path / "notes.txt").symlink_to(tmp_path / "gone.txt")
-    assert len(prepare(rhd.spec(), tmp_path, "train")) == 2
+    assert len(prepare(RHD, tmp_path, "train")) == 2
 
 
 def test_a_second_run_reads_no_source(root: Path, tmp_path: Path) -> None:
-    first = prepare(rhd.spec(), root, "test", image_size=32, fields=("rgb",))
+    first = prepare(RHD, root, "test", image_size=32, fields=("rgb",))
 
     def never(path: object, split: str) -> object:
         raise AssertionError("opened again")
 
-    second = prepare(replace(rhd.spec(), open=never), root, "test", image_size=32, fields=("rgb",))  # type: ignore[arg-type]
+    second = prepare(replace(RHD, open=never), root, "test", image_size=32, fields=("rgb",))  # type: ignore[arg-type]
     assert first.path == second.path
     assert left(tmp_path) == [first.path.name]
 
 
 def test_what_changes_the_pack_changes_its_place(root: Path, tmp_path: Path) -> None:
     def place(**more: object) -> Path:
-        return prepare(rhd.spec(), root, "test", **({"image_size": 32, "fields": ("rgb",)} | more)).path  # type: ignore[arg-type]
+        return prepare(RHD, root, "test", **({"image_size": 32, "fields": ("rgb",)} | more)).path  # type: ignore[arg-type]
 
     places = [
         place(), place(margin=1.2), place(image_size=16), place(fields=("mask",)), place(limit=2),
@@ -185,15 +187,15 @@ def test_what_changes_the_pack_changes_its_place(root: Path, tmp_path: Path) -> 
 
 def test_a_changed_source_is_packed_anew(tmp_path: Path) -> None:
     write_rhd(tmp_path, training=2, evaluation=2)
-    before = prepare(rhd.spec(), tmp_path, "train")
-    assert prepare(rhd.spec(), tmp_path, "train").path == before.path
+    before = prepare(RHD, tmp_path, "train")
+    assert prepare(RHD, tmp_path, "train").path == before.path
     os.utime(tmp_path / "RHD_published_v2" / "training" / "anno_training.pickle", ns=(1, 1))
-    assert prepare(rhd.spec(), tmp_path, "train").path != before.path
+    assert prepare(RHD, tmp_path, "train").path != before.path
 
 
-def test_joints_alone_need_no_picture_and_no_time(shared_data: Path) -> None:
+def test_joints_alone_need_no_image_and_no_time(shared_data: Path) -> None:
     started = time.perf_counter()
-    got = prepare(joints_npz.spec(), shared_data / "rhd" / "rhd_evaluation_a.npz", "train")
+    got = prepare(registry().dataset("joints"), shared_data / "rhd" / "rhd_evaluation_a.npz", "train")
     seconds = time.perf_counter() - started
     assert len(got) == 1140
     assert got.image_fields == ()
@@ -214,7 +216,7 @@ def test_a_modality_that_some_samples_lack(tmp_path: Path) -> None:
     assert np.isnan(got["joints3d_mm"][::2]).all()
 
 
-def test_pictures_that_plugins_bring(tmp_path: Path) -> None:
+def test_images_that_plugins_bring(tmp_path: Path) -> None:
     def sample(i: int) -> Sample:
         return plain(i, images={"parts": np.full((200, 200), 9, np.uint16)})
 
@@ -231,12 +233,12 @@ def test_pictures_that_plugins_bring(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_damaged_picture_is_named_and_nothing_stays(tmp_path: Path, workers: int) -> None:
+def test_a_damaged_image_is_named_and_nothing_stays(tmp_path: Path, workers: int) -> None:
     write_rhd(tmp_path, training=40, evaluation=1)
     file = tmp_path / "RHD_published_v2" / "training" / "color" / "00031.png"
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(DataError, match=r"color.00031\.png") as error:
-        prepare(rhd.spec(), tmp_path, "train", image_size=32, fields=("rgb",), workers=workers)
+        prepare(RHD, tmp_path, "train", image_size=32, fields=("rgb",), workers=workers)
     assert "\n" not in str(error.value)
     assert left(tmp_path) == []
 
@@ -292,9 +294,10 @@ def test_a_file_that_may_not_grow(tmp_path: Path, root: Path) -> None:
     code = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from cvhpe.data.datasets import rhd\nfrom cvhpe.data.packing.prepare import prepare\n"
+        "from cvhpe.plugin.registry import registry\nfrom cvhpe.data.packing.prepare import prepare\n"
         "from cvhpe.errors import DataError\n"
-        "try:\n    prepare(rhd.spec(), sys.argv[1], 'train', image_size=64, fields=('rgb',), workers=2)\n"
+        "rhd = registry().dataset('rhd')\n"
+        "try:\n    prepare(rhd, sys.argv[1], 'train', image_size=64, fields=('rgb',), workers=2)\n"
         "except DataError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=120)
@@ -337,7 +340,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 def _prepare_in_process(root: Path, cache: Path, start: object, made_by: object) -> None:
     start.wait()  # type: ignore[attr-defined]
     seen: list[int] = []
-    got = prepare(rhd.spec(), root, "train", image_size=32, fields=("rgb",), workers=1, cache=cache,
+    got = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=1, cache=cache,
                   progress=lambda done, total: seen.append(done))  # fmt: skip
     made_by.put((len(got), int(got["rgb"].sum()), bool(seen)))  # type: ignore[attr-defined]
 
@@ -381,7 +384,7 @@ def test_without_locks_the_first_one_stays(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_pack_says_what_it_is(root: Path) -> None:
-    got = prepare(rhd.spec(), root, "test", image_size=32, fields=("rgb",))
+    got = prepare(RHD, root, "test", image_size=32, fields=("rgb",))
     meta = Pack.open(got.path).meta
     assert (meta.name, meta.split, meta.root, meta.image_size, meta.stored) == ("rhd", "test", "wrist", 32, 48)
     assert meta.source == str(root)
