@@ -31,14 +31,14 @@ MIN_DEPTH_MM = 100.0
 class PalmJoints(NamedTuple):
     """Four joints of a rigid palm.
 
-    The y axis of its frame runs from ``wrist`` to ``middle``, x roughly from ``index`` to ``little``. The frame of the
-    other hand side is the mirror image.
+    The y axis of its frame runs from ``wrist`` to ``middle_mcp``, x roughly from ``index_mcp`` to ``little_mcp``. The
+    frame of the other hand side is the mirror image.
     """
 
     wrist: int
-    middle: int
-    index: int
-    little: int
+    middle_mcp: int
+    index_mcp: int
+    little_mcp: int
 
 
 PALM_JOINTS: Mapping[str, PalmJoints] = {
@@ -138,8 +138,8 @@ def palm_frame(xyz: Tensor, palm: PalmJoints) -> Tensor:
                 [0., 1., 0.],
                 [0., 0., 1.]])
     """
-    y = normalize(xyz[:, palm.middle] - xyz[:, palm.wrist], dim=-1)
-    z = normalize(torch.linalg.cross(xyz[:, palm.little] - xyz[:, palm.index], y), dim=-1)
+    y = normalize(xyz[:, palm.middle_mcp] - xyz[:, palm.wrist], dim=-1)
+    z = normalize(torch.linalg.cross(xyz[:, palm.little_mcp] - xyz[:, palm.index_mcp], y), dim=-1)
     return torch.stack([torch.linalg.cross(y, z), y, z], 2)
 
 

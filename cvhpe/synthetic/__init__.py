@@ -1,8 +1,8 @@
-"""Synthetic hands: poses, pictures and labels of hands that nobody had to photograph.
+"""Synthetic hands: poses, and rendered frames with labels.
 
-:func:`poses` gives labelled skeletons alone, tens of thousands a second; :func:`generate` writes
-rendered frames in RHD's on-disk layout, so that the ``rhd`` reader serves both. Both follow from a
-seed, frame by frame, whatever the batch size or the number of processes.
+:func:`poses` gives labelled skeletons, tens of thousands a second; :func:`generate` writes rendered frames in RHD's
+on-disk layout, so that the ``rhd`` reader serves both. Every frame is a function of the seed and its number, whatever
+the batch size or the number of processes.
 """
 
 from cvhpe.synthetic.dataset import VERSION, generate, split_sizes

@@ -1,4 +1,4 @@
-"""What stands behind and before a synthetic hand: drawn shapes, gradients and noise, never a photograph.
+"""What is behind and in front of a synthetic hand: shapes, gradients and noise, no photos.
 
 Colours are display values (gamma-coded) in [0, 1], depth is mm along the optical axis.
 """
@@ -12,7 +12,7 @@ Array = np.ndarray
 
 
 def _colour(rng: np.random.Generator) -> Array:
-    """A colour: mostly dull, now and then like skin, so that hue alone does not give the hand away."""
+    """A colour: mostly dull, sometimes like skin, so that hue alone does not identify the hand."""
     if rng.random() < 0.2:
         return np.clip(np.array([0.80, 0.60, 0.48]) * rng.uniform(0.35, 1.2) + rng.normal(0, 0.04, 3), 0, 1)
     grey = rng.uniform(0.03, 0.97)
@@ -45,8 +45,17 @@ def _blob(rng: np.random.Generator, centre: Array, radius: float) -> list[tuple[
     ]
 
 
-def background(rng: np.random.Generator, size: int, behind: float) -> tuple[Array, Array]:
-    """A backdrop: colour ``[3, size, size]`` float32 and depth ``[size, size]`` float32, all beyond ``behind`` mm."""
+def paint_background(rng: np.random.Generator, size: int, behind: float) -> tuple[Array, Array]:
+    """Paint a background.
+
+    Args:
+        rng: Source of randomness.
+        size: Side of the frame, px.
+        behind: Depth that all of it is beyond, mm.
+
+    Returns:
+        Colour ``[3, size, size]`` and depth ``[size, size]`` mm, float32.
+    """
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     tilt = rng.normal(0, 1, 2).astype(np.float32)
     slope = (tilt[0] * ramp)[None, :] + (tilt[1] * ramp)[:, None]
@@ -78,20 +87,28 @@ def background(rng: np.random.Generator, size: int, behind: float) -> tuple[Arra
     blur = int(rng.choice([1, 2, 4, 8], p=[0.35, 0.3, 0.2, 0.15]))
     if blur > 1:
         canvas = canvas.reduce(blur).resize((size, size), Image.Resampling.BICUBIC)
-    picture = np.ascontiguousarray(np.asarray(canvas).transpose(2, 0, 1)).astype(np.float32)
-    picture *= np.float32(1 / 255)
+    image = np.ascontiguousarray(np.asarray(canvas).transpose(2, 0, 1)).astype(np.float32)
+    image *= np.float32(1 / 255)
     if rng.random() < 0.85:
         start, count = int(rng.choice([2, 4, 8, 24])), int(rng.integers(1, 5))
         grain = _octaves(rng, size, start, count)
         tint = rng.normal(1, 0.25, 3) * rng.uniform(0.01, 0.14)
-        for channel, strength in zip(picture, tint, strict=True):
+        for channel, strength in zip(image, tint, strict=True):
             channel += grain * np.float32(strength)
-    return picture, np.asarray(distance).copy()
+    return image, np.asarray(distance).copy()
 
 
-def foreground(rng: np.random.Generator, size: int, centre: Array, reach: float) -> tuple[Array, Array] | None:
-    """Something that hides part of a hand at ``centre`` px, ``reach`` px long: colour ``[3, size, size]`` float32
-    and cover ``[size, size]`` bool.
+def paint_occluder(rng: np.random.Generator, size: int, centre: Array, reach: float) -> tuple[Array, Array] | None:
+    """Paint something that hides part of a hand.
+
+    Args:
+        rng: Source of randomness.
+        size: Side of the frame, px.
+        centre: ``[2]`` of the hand, px.
+        reach: Length of the hand, px.
+
+    Returns:
+        Colour ``[3, size, size]`` float32 and cover ``[size, size]`` bool; None if it lies outside the frame.
     """
     mask = Image.new("L", (size, size))
     pen = ImageDraw.Draw(mask)

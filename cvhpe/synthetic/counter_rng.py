@@ -1,8 +1,8 @@
-"""Random numbers that belong to a frame: frame ``i`` looks the same whoever draws it, in whatever batch.
+"""Counter-based random numbers: frame ``i`` gets the same ones in any batch.
 
-numpy's generators give one stream each; a stream per frame would cost a Python object a frame. Here a
-number is a hash of (seed, stream name, frame, counter), so a batch of frames is drawn in one array
-operation. The hash is the splitmix64 finaliser (Steele, Lea & Flood, OOPSLA 2014).
+numpy's generators give one stream each; a stream per frame would cost a Python object a frame. Here a number is a hash
+of (seed, stream name, frame, counter), so a batch of frames is sampled in one array operation. The hash is the
+splitmix64 finaliser (Steele, Lea & Flood, OOPSLA 2014).
 """
 
 from __future__ import annotations
@@ -26,25 +26,20 @@ def _mix(x: Array | np.uint64) -> Array:
     return np.asarray(x ^ (x >> _S31))
 
 
-def as_seed(seed: int | np.random.Generator) -> int:
-    """An integer seed; from a generator, its next 63-bit integer.
+class CounterRng:
+    """Random numbers ``[N, *shape]``, float64, of a batch of frames (or persons).
 
-    >>> as_seed(7)
-    7
-    """
-    return int(seed.integers(2**63)) if isinstance(seed, np.random.Generator) else int(seed)
+    Args:
+        seed: Any integer.
+        index: ``[N]`` integers: which frames.
+        stream: What is sampled. Streams of different names are independent, so that one part of the generator can
+            change without changing the others.
 
-
-class Draws:
-    """Random numbers of a batch of frames (or persons), float64, shape ``[N, *shape]``.
-
-    seed: any integer. index: ``[N]`` integers, which frames. stream: what is being drawn; streams of
-    different names are independent, so one part of the generator can change without moving the others.
-
-    >>> a = Draws(7, np.arange(4), "pose").uniform(2)
-    >>> b = Draws(7, np.arange(2, 4), "pose").uniform(2)
-    >>> bool((a[2:] == b).all())
-    True
+    Example:
+        >>> a = CounterRng(7, np.arange(4), "pose").uniform(2)
+        >>> b = CounterRng(7, np.arange(2, 4), "pose").uniform(2)
+        >>> bool((a[2:] == b).all())
+        True
     """
 
     def __init__(self, seed: int, index: Array, stream: str) -> None:
@@ -58,7 +53,16 @@ class Draws:
         return len(self._key)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Array:
-        """Uniform on (low, high), ends excluded."""
+        """Uniform numbers.
+
+        Args:
+            shape: Of one frame's numbers.
+            low: Lower end, excluded.
+            high: Upper end, excluded.
+
+        Returns:
+            ``[N, *shape]``.
+        """
         size = int(np.prod(shape, dtype=np.int64))
         steps = np.arange(self._counter + 1, self._counter + 1 + size, dtype=np.uint64)
         self._counter += size
@@ -67,15 +71,15 @@ class Draws:
         unit = (bits.astype(np.float64) + 0.5) * 2.0**-53
         return (low + (high - low) * unit).reshape(len(self._key), *shape)
 
-    def normal(self, *shape: int, mean: float = 0.0, sigma: float = 1.0) -> Array:
-        """Normal with that mean and standard deviation."""
-        return mean + sigma * ndtri(self.uniform(*shape))
+    def normal(self, *shape: int, sigma: float = 1.0) -> Array:
+        """Normal numbers ``[N, *shape]`` with mean 0 and standard deviation ``sigma``."""
+        return sigma * ndtri(self.uniform(*shape))
 
-    def chance(self, p: float | Array, *shape: int) -> Array:
+    def bernoulli(self, p: float | Array, *shape: int) -> Array:
         """Bool, True with probability ``p`` (which broadcasts against ``[N, *shape]``)."""
         return self.uniform(*shape) < p
 
-    def choice(self, weights: Sequence[float]) -> Array:
+    def categorical(self, weights: Sequence[float]) -> Array:
         """``[N]`` integers, index ``k`` with probability proportional to ``weights[k]``."""
         edges = np.cumsum(np.asarray(weights, dtype=np.float64))
         return np.minimum(np.searchsorted(edges / edges[-1], self.uniform(), side="right"), len(edges) - 1)

@@ -1,4 +1,4 @@
-"""Makes a folder of synthetic frames in RHD's layout: in parallel, all of it or nothing."""
+"""Writes a folder of synthetic frames in RHD's layout, in parallel and atomically."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from cvhpe.errors import DataError
 from cvhpe.io.atomic import atomic_folder, write_error
 from cvhpe.io.process_pool import imap_unordered, num_cores
 from cvhpe.io.progress import ProgressCallback
-from cvhpe.synthetic.frames import draw_frames
-from cvhpe.synthetic.rhd_writer import make_folders, write_annotations, write_pictures
+from cvhpe.synthetic.frames import render_frames
+from cvhpe.synthetic.rhd_writer import make_folders, write_annotations, write_images
 from cvhpe.synthetic.sphere_tracing import TILE
 
 Array = np.ndarray
 Annotations = dict[int, dict[str, Array]]
 
 VERSION = 1
-"""Of what is drawn: another version draws other frames from the same seed."""
+"""Of the generator: another version makes other frames from the same seed."""
 
 MARKER = "synthetic.json"
 _CHUNK = 16
 
 
 def split_sizes(count: int) -> dict[str, int]:
-    """FusionParams ``count`` frames are divided: one in ten evaluates, and at least one.
+    """Number of frames of each split: one in ten is for evaluation, and at least one.
 
     >>> split_sizes(4000)
     {'training': 3600, 'evaluation': 400}
     """
-    held = max(1, count // 10)
-    return {"training": count - held, "evaluation": held}
+    evaluation = max(1, count // 10)
+    return {"training": count - evaluation, "evaluation": evaluation}
 
 
 def generate(
@@ -44,18 +44,24 @@ def generate(
     workers: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Write ``count`` synthetic frames under ``out`` in RHD's layout; the folder appears when it is complete.
+    """Write synthetic frames in RHD's layout; the folder appears when it is complete.
 
-    ``out/{training,evaluation}/{color,depth,mask}/%05d.png`` and ``anno_{split}.pickle``, see
-    :func:`split_sizes`; no person is in both. One frame in four shows both hands of a person, the others one:
-    the hand that is not shown is annotated beside the frame, no joint inside or visible. A frame depends on
-    ``seed``, its split and its number alone, neither on ``count`` nor on ``workers``.
+    ``out/{training,evaluation}/{color,depth,mask}/%05d.png`` and ``anno_{split}.pickle``, see :func:`split_sizes`; no
+    person is in both. One frame in four shows both hands of a person, the others one: the hand that is not shown is
+    annotated outside the frame, no joint inside or visible. A frame depends on ``seed``, its split and its number, not
+    on ``count`` or ``workers``.
 
-    size: side of the frames, px, a multiple of 8. workers: processes, by default one a core; 1 stays in this
-    one. progress: called with (frames done, frames in all) from time to time.
+    Args:
+        out: The folder. If it holds this very data set, nothing is done.
+        count: Number of frames, at least 2.
+        seed: Any integer.
+        size: Side of the frames, px, a multiple of 8.
+        workers: Number of processes, by default one a core; 1 stays in the calling process.
+        progress: Called with (frames done, frames in all).
 
-    A folder that holds this very data set is left as it is. ``DataError`` where ``out`` holds anything else, or
-    cannot be written; nothing is left behind then, nor after Ctrl-C.
+    Raises:
+        DataError: ``out`` holds anything else or cannot be written, or the frames cannot be made. Nothing is left
+            behind then, nor after Ctrl-C.
     """
     out = Path(out).absolute()
     if count < 2:
@@ -79,11 +85,11 @@ def _is_complete(out: Path, recipe: dict[str, int]) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / MARKER).read_text())
+        recipe_there = json.loads((out / MARKER).read_text())
     except (OSError, ValueError):
         raise DataError(f"{out}: holds something else than synthetic frames; name another folder") from None
-    if found != recipe:
-        raise DataError(f"{out}: holds other synthetic frames ({found}); remove it or name another folder")
+    if recipe_there != recipe:
+        raise DataError(f"{out}: holds other synthetic frames ({recipe_there}); remove it or name another folder")
     return True
 
 
@@ -96,14 +102,14 @@ def _fill(folder: Path, recipe: dict[str, int], workers: int, progress: Progress
             (folder / split, range(at, min(at + _CHUNK, many)), recipe["seed"], recipe["size"])
             for at in range(0, many, _CHUNK)
         ]
-    found: dict[str, Annotations] = {split: {} for split in sizes}
+    annotations: dict[str, Annotations] = {split: {} for split in sizes}
     done = 0
     for _, (split, part) in imap_unordered(_work, tasks, workers, label=str(folder)):
-        found[split] |= part
+        annotations[split] |= part
         done += len(part)
         if progress is not None:
             progress(done, count)
-    for split, frames in found.items():
+    for split, frames in annotations.items():
         write_annotations(folder / split, dict(sorted(frames.items())))
     (folder / MARKER).write_text(json.dumps(recipe) + "\n")
 
@@ -112,10 +118,10 @@ Task = tuple[Path, range, int, int]
 
 
 def _work(task: Task) -> tuple[str, Annotations]:
-    """Draw and write some frames; their annotations."""
+    """Render and write some frames; their annotations."""
     folder, numbers, seed, size = task
     annotations = {}
-    for number, drawn in zip(numbers, draw_frames(np.array(numbers), seed, folder.name, size), strict=True):
-        write_pictures(folder, number, drawn.frame.rgb, drawn.frame.depth, drawn.frame.mask)
-        annotations[number] = drawn.annotation
+    for number, labelled in zip(numbers, render_frames(np.array(numbers), seed, folder.name, size), strict=True):
+        write_images(folder, number, labelled.frame.rgb, labelled.frame.depth, labelled.frame.mask)
+        annotations[number] = labelled.annotation
     return folder.name, annotations

@@ -1,112 +1,127 @@
-"""Which hands a frame of the synthetic data set shows, and the frame itself."""
+"""Rendered frames with their annotations: which hands a frame shows, and where."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from cvhpe.synthetic.cameras import Shot, project
-from cvhpe.synthetic.render import Frame, Subject, render, sample_appearance, visibility
-from cvhpe.synthetic.rhd_writer import annotation
-from cvhpe.synthetic.sampling import Placed, place_hands
+from cvhpe.synthetic.cameras import CameraRanges, project_pinhole
+from cvhpe.synthetic.render import HandInstance, RenderedFrame, joint_visibility, render_hands, sample_appearance
+from cvhpe.synthetic.rhd_writer import rhd_annotation
+from cvhpe.synthetic.sampling import PlacedHands, sample_hands
 
 Array = np.ndarray
 
-IMAGE_MODALITIES = Shot(distance=(2.4, 6.0), off_axis=0.2, length_px=(105, 200), shift_px=45)
-"""Camera of the pictures: RHD's distances and further, the hand well inside the frame."""
+FRAME_CAMERAS = CameraRanges(distance=(2.4, 6.0), off_axis=0.2, length_px=(105, 200), shift_px=45)
+"""RHD's distances and farther, the hand well inside the frame."""
 
-TWO_HANDED = 0.25
-FRAMES_EACH = 8
-"""Frames of one person, one after the other."""
+TWO_HANDS_PROB = 0.25
+FRAMES_PER_PERSON = 8
 
 PROPORTIONS = 0.5
-"""Rendered hands keep half of the spread of skeletons: beyond that they stop looking like hands."""
+"""Rendered hands have half of the skeletons' spread of proportions: beyond that they stop looking like hands."""
 
 # Evaluation frames and persons are numbered from here, so that they share nothing with training.
 _EVALUATION = 1 << 40
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One frame with its annotation in RHD's form."""
+class LabelledFrame:
+    """One frame with its annotation in RHD's form (:func:`cvhpe.synthetic.rhd_writer.rhd_annotation`)."""
 
-    frame: Frame
+    frame: RenderedFrame
     annotation: dict[str, Array]
 
 
-def scaled(shot: Shot, size: int) -> Shot:
-    """A camera that sees in a frame of ``size`` px what ``shot`` sees in 320 px."""
+def scale_cameras(ranges: CameraRanges, size: int) -> CameraRanges:
+    """Cameras that show in a frame of another size what the given ones show in 320 px.
+
+    Args:
+        ranges: For 320 px.
+        size: Side of the frame, px.
+
+    Returns:
+        Ranges for ``size`` px.
+    """
     zoom = size / 320
-    low, high = shot.length_px
-    shift = None if shot.shift_px is None else shot.shift_px * zoom
-    return replace(shot, length_px=(low * zoom, high * zoom), shift_px=shift)
+    low, high = ranges.length_px
+    shift = None if ranges.shift_px is None else ranges.shift_px * zoom
+    return replace(ranges, length_px=(low * zoom, high * zoom), shift_px=shift)
 
 
-def draw_frames(numbers: Array, seed: int, split: str, size: int) -> list[Drawn]:
-    """The frames ``numbers`` ``[N]`` of a split of the data set ``seed``, each the same in any batch."""
+def render_frames(numbers: Array, seed: int, split: str, size: int) -> list[LabelledFrame]:
+    """Render frames of a split, each the same in any batch.
+
+    Args:
+        numbers: ``[N]`` frame numbers.
+        seed: Of the data set.
+        split: ``training`` or ``evaluation``.
+        size: Side of the frames, px.
+
+    Returns:
+        The frames.
+    """
     ids = np.asarray(numbers, np.int64) + (_EVALUATION if split == "evaluation" else 0)
-    person = ids // FRAMES_EACH
-    shot = scaled(IMAGE_MODALITIES, size)
-    first = place_hands(ids, seed, person=person, proportions=PROPORTIONS, shot=shot, size=size)
-    other = place_hands(
+    sample = partial(
+        sample_hands,
         ids,
         seed,
-        person=person,
+        person=ids // FRAMES_PER_PERSON,
         proportions=PROPORTIONS,
-        left=np.where(first.is_left, 0.0, 1.0),
-        shot=shot,
+        cameras=scale_cameras(FRAME_CAMERAS, size),
         size=size,
-        which=" of the other hand",
     )
-    return [_draw(int(ids[row]), row, first, other, seed, size) for row in range(len(ids))]
+    first = sample()
+    other = sample(left=np.where(first.is_left, 0.0, 1.0), stream=" of the other hand")
+    return [_render_frame(int(ids[row]), row, first, other, seed, size) for row in range(len(ids))]
 
 
-def _draw(number: int, row: int, first: Placed, other: Placed, seed: int, size: int) -> Drawn:
+def _render_frame(number: int, row: int, first: PlacedHands, other: PlacedHands, seed: int, size: int) -> LabelledFrame:
     rng = np.random.default_rng([seed % 2**63, number, 2])
     K, length = first.K[row], float(first.length[row])
-    both = bool(rng.random() < TWO_HANDED)
-    moved = _move_other(first.joints[row], other.joints[row], K, length, size, both, rng)
+    two_hands = bool(rng.random() < TWO_HANDS_PROB)
+    second = _place_second(first.joints[row], other.joints[row], K, length, size, two_hands, rng)
     flesh, skin = sample_appearance(seed, int(first.person[row]))
-    subjects = []
-    for placed, joints in ((first, first.joints[row]), (other, moved))[: 1 + both]:
+    hands = []
+    for placed, joints in ((first, first.joints[row]), (other, second))[: 1 + two_hands]:
         bent = replace(flesh, bend=float(rng.normal(0, 0.35)), deviate=float(rng.normal(0, 0.15)))
-        subjects.append(
-            Subject(joints, placed.axes[row], placed.back[row], length, bool(placed.is_left[row]), bent, skin)
-        )
-    frame = render(subjects, K, size, rng)
+        is_left = bool(placed.is_left[row])
+        hands.append(HandInstance(joints, placed.axes[row], placed.back[row], length, is_left, bent, skin))
+    frame = render_hands(hands, K, size, rng)
 
-    hands = np.stack([first.joints[row], moved])
-    pixels = project(np.stack([K, K]), hands)
+    xyz = np.stack([first.joints[row], second])
+    pixels = project_pinhole(np.stack([K, K]), xyz)
     visible = np.zeros((2, 21), bool)
-    for k in range(1 + both):
-        visible[k] = visibility(k, subjects[k], pixels[k], frame)
+    for k, hand in enumerate(hands):
+        visible[k] = joint_visibility(k, hand, pixels[k], frame)
     left_first = slice(None) if first.is_left[row] else slice(None, None, -1)
-    return Drawn(frame, annotation(hands[left_first], pixels[left_first], visible[left_first], K))
+    return LabelledFrame(frame, rhd_annotation(xyz[left_first], pixels[left_first], visible[left_first], K))
 
 
-def _move_other(
-    one: Array, joints: Array, K: Array, length: float, size: int, shown: bool, rng: np.random.Generator
+def _place_second(
+    first: Array, joints: Array, K: Array, length: float, size: int, shown: bool, rng: np.random.Generator
 ) -> Array:
-    """The second hand's joints where they belong: beside the first hand, or out of the picture.
+    """The second hand's joints: near the first hand if the frame shows it, else outside the frame.
 
-    A frame annotates both hands whether it shows them or not. The one it does not show is a true hand of the
-    same person, beside the frame and before the camera, none of its joints inside or visible.
+    A frame annotates both hands whether it shows them or not. The one that it does not show is a valid hand of the same
+    person in front of the camera, none of its joints inside the frame or visible.
     """
     focal, centre = K[0, 0], K[:2, 2]
-    middle = one.mean(0)
+    middle = first.mean(0)
     angle, spread, gap = rng.uniform(0, 2 * np.pi), rng.uniform(), rng.uniform(-0.15, 0.4) * length
-    way = np.array([np.cos(angle), np.sin(angle)])
+    direction = np.array([np.cos(angle), np.sin(angle)])
     at = middle[:2] / middle[2] * focal + centre
-    reach = focal * length / middle[2]
+    length_px = focal * length / middle[2]
     if shown:
-        apart = 0.45 + 0.75 * spread
-        if apart < 0.9:
-            # Hands that overlap in the picture stand one before the other.
+        distance = 0.45 + 0.75 * spread
+        if distance < 0.9:
+            # Hands that overlap in the image are at different depths.
             gap = np.copysign(max(abs(gap), 0.35 * length), gap)
-        inside = 0.12 * size
-        at = np.clip(at + way * apart * reach, inside, size - inside)
+        border = 0.12 * size
+        at = np.clip(at + direction * distance * length_px, border, size - border)
     else:
-        at = centre + way * (0.75 * size + 1.5 * reach * (1 + spread))
+        at = centre + direction * (0.75 * size + 1.5 * length_px * (1 + spread))
     z = middle[2] + gap
     return joints - joints.mean(0) + np.array([*((at - centre) / focal * z), z])

@@ -1,4 +1,4 @@
-"""One synthetic frame: hands, light and surroundings put together as RGB, depth and part mask."""
+"""Renders one synthetic frame: RGB, depth and part mask of hands, light and surroundings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 
-from cvhpe.synthetic.background import background, foreground
-from cvhpe.synthetic.light import Light, occlusion, shade, shadows
-from cvhpe.synthetic.skin import Paint, Skin, paint
+from cvhpe.synthetic.background import paint_background, paint_occluder
+from cvhpe.synthetic.light import Light, ambient_occlusion, shade, shadow_map
+from cvhpe.synthetic.skin import Skin, SurfaceMaterial, paint_skin
 from cvhpe.synthetic.sphere_tracing import Camera, trace
-from cvhpe.synthetic.surface import PALM_PART, PERSON_PART, Body, Flesh, arm_direction, bodies, sleeve, stick
+from cvhpe.synthetic.surface import PALM_PART, PERSON_PART, Body, Flesh, arm_direction, hand_bodies, sleeve, stick
 
 Array = np.ndarray
 _F = np.float32
@@ -22,9 +22,16 @@ PERSON, FIRST_LEFT, FIRST_RIGHT = 1, 2, 18
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One hand of a frame. joints: ``[21, 3]`` hand21 with a wrist, camera frame, mm. axes, back: as in
-    :class:`~cvhpe.synthetic.sampling.Placed`. size: hand length, mm.
+class HandInstance:
+    """One hand of a frame, camera frame, mm.
+
+    Attributes:
+        joints: ``[21, 3]`` hand21 with a wrist.
+        axes: ``[3, 3]`` and back: ``[5, 3, 3]``, as in :class:`~cvhpe.synthetic.sampling.PlacedHands`.
+        size: Hand length.
+        is_left: Whether it is a left hand.
+        flesh: Its thickness.
+        skin: Its colours.
     """
 
     joints: Array
@@ -37,9 +44,14 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """rgb: uint8 ``[S, S, 3]``. depth: float32 ``[S, S]`` mm along the optical axis. mask: uint8 ``[S, S]``,
-    RHD's classes. owner: int8 ``[S, S]``, which subject a pixel shows, -1 for none.
+class RenderedFrame:
+    """The images of a frame.
+
+    Attributes:
+        rgb: ``[S, S, 3]`` uint8.
+        depth: ``[S, S]`` float32, mm along the optical axis.
+        mask: ``[S, S]`` uint8, RHD's classes.
+        owner: ``[S, S]`` int8, which hand a pixel shows, -1 for none.
     """
 
     rgb: Array
@@ -50,7 +62,7 @@ class Frame:
 
 @dataclass
 class _Layer:
-    """The pixels of one body that the camera sees."""
+    """The visible pixels of one body."""
 
     body: Body
     subject: int
@@ -65,16 +77,24 @@ class _Layer:
 
 
 def sample_appearance(seed: int, person: int) -> tuple[Flesh, Skin]:
-    """What a person's hands are filled out and coloured like."""
+    """Sample the thickness and the skin of a person's hands.
+
+    Args:
+        seed: Of the data set.
+        person: Integer id.
+
+    Returns:
+        Thickness and skin.
+    """
     rng = np.random.default_rng([seed % 2**63, person, 1])
     thick, palm, arm = np.exp(rng.normal(0, (0.09, 0.06, 0.07)))
     flesh = Flesh(thick=float(thick), taper=float(np.exp(rng.normal(0, 0.07))), palm=float(palm), arm=float(arm))
-    return flesh, Skin.draw(rng)
+    return flesh, Skin.sample(rng)
 
 
 @dataclass(frozen=True)
 class _Fabric:
-    """What the sleeves, or a held thing, of a frame are made of."""
+    """The material of the sleeves, or of a held object, of a frame."""
 
     colour: Array
     wave: Array
@@ -83,7 +103,7 @@ class _Fabric:
     gloss: float
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> _Fabric:
+    def sample(rng: np.random.Generator) -> _Fabric:
         colour = rng.uniform(0.02, 0.8, 3) ** 1.5 * 0.6 + 0.4 * rng.uniform(0.02, 0.7)
         way = rng.normal(size=3)
         wave = way / np.linalg.norm(way) * rng.uniform(0.05, 0.5)
@@ -92,26 +112,26 @@ class _Fabric:
             colour.astype(_F), wave.astype(_F), float(rng.choice([0.0, 0.12, 0.45])), striped, rng.uniform(0, 0.15)
         )
 
-    def paint(self, normal: Array, point: Array) -> Paint:
+    def paint(self, normal: Array, point: Array) -> SurfaceMaterial:
         wave = np.sin(self.wave @ point)
         shade = 1 + self.contrast * np.sign(wave) if self.striped else 1 + 0.12 * wave
         n = point.shape[1]
         way = self.wave / np.sqrt((self.wave * self.wave).sum())
         tilt = np.cross(normal, way[:, None], axis=0) * (0.15 * wave)
         albedo = np.minimum(np.maximum(self.colour[:, None] * shade, _F(0.01)), 1)
-        return Paint(albedo, np.full(n, self.gloss, _F), np.full(n, 12, _F), tilt)
+        return SurfaceMaterial(albedo, np.full(n, self.gloss, _F), np.full(n, 12, _F), tilt)
 
 
-def _see(scene: list[tuple[Body, int]], camera: Camera, depth: Array) -> list[_Layer]:
-    """What the camera sees of each body; ``depth`` ``[S * S]`` is filled with the nearest one's."""
+def _visible_layers(scene: list[tuple[Body, int]], camera: Camera, depth: Array) -> list[_Layer]:
+    """The visible pixels of each body; fills ``depth`` ``[S * S]`` with the nearest one's."""
     hits = trace([body for body, _ in scene], camera)
     solid = hits.cover >= 0.5
     np.minimum.at(depth, hits.pixel[solid], hits.z[solid])
     keep = np.where(solid, hits.z <= depth[hits.pixel], hits.z < depth[hits.pixel])
     names = ("pixel", "z", "cover", "point", "normal", "capsule", "along", "back")
-    whose = hits.body[keep]
+    body_of = hits.body[keep]
     fields = [getattr(hits, name)[..., keep] for name in names]
-    bounds = np.searchsorted(whose, np.arange(len(scene) + 1))
+    bounds = np.searchsorted(body_of, np.arange(len(scene) + 1))
     return [
         _Layer(body, subject, *(f[..., low:high] for f in fields))
         for (body, subject), low, high in zip(scene, bounds[:-1], bounds[1:], strict=True)
@@ -119,27 +139,27 @@ def _see(scene: list[tuple[Body, int]], camera: Camera, depth: Array) -> list[_L
     ]
 
 
-def _arm_length(hand: Subject) -> float:
-    """FusionParams far an arm is drawn, in hand lengths: out of most frames, but not through the camera."""
-    root_shift_joint = -float(arm_direction(hand.axes, hand.flesh)[2]) * hand.size
+def _arm_length(hand: HandInstance) -> float:
+    """Length of the arm, hand lengths: it leaves most frames, but does not reach the camera."""
+    towards_camera = -float(arm_direction(hand.axes, hand.flesh)[2]) * hand.size
     room = 0.55 * float(hand.joints[0, 2])
-    return min(2.6, max(0.4, room / root_shift_joint)) if root_shift_joint > 0 else 2.6
+    return min(2.6, max(0.4, room / towards_camera)) if towards_camera > 0 else 2.6
 
 
-def _scene(subjects: list[Subject], rng: np.random.Generator) -> list[tuple[Body, int]]:
+def _scene(hands: list[HandInstance], rng: np.random.Generator) -> list[tuple[Body, int]]:
     """Every body of a frame and whose it is."""
     scene = []
-    for number, hand in enumerate(subjects):
+    for number, hand in enumerate(hands):
         start, loose = rng.uniform(0.08, 0.8), rng.uniform(0.04, 0.35)
         dressed = bool(rng.random() < 0.5)
         reach = _arm_length(hand)
         bare = start + 0.1 if dressed else reach
-        made = bodies(hand.joints, hand.axes, hand.back, hand.size, hand.flesh, max(bare, 0.2))
+        made = hand_bodies(hand.joints, hand.axes, hand.back, hand.size, hand.flesh, max(bare, 0.2))
         if dressed:
             made.append(sleeve(hand.joints[0], hand.axes, hand.size, hand.flesh, start, max(reach, start + 0.1), loose))
         scene += [(body, number) for body in made]
         if rng.random() < 0.10:
-            # Something held: a stick, can or pen across the palm, where curled fingers close on it.
+            # A held object: a stick, can or pen across the palm, where curled fingers close on it.
             radius = rng.uniform(0.02, 0.16) * hand.size
             grip = hand.joints[[5, 9, 13, 17]].mean(0) + hand.axes[2] * (radius + 0.07 * hand.size)
             way = hand.axes[0] + rng.normal(0, 0.2, 3)
@@ -149,33 +169,33 @@ def _scene(subjects: list[Subject], rng: np.random.Generator) -> list[tuple[Body
 
 
 def _colours(
-    layers: list[_Layer], subjects: list[Subject], light: Light, openness: Array, size: int, rng: np.random.Generator
+    layers: list[_Layer], hands: list[HandInstance], light: Light, openness: Array, size: int, rng: np.random.Generator
 ) -> list[Array]:
     """Linear RGB ``[3, N]`` of every layer's pixels."""
     casting = [
         (hand.joints[a], hand.joints[b], 0.045 * hand.size)
-        for hand in subjects
+        for hand in hands
         for f in range(5)
         for a, b in ((0, 1 + 4 * f), (1 + 4 * f, 2 + 4 * f), (2 + 4 * f, 3 + 4 * f), (3 + 4 * f, 4 + 4 * f))
         if (f, a) != (0, 0)
     ]
     casting += [
         (hand.joints[0], hand.joints[0] + arm_direction(hand.axes, hand.flesh) * hand.size, 0.12 * hand.size)
-        for hand in subjects
+        for hand in hands
     ]
     a, b, radius = (np.array(c, _F) for c in zip(*casting, strict=True))
     if not layers:
         return []
     point = np.concatenate([layer.point + layer.normal * _F(1.5) for layer in layers], 1)
     pixel = np.concatenate([layer.pixel for layer in layers])
-    lit = shadows(pixel, point, size, a, b, radius, light.root_shift_joint[0], light.soft)
+    lit = shadow_map(pixel, point, size, a, b, radius, light.direction[0], light.soft)
     parts = np.split(lit, np.cumsum([len(layer.pixel) for layer in layers])[:-1])
-    fabrics = {kind: _Fabric.draw(rng) for kind in ("cloth", "object")}
+    fabrics = {kind: _Fabric.sample(rng) for kind in ("cloth", "object")}
     colours = []
     for layer, lit in zip(layers, parts, strict=True):
         if layer.body.kind == "skin":
-            hand = subjects[layer.subject]
-            look = paint(
+            hand = hands[layer.subject]
+            material = paint_skin(
                 layer.body,
                 hand.skin,
                 layer.point,
@@ -188,12 +208,11 @@ def _colours(
                 hand.size,
             )
         else:
-            look = fabrics[layer.body.kind].paint(layer.normal, layer.point)
-        normal = layer.normal + look.tilt
+            material = fabrics[layer.body.kind].paint(layer.normal, layer.point)
+        normal = layer.normal + material.tilt
         normal /= np.sqrt((normal * normal).sum(0))
-        colours.append(
-            shade(layer.point, normal, look.albedo, look.gloss, look.shine, openness[layer.pixel], lit, light)
-        )
+        surface = material.albedo, material.gloss, material.shine
+        colours.append(shade(layer.point, normal, *surface, openness[layer.pixel], lit, light))
     return colours
 
 
@@ -206,63 +225,73 @@ def _classes(layer: _Layer, is_left: bool) -> Array:
     )
 
 
-def _expose(colours: list[Array], rng: np.random.Generator) -> float:
-    """The exposure that gives the hand a brightness of the frame's choice."""
+def _exposure(colours: list[Array], rng: np.random.Generator) -> float:
+    """The exposure that gives the hand a random brightness."""
     mean = float(np.mean([c.mean() for c in colours])) if colours else 0.3
-    wanted = rng.uniform(0.13, 0.5)
-    return float((wanted / max(mean, 1e-3)) ** 0.8)
+    brightness = rng.uniform(0.13, 0.5)
+    return float((brightness / max(mean, 1e-3)) ** 0.8)
 
 
 @cache
 def _grain() -> Array:
-    """Normal noise to take slices of: drawing a million numbers a frame would cost more than the hand."""
+    """Normal noise to take slices of: a million new numbers a frame would cost more than the hand."""
     return np.random.default_rng(20180619).standard_normal(1 << 21, np.float32)
 
 
-def _sensor(picture: Array, rng: np.random.Generator) -> Array:
+def _sensor(image: Array, rng: np.random.Generator) -> Array:
     """Lens and sensor: blur, white balance, contrast, noise; ``[3, S, S]`` to uint8 ``[S, S, 3]``."""
     blur = max(0.0, rng.normal(0.35, 0.35))
     gain, contrast, lift = np.exp(rng.normal(0, 0.05, 3)), rng.uniform(0.8, 1.15), rng.normal(0, 0.03)
-    sigma, at = max(0.0, rng.normal(0, 4.0)), int(rng.integers(_grain().size - picture.size))
+    sigma, at = max(0.0, rng.normal(0, 4.0)), int(rng.integers(_grain().size - image.size))
     scale = 255 * contrast * gain
-    picture = picture * scale.astype(_F)[:, None, None]
-    picture += (255 * (0.5 + lift) - 0.5 * scale).astype(_F)[:, None, None]
+    image = image * scale.astype(_F)[:, None, None]
+    image += (255 * (0.5 + lift) - 0.5 * scale).astype(_F)[:, None, None]
     if blur > 0.25:
         side = _F(np.exp(-0.5 / blur**2))
         total = 1 + 2 * side
-        picture[:, :, 1:-1] = (picture[:, :, 1:-1] + side * (picture[:, :, :-2] + picture[:, :, 2:])) / total
-        picture[:, 1:-1] = (picture[:, 1:-1] + side * (picture[:, :-2] + picture[:, 2:])) / total
+        image[:, :, 1:-1] = (image[:, :, 1:-1] + side * (image[:, :, :-2] + image[:, :, 2:])) / total
+        image[:, 1:-1] = (image[:, 1:-1] + side * (image[:, :-2] + image[:, 2:])) / total
     if sigma > 0.3:
-        picture += _grain()[at : at + picture.size].reshape(picture.shape) * _F(sigma)
-    np.minimum(np.maximum(picture, 0, out=picture), 255, out=picture)
-    return np.ascontiguousarray((picture + _F(0.5)).astype(np.uint8).transpose(1, 2, 0))
+        image += _grain()[at : at + image.size].reshape(image.shape) * _F(sigma)
+    np.minimum(np.maximum(image, 0, out=image), 255, out=image)
+    return np.ascontiguousarray((image + _F(0.5)).astype(np.uint8).transpose(1, 2, 0))
 
 
-def render(subjects: list[Subject], K: Array, size: int, rng: np.random.Generator) -> Frame:
-    """A frame of ``size`` px with the hands ``subjects`` (one or more) before the camera ``K`` ``[3, 3]``."""
+def render_hands(hands: list[HandInstance], K: Array, size: int, rng: np.random.Generator) -> RenderedFrame:
+    """Render a frame.
+
+    Args:
+        hands: One or more.
+        K: ``[3, 3]`` intrinsics.
+        size: Side of the frame, px.
+        rng: Source of randomness.
+
+    Returns:
+        The images.
+    """
     camera = Camera(float(K[0, 0]), (float(K[0, 2]), float(K[1, 2])), size)
-    light = Light.draw(rng)
+    light = Light.sample(rng)
     depth = np.full(size * size, _FAR)
-    layers = _see(_scene(subjects, rng), camera, depth)
+    layers = _visible_layers(_scene(hands, rng), camera, depth)
     hand = depth < _FAR
-    behind = float(depth[hand].max()) if hand.any() else float(max(s.joints[:, 2].max() for s in subjects))
-    picture, wall = background(rng, size, behind)
+    behind = float(depth[hand].max()) if hand.any() else float(max(s.joints[:, 2].max() for s in hands))
+    image, wall = paint_background(rng, size, behind)
 
-    scale = float(K[0, 0]) * subjects[0].size / float(subjects[0].joints[:, 2].mean())
+    scale = float(K[0, 0]) * hands[0].size / float(hands[0].joints[:, 2].mean())
     near = np.minimum(depth, _F(behind + 200)).reshape(size, size)
-    openness = occlusion(near, 0.16 * scale, 0.10 * subjects[0].size)
-    colours = _colours(layers, subjects, light, openness.reshape(-1), size, rng)
-    exposure = _expose(colours, rng)
+    openness = ambient_occlusion(near, 0.16 * scale, 0.10 * hands[0].size)
+    colours = _colours(layers, hands, light, openness.reshape(-1), size, rng)
+    exposure = _exposure(colours, rng)
 
-    flat = picture.reshape(3, -1)
+    flat = image.reshape(3, -1)
     mask, owner = np.zeros(size * size, np.uint8), np.full(size * size, -1, np.int8)
-    done = [(_tone(c * _F(exposure)), layer) for c, layer in zip(colours, layers, strict=True)]
+    done = [(_tone_map(c * _F(exposure)), layer) for c, layer in zip(colours, layers, strict=True)]
     for colour, layer in done:
         solid = layer.cover >= 0.5
         pixel = layer.pixel[solid]
-        # Of a solid pixel at a silhouette some of what lies behind shines through.
+        # At a silhouette, a solid pixel mixes with what is behind it.
         flat[:, pixel] += np.minimum(layer.cover[solid], 1) * (colour[:, solid] - flat[:, pixel])
-        mask[pixel] = _classes(layer, layer.subject >= 0 and subjects[layer.subject].is_left)[solid]
+        mask[pixel] = _classes(layer, layer.subject >= 0 and hands[layer.subject].is_left)[solid]
         owner[pixel] = layer.subject if layer.body.kind == "skin" else -1
     for colour, layer in done:
         thin = layer.cover < 0.5
@@ -272,26 +301,26 @@ def render(subjects: list[Subject], K: Array, size: int, rng: np.random.Generato
     classes, whose = mask.reshape(size, size), owner.reshape(size, size)
 
     if rng.random() < 0.2:
-        middle = subjects[0].joints.mean(0)
+        middle = hands[0].joints.mean(0)
         at = middle[:2] / middle[2] * K[0, 0] + K[:2, 2]
-        hiding = foreground(rng, size, at, scale)
-        if hiding is not None:
-            colour, cover = hiding
-            picture = np.where(cover, colour, picture)
-            closest = min(float(s.joints[:, 2].min()) for s in subjects)
+        occluder = paint_occluder(rng, size, at, scale)
+        if occluder is not None:
+            colour, cover = occluder
+            image = np.where(cover, colour, image)
+            closest = min(float(s.joints[:, 2].min()) for s in hands)
             whole = np.where(cover, _F(max(60.0, closest - rng.uniform(30, 150))), whole)
             classes[cover], whose[cover] = 0, -1
-    return Frame(_sensor(picture, rng), whole.astype(_F), classes, whose)
+    return RenderedFrame(_sensor(image, rng), whole.astype(_F), classes, whose)
 
 
-def _tone(linear: Array) -> Array:
-    """Display values of linear light, highlights rolled off."""
+def _tone_map(linear: Array) -> Array:
+    """Display values of linear light, highlights compressed."""
     linear = np.maximum(linear, 0)
     soft = np.where(linear > 0.6, 0.6 + 0.4 * np.tanh((linear - 0.6) / 0.4), linear)
     return soft ** _F(1 / 2.2)
 
 
-# For each joint of hand21 the parts of its own flesh: a joint inside them is seen although they lie before it.
+# For each joint of hand21 the parts of its own flesh, which do not hide it.
 _OWN = np.zeros((21, PERSON_PART + 1), bool)
 _OWN[0, [PALM_PART, PERSON_PART, 2]] = True
 for _finger in range(5):
@@ -302,11 +331,20 @@ for _finger in range(5):
 _OWN[2, PALM_PART] = True
 
 
-def visibility(subject: int, hand: Subject, pixels: Array, frame: Frame) -> Array:
-    """Which joints of a hand, at ``pixels`` ``[21, 2]``, can be seen in the frame: bool ``[21]``.
+def joint_visibility(subject: int, hand: HandInstance, pixels: Array, frame: RenderedFrame) -> Array:
+    """Which joints of a hand are visible.
 
-    A joint lies inside the flesh, so it counts as seen where its own flesh is seen less than the thickness of a
-    palm before it; anything else hides it that stands before it.
+    A joint lies inside the flesh, so it is visible where its own flesh is, less than the thickness of a palm in front
+    of it. Anything else in front of it hides it.
+
+    Args:
+        subject: Index of the hand in the frame.
+        hand: The hand.
+        pixels: ``[21, 2]`` its projected joints, px.
+        frame: The rendered frame.
+
+    Returns:
+        ``[21]`` bool.
     """
     side = len(frame.depth)
     x, y = np.round(np.clip(pixels, -1e6, 1e6)).astype(int).T

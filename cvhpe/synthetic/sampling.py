@@ -1,4 +1,4 @@
-"""Labelled skeletons of synthetic hands, without pictures."""
+"""Labelled skeletons of synthetic hands."""
 
 from __future__ import annotations
 
@@ -7,70 +7,77 @@ from typing import Literal
 
 import numpy as np
 
-from cvhpe.synthetic.anatomy import hands
-from cvhpe.synthetic.cameras import POSES, Shot, place, project, rotations, turn
-from cvhpe.synthetic.counter_rng import Draws, as_seed
-from cvhpe.synthetic.pose import angles, palm_point, pose
+from cvhpe.synthetic.anatomy import sample_anatomy
+from cvhpe.synthetic.cameras import (
+    POSE_CAMERAS,
+    CameraRanges,
+    project_pinhole,
+    rotate,
+    sample_cameras,
+    sample_rotations,
+)
+from cvhpe.synthetic.counter_rng import CounterRng
+from cvhpe.synthetic.pose import forward_kinematics, labelled_palm, sample_angles
 
 Array = np.ndarray
 
 # From the palm's frame (x radial, y distal, z palmar) to a camera that looks at the palm, fingers up.
 FACING = np.array([1.0, -1.0, -1.0])
-MIRROR = np.array([-1.0, 1.0, 1.0])
-_CHUNK = 4096
+FLIP = np.array([-1.0, 1.0, 1.0])
+_CHUNK = 4096  # frames that fit the processor's cache
 
 
 def poses(
-    n: int,
-    seed: int | np.random.Generator = 0,
-    *,
-    root: Literal["wrist", "palm"] = "wrist",
-    proportions: bool | float = True,
-    persons: int | None = None,
-    left: float = 0.5,
-    start: int = 0,
-    shot: Shot = POSES,
-    size: int = 320,
+    n: int, seed: int = 0, *, root: Literal["wrist", "palm"] = "wrist", left: float = 0.5, start: int = 0
 ) -> dict[str, Array]:
-    """Draw ``n`` hands as a camera sees them: skeletons alone, for training on poses without pictures.
+    """Sample hands as a camera sees them: skeletons, for training on poses.
 
-    n: how many. seed: any integer, or a generator, from which one is drawn. start: number of the first
-    frame; frame ``i`` of a seed is the same in every batch.
-    root: what joint 0 is, the wrist (as RHD labels it; the palm is then half way to joint 9) or a palm
-    point that lies where a person's data set might have put it (STB labels the palm).
-    proportions: True spreads bone lengths and label positions far beyond anatomy, False gives everybody
-    the mean hand, a number between gives as much of it.
-    persons: how many different hands; by default every frame is somebody else's.
-    left: share of left hands. shot: camera. size: side of the frame, px (hands may lie partly outside).
+    Args:
+        n: Number of frames, each of another person.
+        seed: Any integer.
+        root: What joint 0 is: the wrist (as RHD labels it; the palm is then the midpoint to joint 9), or a palm point
+            where a data set's annotators might have put it (STB labels the palm).
+        left: Share of left hands. A left hand is the right hand of the same frame, flipped.
+        start: Number of the first frame; frame ``i`` of a seed is the same in every batch.
 
-    Returns ``joints3d_mm`` float32 [n, 21, 3] (hand21, camera frame: x right, y down, z forward),
-    ``joints2d_px`` float32 [n, 21, 2], ``K`` float32 [n, 3, 3], ``is_left`` bool [n], ``person`` int64 [n].
+    Returns:
+        ``joints3d_mm`` float32 ``[n, 21, 3]`` (hand21, camera frame), ``joints2d_px`` float32 ``[n, 21, 2]`` in a frame
+        of 320 px (hands may lie partly outside), ``K`` float32 ``[n, 3, 3]`` and ``is_left`` bool ``[n]``.
 
-    A left hand is its right twin seen in a mirror, ``left=1`` against ``left=0``:
+    Raises:
+        ValueError: ``root`` is neither of the two.
 
-    >>> a, b = poses(3, 1, left=0), poses(3, 1, left=1)
-    >>> bool((a["joints3d_mm"] * np.array([-1, 1, 1]) == b["joints3d_mm"]).all())
-    True
+    Example:
+        >>> a, b = poses(3, 1, left=0), poses(3, 1, left=1)
+        >>> bool((a["joints3d_mm"] * np.array([-1, 1, 1]) == b["joints3d_mm"]).all())
+        True
     """
-    world = as_seed(seed)
-    # A few thousand frames at a time stay in the processor's cache.
-    parts = [
-        _batch(np.arange(at, min(at + _CHUNK, start + n)), world, root, float(proportions), persons, left, shot, size)
-        for at in range(start, start + n, _CHUNK)
-    ]
-    if not parts:
-        parts = [_batch(np.arange(0), world, root, float(proportions), persons, left, shot, size)]
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    if root not in ("wrist", "palm"):
+        raise ValueError(f"root {root!r}: 'wrist' or 'palm'")
+    chunks = []
+    for at in range(start, start + max(n, 1), _CHUNK):
+        placed = sample_hands(np.arange(at, min(at + _CHUNK, start + n)), seed, left=left)
+        joints = placed.joints
+        if root == "palm":
+            joints = np.concatenate([placed.palm[:, None], joints[:, 1:]], 1)
+        arrays = {"joints3d_mm": joints, "joints2d_px": project_pinhole(placed.K, joints), "K": placed.K}
+        chunks.append({name: a.astype(np.float32) for name, a in arrays.items()} | {"is_left": placed.is_left})
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 @dataclass(frozen=True)
-class Placed:
-    """N hands before their cameras; camera frame, mm, float64.
+class PlacedHands:
+    """N hands in front of their cameras; camera frame, mm, float64.
 
-    joints: ``[N, 21, 3]`` hand21, wrist first. palm: ``[N, 3]`` where the labels of a data set might have
-    put the palm. axes: ``[N, 3, 3]``, its rows the radial, distal and palmar unit vectors of the palm.
-    back: ``[N, 5, 3, 3]`` unit vectors to the dorsal side of each phalanx. K: ``[N, 3, 3]``.
-    is_left: ``[N]`` bool. person: ``[N]`` int64. length: ``[N]`` hand length, mm.
+    Attributes:
+        joints: ``[N, 21, 3]`` hand21, wrist first.
+        palm: ``[N, 3]`` where the labels of a data set might have put the palm.
+        axes: ``[N, 3, 3]``, rows: radial, distal and palmar unit vectors of the palm.
+        back: ``[N, 5, 3, 3]`` unit vectors to the dorsal side of each phalanx.
+        K: ``[N, 3, 3]`` intrinsics.
+        is_left: ``[N]`` bool.
+        person: ``[N]`` integers.
+        length: ``[N]`` hand length, mm.
     """
 
     joints: Array
@@ -83,60 +90,52 @@ class Placed:
     length: Array
 
 
-def place_hands(
+def sample_hands(
     frame: Array,
     seed: int,
     *,
     person: Array | None = None,
     proportions: float = 1.0,
     left: float | Array = 0.5,
-    shot: Shot = POSES,
+    cameras: CameraRanges = POSE_CAMERAS,
     size: int = 320,
-    which: str = "",
-) -> Placed:
-    """The hands of the frames ``frame`` ``[N]`` in front of their cameras; arguments as in :func:`poses`.
+    stream: str = "",
+) -> PlacedHands:
+    """Sample the hands of frames and their cameras.
 
-    person: ``[N]`` whose hands; by default the frame's own number. left: a number or ``[N]``.
-    which: names another draw of the same frames, such as the second hand of each.
+    Args:
+        frame: ``[N]`` frame numbers.
+        seed: Any integer.
+        person: ``[N]`` whose hands; by default each frame has its own person.
+        proportions: Spread of bone lengths and label positions, 0 (everybody has the mean hand) to 1 (far beyond
+            anatomy).
+        left: Probability of a left hand, a number or ``[N]``.
+        cameras: What cameras are sampled from.
+        size: Side of the frame, px.
+        stream: Name of another sample of the same frames, such as the second hand of each.
+
+    Returns:
+        The hands.
     """
     person = frame if person is None else person
-    hand = hands(seed, person, proportions)
-    posed = pose(hand, angles(Draws(seed, frame, f"pose{which}")))
-    draw = Draws(seed, frame, f"camera{which}")
-    rotation = rotations(draw)
-    intrinsics, centre = place(draw, hand.length, shot, size)
-    is_left = Draws(seed, frame, f"side{which}").chance(left)
-    mirror = np.where(is_left[:, None, None], MIRROR, 1.0)
-    points = np.concatenate([posed.joints, palm_point(hand, posed.joints)[:, None]], 1)
+    anatomy = sample_anatomy(seed, person, proportions)
+    posed = forward_kinematics(anatomy, sample_angles(CounterRng(seed, frame, f"pose{stream}")))
+    rng = CounterRng(seed, frame, f"camera{stream}")
+    rotation = sample_rotations(rng)
+    K, centre = sample_cameras(rng, anatomy.length, cameras, size)
+    is_left = CounterRng(seed, frame, f"side{stream}").bernoulli(left)
+    flip = np.where(is_left[:, None, None], FLIP, 1.0)
+    points = np.concatenate([posed.joints, labelled_palm(anatomy, posed.joints)[:, None]], 1)
     middle = posed.joints.mean(1, keepdims=True)
-    points = (turn(rotation, (points - middle) * FACING) + centre[:, None]) * mirror
+    points = (rotate(rotation, (points - middle) * FACING) + centre[:, None]) * flip
     axes = np.broadcast_to(np.diag(FACING), (len(frame), 3, 3))
-    return Placed(
+    return PlacedHands(
         joints=points[:, :21],
         palm=points[:, 21],
-        axes=turn(rotation, axes) * mirror,
-        back=turn(rotation, posed.back * FACING) * mirror[..., None],
-        K=intrinsics,
+        axes=rotate(rotation, axes) * flip,
+        back=rotate(rotation, posed.back * FACING) * flip[..., None],
+        K=K,
         is_left=is_left,
         person=person.astype(np.int64),
-        length=hand.length,
+        length=anatomy.length,
     )
-
-
-def _batch(
-    frame: Array, seed: int, root: str, proportions: float, persons: int | None, left: float, shot: Shot, size: int
-) -> dict[str, Array]:
-    person = frame if persons is None else frame % persons
-    placed = place_hands(frame, seed, person=person, proportions=proportions, left=left, shot=shot, size=size)
-    joints = placed.joints
-    if root == "palm":
-        joints = np.concatenate([placed.palm[:, None], joints[:, 1:]], 1)
-    elif root != "wrist":
-        raise ValueError(f"root {root!r}: 'wrist' or 'palm'")
-    return {
-        "joints3d_mm": joints.astype(np.float32),
-        "joints2d_px": project(placed.K, joints).astype(np.float32),
-        "K": placed.K.astype(np.float32),
-        "is_left": placed.is_left,
-        "person": placed.person,
-    }

@@ -1,4 +1,4 @@
-"""What a synthetic hand is coloured like: tone, creases, wrinkles, nails. Colours are linear RGB in [0, 1]."""
+"""The skin of a synthetic hand: tone, creases, wrinkles, nails. Colours are linear RGB in [0, 1]."""
 
 from __future__ import annotations
 
@@ -29,8 +29,14 @@ _SIDE = 64  # of the noise volume, in cells
 
 @dataclass(frozen=True)
 class Skin:
-    """A person's skin. tone: 0 (light) to 5 (dark). flush, mottle, crease, bump: strengths about 1.
-    nail: linear RGB of the nails; painted: whether that is varnish.
+    """A person's skin.
+
+    Attributes:
+        tone: 0 (light) to 5 (dark).
+        flush: Strength of redness, about 1; mottle, crease and bump likewise.
+        gloss: Strength of highlights.
+        nail: Linear RGB of the nails.
+        painted: Whether that is varnish.
     """
 
     tone: float
@@ -43,19 +49,24 @@ class Skin:
     painted: bool
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> Skin:
-        """A person's skin; the draws are the same in number whatever they give."""
+    def sample(rng: np.random.Generator) -> Skin:
+        """Sample a person's skin, always with the same number of random numbers."""
         tone = 5 * rng.beta(1.1, 1.6)
         flush, mottle, crease, bump = np.exp(rng.normal(0, 0.35, 4))
         gloss, painted, varnish = rng.uniform(0.06, 0.28), rng.random() < 0.07, rng.uniform(0, 0.8, 3) ** 1.5
-        bare = 0.55 * base(tone) + 0.45 * np.array([0.78, 0.52, 0.46])
+        bare = 0.55 * tone_colour(tone) + 0.45 * np.array([0.78, 0.52, 0.46])
         return Skin(tone, flush, mottle, crease, bump, gloss, varnish if painted else bare, painted)
 
 
 @dataclass(frozen=True)
-class Paint:
-    """The surface of N pixels: albedo ``[3, N]`` linear, gloss ``[N]``, shine ``[N]`` (exponent),
-    tilt ``[3, N]`` to add to the normals.
+class SurfaceMaterial:
+    """The surface of N pixels.
+
+    Attributes:
+        albedo: ``[3, N]`` linear RGB.
+        gloss: ``[N]`` strength of the highlight.
+        shine: ``[N]`` its exponent.
+        tilt: ``[3, N]`` to add to the normals.
     """
 
     albedo: Array
@@ -64,13 +75,13 @@ class Paint:
     tilt: Array
 
 
-def base(tone: float) -> Array:
+def tone_colour(tone: float) -> Array:
     """Linear RGB of a tone between 0 and 5."""
     return np.array([np.interp(tone, np.arange(6), TONES[:, c]) for c in range(3)])
 
 
 @cache
-def noise() -> tuple[Array, Array, Array]:
+def noise_volume() -> tuple[Array, Array, Array]:
     """Periodic noise of unit variance, ``[64**3]``: fine, broad, and the gradient ``[3, 64**3]`` of the fine one."""
     white = np.random.default_rng(20180618).standard_normal((_SIDE,) * 3).astype(np.float32)
     smooth = gaussian_filter(white, 1.2, mode="wrap")
@@ -80,8 +91,16 @@ def noise() -> tuple[Array, Array, Array]:
     return smooth.reshape(-1), (broad / broad.std()).reshape(-1), gradient.reshape(3, -1)
 
 
-def cells(position: Array, cell: float) -> Array:
-    """Flat indices ``[N]`` into :func:`noise` of positions ``[3, N]`` mm, one cell being ``cell`` mm wide."""
+def noise_indices(position: Array, cell: float) -> Array:
+    """Indices into :func:`noise_volume`.
+
+    Args:
+        position: ``[3, N]`` mm.
+        cell: Width of a cell, mm.
+
+    Returns:
+        ``[N]`` flat indices.
+    """
     i = np.floor(position * np.float32(1 / cell)).astype(np.int32) & (_SIDE - 1)
     return (i[0] * _SIDE + i[1]) * _SIDE + i[2]
 
@@ -95,7 +114,7 @@ def _step(x: Array, low: float, high: float) -> Array:
     return s * s * (3 - 2 * s)
 
 
-def paint(
+def paint_skin(
     body: Body,
     skin: Skin,
     point: Array,
@@ -106,11 +125,23 @@ def paint(
     wrist: Array,
     axes: Array,
     size: float,
-) -> Paint:
-    """The skin of N pixels of a body of a hand.
+) -> SurfaceMaterial:
+    """SurfaceMaterial the skin of N pixels of a body.
 
-    point, normal, back (dorsal): ``[3, N]``. capsule: ``[N]`` of the body. along: ``[N]`` mm along it. wrist
-    ``[3]``, axes ``[3, 3]`` (rows radial, distal, palmar) and size (mm) are the hand's.
+    Args:
+        body: A finger, or the palm or forearm.
+        skin: Of the person.
+        point: ``[3, N]`` mm, camera frame.
+        normal: ``[3, N]`` unit vectors.
+        capsule: ``[N]`` which capsule of the body.
+        along: ``[N]`` mm along that capsule.
+        back: ``[3, N]`` unit vectors to the dorsal side.
+        wrist: ``[3]`` mm.
+        axes: ``[3, 3]``, rows: radial, distal and palmar unit vectors of the palm.
+        size: Hand length, mm.
+
+    Returns:
+        The surface.
     """
     f = np.float32
     dorsal = (normal * back).sum(0)
@@ -130,12 +161,12 @@ def paint(
     else:
         across = np.zeros_like(at)
         local = axes.astype(f) @ (point - wrist[:, None])
-    smooth, wide, gradient = noise()
-    fine, coarse = cells(local, 0.55), cells(local, 1.9)
-    broad = wide[coarse]
+    smooth, wide, gradient = noise_volume()
+    fine, medium = noise_indices(local, 0.55), noise_indices(local, 1.9)
+    broad = wide[medium]
 
     palmar = _step(-dorsal, -0.25, 0.55)
-    tone = base(skin.tone).astype(f)
+    tone = tone_colour(skin.tone).astype(f)
     pale = 0.18 + 0.11 * skin.tone
     lighter = _PALE.astype(f) * f(0.75 + 0.25 * (1 - skin.tone / 5)) - tone
     albedo = tone[:, None] + (palmar * f(pale)) * lighter[:, None]
@@ -147,11 +178,11 @@ def paint(
         first, last = bone == 0, bone == 2
         # Flexion creases on the palmar side of each joint, wrinkles over its back.
         near, far = at, long - at
-        for gap, there in ((near, ~first), (far, ~last)):
-            dark += 0.34 * palmar * there * (_line(gap - 0.7, 0.55) + 0.5 * _line(gap + 1.2, 0.45))
-            wave = np.cos(gap * f(2.9) + smooth[coarse] * f(0.8)) * _line(gap, 4.0)
-            dark += 0.13 * (1 - palmar) * there * (wave + 0.8 * _line(gap, 4.5))
-            flush = flush + 0.55 * (1 - palmar) * there * _line(gap, 5.0)
+        for gap, has_joint in ((near, ~first), (far, ~last)):
+            dark += 0.34 * palmar * has_joint * (_line(gap - 0.7, 0.55) + 0.5 * _line(gap + 1.2, 0.45))
+            wave = np.cos(gap * f(2.9) + smooth[medium] * f(0.8)) * _line(gap, 4.0)
+            dark += 0.13 * (1 - palmar) * has_joint * (wave + 0.8 * _line(gap, 4.5))
+            flush = flush + 0.55 * (1 - palmar) * has_joint * _line(gap, 5.0)
         if body.finger:
             dark += 0.30 * palmar * first * _line(at - 0.42 * long, 0.7)
         flush = flush + last * _step(at / long, 0.45, 1.0) * 0.8
@@ -175,10 +206,10 @@ def paint(
         dark += 0.22 * palmar * wrist_lines * (np.abs(local[0]) < 0.14 * size)
         flush = flush + 0.35 * palmar * (part != PERSON_PART)
         # Knuckles.
-        dark += 0.10 * (1 - palmar) * (part < PALM_PART) * (1 + np.cos(at * f(1.9) + smooth[coarse])) * _line(at, 6.0)
+        dark += 0.10 * (1 - palmar) * (part < PALM_PART) * (1 + np.cos(at * f(1.9) + smooth[medium])) * _line(at, 6.0)
         flush = flush + 0.5 * (1 - palmar) * (part < PALM_PART) * _line(at, 8.0)
         nail_colour = albedo
-    mottle = f(0.026 * skin.mottle) * smooth[fine] + f(0.018 * skin.mottle) * smooth[coarse]
+    mottle = f(0.026 * skin.mottle) * smooth[fine] + f(0.018 * skin.mottle) * smooth[medium]
     mottle += f(0.04 * skin.mottle) * broad
     shade = (1 + mottle) * (1 - np.clip(dark * f(skin.crease), 0, 0.65))
     red = flush * f(0.14 * skin.flush) + f(0.06 * skin.flush) * broad
@@ -188,9 +219,9 @@ def paint(
     if nail.any():
         albedo += nail * (nail_colour - albedo)
     rough = f(skin.bump) * (1 - 0.9 * nail)
-    tilt = (gradient[:, fine] * f(0.10) + gradient[:, coarse] * f(0.07)) * rough
-    gloss = f(skin.gloss) * (1 + 0.25 * smooth[coarse]) * (1 + 1.5 * nail)
-    return Paint(np.clip(albedo, 0.005, 1), gloss, f(14) + 50 * nail, tilt)
+    tilt = (gradient[:, fine] * f(0.10) + gradient[:, medium] * f(0.07)) * rough
+    gloss = f(skin.gloss) * (1 + 0.25 * smooth[medium]) * (1 + 1.5 * nail)
+    return SurfaceMaterial(np.clip(albedo, 0.005, 1), gloss, f(14) + 50 * nail, tilt)
 
 
 def _bezier(points: list[tuple[float, float]]) -> Array:

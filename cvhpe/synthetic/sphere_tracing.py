@@ -1,4 +1,4 @@
-"""Finds where camera rays meet a :class:`~cvhpe.synthetic.surface.Body`: sphere tracing in numpy.
+"""Sphere tracing in numpy: where camera rays meet a :class:`~cvhpe.synthetic.surface.Body`.
 
 A body's distance is the soft minimum -w log(sum exp(-d_i / w)) of its capsules' distances. The frame is cut
 into tiles of 8x8 pixels. For each body, a tile keeps the few capsules that its cone of rays can meet; one cone
@@ -18,7 +18,7 @@ from cvhpe.synthetic.surface import Body
 Array = np.ndarray
 
 TILE, SUB = 8, 2
-MOST = 16  # capsules of one body that one tile may see
+MAX_CAPSULES = 16  # capsules of one body that one tile may see
 _CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 4
 _BLOCK = 96  # rows
 _NEAR = 20.0  # mm from the camera; what is nearer is cut off
@@ -27,12 +27,18 @@ _F = np.float32
 
 @dataclass(frozen=True)
 class Hits:
-    """N pixels in which a body is seen, every body by itself; camera frame, mm, float32.
+    """N pixels that show a body, each body as if it were alone; camera frame, mm, float32.
 
-    body: ``[N]`` which, sorted. pixel: ``[N]`` row * size + column. z: ``[N]`` depth along the optical axis.
-    cover: ``[N]`` in (0, 1], share of the pixel that is covered. point, normal: ``[3, N]``. capsule: ``[N]``
-    the nearest one of its body. along: ``[N]`` mm from that capsule's first end along its axis. back: ``[3, N]``
-    the dorsal direction, blended between capsules.
+    Attributes:
+        body: ``[N]`` which body, sorted.
+        pixel: ``[N]`` row * size + column.
+        z: ``[N]`` depth along the optical axis.
+        cover: ``[N]`` share of the pixel that is covered, in (0, 1].
+        point: ``[3, N]``.
+        normal: ``[3, N]`` unit vectors.
+        capsule: ``[N]`` the nearest capsule of the body.
+        along: ``[N]`` from that capsule's first end along its axis.
+        back: ``[3, N]`` the dorsal direction, blended between capsules.
     """
 
     body: Array
@@ -47,7 +53,13 @@ class Hits:
 
 
 class Camera:
-    """Rays of a square frame of ``size`` px (a multiple of the tile), with a focal length in px."""
+    """Rays of a square frame.
+
+    Args:
+        focal: Focal length, px.
+        centre: Principal point, px.
+        size: Side of the frame, px, a multiple of :data:`TILE`.
+    """
 
     def __init__(self, focal: float, centre: tuple[float, float], size: int) -> None:
         if size % TILE:
@@ -57,7 +69,15 @@ class Camera:
         self.corners = np.stack(np.meshgrid(grid, grid), 2).reshape(-1, 2)
 
     def rays(self, tiles: Array, step: int) -> Array:
-        """Unit rays ``[T, 3, (TILE / step)**2]`` through the middles of squares of ``step`` px of the tiles."""
+        """Unit rays through the middles of squares of tiles.
+
+        Args:
+            tiles: ``[T]`` which tiles.
+            step: Side of the squares, px.
+
+        Returns:
+            ``[T, 3, (TILE / step)**2]``.
+        """
         inside = np.arange(0, TILE, step) + (step - 1) / 2
         n = len(inside)
         rays = np.empty((len(tiles), 3, n * n), _F)
@@ -67,7 +87,15 @@ class Camera:
         return rays / np.sqrt(np.einsum("tcp,tcp->tp", rays, rays))[:, None]
 
     def pixels(self, tile: Array, place: Array) -> Array:
-        """Pixel numbers (row * size + column) of places in tiles."""
+        """Pixel numbers of places in tiles.
+
+        Args:
+            tile: ``[N]`` which tiles.
+            place: ``[N]`` row * TILE + column in the tile.
+
+        Returns:
+            ``[N]`` row * size + column in the frame.
+        """
         corner = self.corners[tile]
         return (corner[:, 1] + place // TILE) * self.size + corner[:, 0] + place % TILE
 
@@ -96,7 +124,7 @@ class _Capsules:
 
 
 def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
-    """Rows: body ``[R]``, tile ``[R]``, and the capsules that the body shows there ``[R, MOST]`` (-1: none)."""
+    """Rows: body ``[R]``, tile ``[R]``, and the capsules that the body shows there ``[R, MAX_CAPSULES]`` (-1: none)."""
     a, b = all_.a.copy(), all_.b.copy()
     for p, q in ((a, b), (b, a)):
         behind = (p[:, 2] < _NEAR) & (q[:, 2] > _NEAR)
@@ -114,7 +142,7 @@ def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
     ux, uy = bx - ax, by - ay
     length2 = np.maximum(ux * ux + uy * uy, 1e-6)
     if not seen.any():
-        return np.empty(0, int), np.empty(0, int), np.empty((0, MOST), int)
+        return np.empty(0, int), np.empty(0, int), np.empty((0, MAX_CAPSULES), int)
     # Only tiles inside the box of everything.
     n = camera.size // TILE
     low_x, low_y = ((np.where(seen, np.minimum(p, q) - reach, np.inf)).min() for p, q in ((ax, bx), (ay, by)))
@@ -122,7 +150,7 @@ def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
     columns = np.arange(max(0, int(max(low_x, 0) // TILE)), min(n, int(min(high_x, camera.size) // TILE) + 1))
     rows = np.arange(max(0, int(max(low_y, 0) // TILE)), min(n, int(min(high_y, camera.size) // TILE) + 1))
     if not len(columns) or not len(rows):
-        return np.empty(0, int), np.empty(0, int), np.empty((0, MOST), int)
+        return np.empty(0, int), np.empty(0, int), np.empty((0, MAX_CAPSULES), int)
     tiles = (rows[:, None] * n + columns).reshape(-1)
     x, y = (camera.corners[tiles].T + (TILE - 1) / 2).astype(_F)
     floats = (v.astype(_F)[:, None] for v in (ax, ay, ux, uy, length2, np.where(seen, reach, -np.inf)))
@@ -135,12 +163,12 @@ def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
     out: list[tuple[Array, Array, Array]] = []
     for body, first in enumerate(all_.first):
         of = gap[first : first + int((all_.body == body).sum())]
-        there = np.flatnonzero((of < 0).any(0))
-        of = of[:, there]
-        order = np.argsort(of, axis=0)[:MOST]
-        pick = np.full((len(there), MOST), -1)
+        inside = np.flatnonzero((of < 0).any(0))
+        of = of[:, inside]
+        order = np.argsort(of, axis=0)[:MAX_CAPSULES]
+        pick = np.full((len(inside), MAX_CAPSULES), -1)
         pick[:, : len(order)] = np.where(np.take_along_axis(of, order, 0) < 0, order + first, -1).T
-        out.append((np.full(len(there), body), tiles[there], pick))
+        out.append((np.full(len(inside), body), tiles[inside], pick))
     bodies, where, capsules = (np.concatenate(column) for column in zip(*out, strict=True))
     return bodies, where, capsules
 
@@ -157,7 +185,7 @@ class _Field:
         self._keep(all_, pick[..., None], capsules[..., None] < 0)
         self.all, self.pick, self.rays, self.width = all_, pick, rays, width[:, None]
         self.rise = (all_.axis / all_.length2[:, None])[pick] @ rays
-        self.toward2 = (2 * all_.a)[pick] @ rays
+        self.twice_a = (2 * all_.a)[pick] @ rays
 
     def _keep(self, all_: _Capsules, pick: Array, none: Array) -> None:
         self.length2, self.start, self.a2, self.dr = (v[pick] for v in (all_.length2, all_.start, all_.a2, all_.dr))
@@ -165,14 +193,14 @@ class _Field:
 
     @classmethod
     def of_cones(cls, all_: _Capsules, width: Array, capsules: Array, rays: Array) -> _Field:
-        """The field of one ray ``[R, 3]`` a row, turned so that the rows are the pixels of a single one."""
+        """The field of one ray ``[R, 3]`` a row, transposed so that the rows are the pixels of a single one."""
         field = cls.__new__(cls)
         pick = np.maximum(capsules, 0).T
         field._keep(all_, pick[None], capsules.T[None] < 0)
         field.width = width[None]
         x, y, z = np.ascontiguousarray(rays.T)
         along = all_.axis / all_.length2[:, None]
-        field.rise, field.toward2 = (
+        field.rise, field.twice_a = (
             (v[:, 0][pick] * x + v[:, 1][pick] * y + v[:, 2][pick] * z)[None] for v in (along, 2 * all_.a)
         )
         return field
@@ -185,7 +213,7 @@ class _Field:
         h = np.minimum(s, 1)
         np.maximum(h, 0, out=h)
         # |p - a - h axis|^2 = |p - a|^2 + |axis|^2 h (h - 2 s)
-        d = t - self.toward2
+        d = t - self.twice_a
         d *= t
         d += self.a2
         u = -2 * s
@@ -266,38 +294,46 @@ def _approach(
 
 
 def trace(bodies: Sequence[Body], camera: Camera) -> Hits:
-    """Where the frame's rays meet each of the bodies."""
+    """Trace a frame.
+
+    Args:
+        bodies: What there is.
+        camera: The rays.
+
+    Returns:
+        The pixels where each body is seen.
+    """
     all_ = _Capsules(bodies)
     body, tiles, capsules = _cull(all_, camera)
     none = capsules < 0
     near = np.where(none, np.inf, all_.nearest[capsules]).min(1).astype(_F)
     far = np.where(none, -np.inf, all_.farthest[capsules]).max(1).astype(_F)
     width = all_.blend[body]
-    t, hope = near, np.zeros(len(tiles), bool)
+    t, may_hit = near, np.zeros(len(tiles), bool)
     if len(tiles):
         cones = _Field.of_cones(all_, width, capsules, camera.rays(tiles, TILE)[..., 0])
         wide = _F(0.72 * TILE / camera.focal)
-        (t,), (hope,) = _march(cones, near[None], far[None], wide, _CONE_STEPS)
+        (t,), (may_hit,) = _march(cones, near[None], far[None], wide, _CONE_STEPS)
     t, far = t[:, None], far[:, None]
     # Rows with as many capsules come together, so that a block carries no idle ones.
-    left = np.flatnonzero(hope)
+    left = np.flatnonzero(may_hit)
     left = left[np.argsort((~none[left]).sum(1), kind="stable")]
     blocks = [left[at : at + _BLOCK] for at in range(0, len(left), _BLOCK)]
-    found = []
+    results = []
     for rows in blocks:
         most = int((~none[rows]).sum(1).max())
         part = _block(all_, camera, tiles[rows], width[rows], capsules[rows, :most], t[rows], far[rows])
         if part is not None:
-            found.append((body[rows][part[0]], *part[1:]))
-    if not found:
+            results.append((body[rows][part[0]], *part[1:]))
+    if not results:
         empty, vectors = np.empty(0, _F), np.empty((3, 0), _F)
         index = np.empty(0, np.int64)
         return Hits(index, index, empty, empty, vectors, vectors, index, empty, vectors)
-    whose, *rest = (np.concatenate(column, -1) for column in zip(*found, strict=True))
-    order = np.argsort(whose, kind="stable")
-    whose = whose[order]
+    body_of, *rest = (np.concatenate(column, -1) for column in zip(*results, strict=True))
+    order = np.argsort(body_of, kind="stable")
+    body_of = body_of[order]
     pixel, cover, point, normal, capsule, along, back = (v[..., order] for v in rest)
-    return Hits(whose, pixel, point[2], cover, point, normal, capsule - all_.first[whose], along, back)
+    return Hits(body_of, pixel, point[2], cover, point, normal, capsule - all_.first[body_of], along, back)
 
 
 def _block(
@@ -307,25 +343,25 @@ def _block(
     n = TILE // SUB
     wide = _F(0.72 * SUB / camera.focal)
     t = np.repeat(t, n * n, 1)
-    t, hope = _march(_Field(all_, width, capsules, camera.rays(tiles, SUB)), t, far, wide, _SUB_STEPS)
-    some = hope.any(1)
+    t, may_hit = _march(_Field(all_, width, capsules, camera.rays(tiles, SUB)), t, far, wide, _SUB_STEPS)
+    some = may_hit.any(1)
     if not some.any():
         return None
     row = np.flatnonzero(some)
-    tiles, width, capsules, t, hope = (v[row] for v in (tiles, width, capsules, t, hope))
-    coarse, wanted = (len(row), n, 1, n, 1), (len(row), n, SUB, n, SUB)
-    t, hope = (np.broadcast_to(x.reshape(coarse), wanted).reshape(len(row), TILE * TILE) for x in (t, hope))
+    tiles, width, capsules, t, may_hit = (v[row] for v in (tiles, width, capsules, t, may_hit))
+    cones, pixels = (len(row), n, 1, n, 1), (len(row), n, SUB, n, SUB)
+    t, may_hit = (np.broadcast_to(x.reshape(cones), pixels).reshape(len(row), TILE * TILE) for x in (t, may_hit))
     rays = camera.rays(tiles, 1)
     field = _Field(all_, width, capsules, rays)
     pixel_mm = t * _F(1 / camera.focal)
     best_t, best, more = _approach(field, t, far[row], 0.3 * pixel_mm, _STEPS, 0.2)
-    late = np.flatnonzero((more & hope).sum(1) > 1)
+    late = np.flatnonzero((more & may_hit).sum(1) > 1)
     if len(late):
         # Surfaces that fall away from the camera take longer to reach.
         again = _Field(all_, width[late], capsules[late], rays[late])
         start, near = best_t[late], 0.3 * pixel_mm[late]
         best_t[late], best[late], _ = _approach(again, start, far[row][late], near, _LATE_STEPS, 0.06)
-    cover = np.minimum(np.maximum(1.1 - best * (_F(camera.focal) / best_t), 0), 1) * hope
+    cover = np.minimum(np.maximum(1.1 - best * (_F(camera.focal) / best_t), 0), 1) * may_hit
     normal, back, capsule, along = field.normals(best_t)
     at, place = np.nonzero(cover > 0.05)
     flat = at * TILE * TILE + place

@@ -31,10 +31,18 @@ RADII = np.array(
 class Body:
     """K tapered capsules blended together; camera frame, mm, float32.
 
-    a, b: ``[K, 3]`` ends. ra, rb: ``[K]`` radii there. part: ``[K]`` see ``PALM_PART``; -1 for an object.
-    back: ``[K, 3]`` unit vector to the dorsal side. at: ``[K]`` where ``a`` lies along its bone, mm.
-    long: ``[K]`` that bone's length, mm. blend: width of the blend, mm. kind: skin, cloth or object.
-    finger: 0 thumb .. 4 little, -1 for what is none.
+    Attributes:
+        a: ``[K, 3]`` first ends.
+        b: ``[K, 3]`` second ends.
+        ra: ``[K]`` radii at ``a``.
+        rb: ``[K]`` radii at ``b``.
+        part: ``[K]`` see :data:`PALM_PART`; -1 for an object.
+        back: ``[K, 3]`` unit vectors to the dorsal side.
+        at: ``[K]`` position of ``a`` along its bone.
+        long: ``[K]`` length of that bone.
+        blend: Width of the blend.
+        kind: skin, cloth or object.
+        finger: 0 thumb .. 4 little, -1 for other bodies.
     """
 
     a: Array
@@ -52,7 +60,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Flesh:
-    """FusionParams a person's hand is filled out; factors about 1, angles in radians."""
+    """The thickness of a person's hand (factors about 1) and the angles of the wrist (radians)."""
 
     thick: float = 1.0
     taper: float = 1.0
@@ -92,7 +100,7 @@ def _finger(finger: int, chain: Array, backs: Array, radius: Array) -> Body:
         waist = 0.96 * 0.5 * (radius[bone] + radius[bone + 1])
         middle, pad = 0.5 * (a + b), 0.22 * waist * back
         if finger or bone:
-            # A touch thinner than the bone before it, so that the ball of a joint belongs to one of them.
+            # Slightly thinner than the bone before it, so that the ball of a joint belongs to one of them.
             body.add(a, middle, radius[bone] * 0.96, waist, part, back, 0.0, long)
         body.add(middle, b, waist, radius[bone + 1] * 0.97, part, back, 0.5 * long, long)
         if bone == 2:
@@ -104,7 +112,7 @@ def _finger(finger: int, chain: Array, backs: Array, radius: Array) -> Body:
 
 
 def _between(a: Array, b: Array) -> Array:
-    """The unit vector half way between two."""
+    """The unit vector halfway between two."""
     return (a + b) / max(float(np.linalg.norm(a + b)), 1e-6)
 
 
@@ -177,7 +185,20 @@ def _forearm(wrist: Array, axes: Array, size: float, flesh: Flesh, arm: Array, s
 
 
 def sleeve(wrist: Array, axes: Array, size: float, flesh: Flesh, start: float, stop: float, loose: float) -> Body:
-    """Cloth around the forearm between two distances from the wrist in hand lengths; ``loose``: wider than the arm."""
+    """Cloth around the forearm.
+
+    Args:
+        wrist: ``[3]`` mm.
+        axes: ``[3, 3]`` of the palm.
+        size: Hand length, mm.
+        flesh: Of the person.
+        start: Distance from the wrist, hand lengths.
+        stop: Distance from the wrist, hand lengths.
+        loose: How much wider than the arm, as a share.
+
+    Returns:
+        The body.
+    """
     body = _Builder(7.0, "cloth")
     wide = replace(flesh, arm=flesh.arm * (1 + loose))
     _arm(body, wrist, axes, size, wide, arm_direction(axes, flesh), start, stop)
@@ -185,23 +206,51 @@ def sleeve(wrist: Array, axes: Array, size: float, flesh: Flesh, start: float, s
 
 
 def stick(a: Array, b: Array, radius: float) -> Body:
-    """A round thing to hold or to hide behind."""
+    """A round object to hold.
+
+    Args:
+        a: ``[3]`` first end, mm.
+        b: ``[3]`` second end, mm.
+        radius: mm.
+
+    Returns:
+        The body.
+    """
     body = _Builder(1.0, "object")
     body.add(a, b, radius, radius, -1, np.array([0.0, 0.0, -1.0]))
     return body.build()
 
 
 def arm_direction(axes: Array, flesh: Flesh) -> Array:
-    """Unit vector from the wrist along the forearm, away from the hand."""
+    """The direction of the forearm.
+
+    Args:
+        axes: ``[3, 3]`` of the palm.
+        flesh: Of the person; its angles bend the wrist.
+
+    Returns:
+        ``[3]`` unit vector from the wrist away from the hand.
+    """
     radial, distal, palmar = axes
     bent = np.cos(flesh.bend) * distal + np.sin(flesh.bend) * palmar
     return -(np.cos(flesh.deviate) * bent + np.sin(flesh.deviate) * radial)
 
 
-def bodies(joints: Array, axes: Array, backs: Array, size: float, flesh: Flesh, arm_length: float = 1.35) -> list[Body]:
-    """A hand's bodies: palm, thumb .. little, forearm. ``joints`` ``[21, 3]`` hand21 with a wrist, ``size`` mm.
+def hand_bodies(
+    joints: Array, axes: Array, backs: Array, size: float, flesh: Flesh, arm_length: float = 1.35
+) -> list[Body]:
+    """The bodies of a hand.
 
-    arm_length: of the forearm that shows, in hand lengths, at least 0.2.
+    Args:
+        joints: ``[21, 3]`` hand21 with a wrist, mm.
+        axes: ``[3, 3]`` of the palm, rows: radial, distal, palmar.
+        backs: ``[5, 3, 3]`` unit vectors to the dorsal side of each phalanx.
+        size: Hand length, mm.
+        flesh: Of the person.
+        arm_length: Length of the visible forearm, hand lengths, at least 0.2.
+
+    Returns:
+        Palm, thumb .. little, forearm.
     """
     radius = RADII * size * flesh.thick
     radius[:, 3] *= flesh.taper

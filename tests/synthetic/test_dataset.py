@@ -1,4 +1,4 @@
-"""The synthetic data set on disk: RHD's layout, the same from any number of processes, all of it or nothing."""
+"""The synthetic data set on disk: RHD's layout, the same from any number of processes, complete or absent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from cvhpe.data.datasets import rhd
 from cvhpe.errors import DataError
 from cvhpe.synthetic import dataset, generate, split_sizes
-from cvhpe.synthetic.rhd_writer import encode_depth
+from cvhpe.synthetic.rhd_writer import encode_rhd_depth
 
 COUNT, SIZE = 20, 64
 
@@ -30,11 +30,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_layout(made: Path) -> None:
     names = set(contents(made))
-    wanted = {"synthetic.json"}
+    expected = {"synthetic.json"}
     for split, many in split_sizes(COUNT).items():
-        wanted.add(f"{split}/anno_{split}.pickle")
-        wanted |= {f"{split}/{kind}/{i:05d}.png" for kind in ("color", "depth", "mask") for i in range(many)}
-    assert names == wanted
+        expected.add(f"{split}/anno_{split}.pickle")
+        expected |= {f"{split}/{kind}/{i:05d}.png" for kind in ("color", "depth", "mask") for i in range(many)}
+    assert names == expected
     assert [p.name for p in made.parent.iterdir()] == ["hands"]
 
 
@@ -57,44 +57,44 @@ def test_the_rhd_reader_reads_it(made: Path) -> None:
     assert agree > 0.85 * len(train)
 
 
-def test_as_many_processes_as_one_likes(made: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    generate(tmp_path / "again", COUNT, 5, size=SIZE, workers=2, progress=lambda done, of: seen.append((done, of)))
+def test_the_number_of_processes_changes_nothing(made: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    generate(tmp_path / "again", COUNT, 5, size=SIZE, workers=2, progress=lambda done, of: calls.append((done, of)))
     assert contents(tmp_path / "again") == contents(made)
-    assert seen[-1] == (COUNT, COUNT)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert calls[-1] == (COUNT, COUNT)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
 def test_more_frames_begin_with_the_same_ones(made: Path, tmp_path: Path) -> None:
     generate(tmp_path / "few", 4, 5, size=SIZE, workers=1)
     some, all_ = contents(tmp_path / "few"), contents(made)
-    pictures = [name for name in some if name.endswith(".png")]
-    assert len(pictures) == 12
-    assert all(some[name] == all_[name] for name in pictures)
+    images = [name for name in some if name.endswith(".png")]
+    assert len(images) == 12
+    assert all(some[name] == all_[name] for name in images)
 
 
 def test_no_person_is_in_both_splits() -> None:
     from cvhpe.synthetic import frames
 
-    people: dict[str, set[int]] = {}
-    real = frames.place_hands
+    persons: dict[str, set[int]] = {}
+    sample_hands = frames.sample_hands
     for split in split_sizes(100):
-        found: list[np.ndarray] = []
+        calls: list[np.ndarray] = []
 
-        def spy(*args, _found=found, **kwargs):  # type: ignore[no-untyped-def]
-            _found.append(kwargs["person"])
-            return real(*args, **kwargs)
+        def spy(*args, _calls=calls, **kwargs):  # type: ignore[no-untyped-def]
+            _calls.append(kwargs["person"])
+            return sample_hands(*args, **kwargs)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(frames, "place_hands", spy)
-            frames.draw_frames(np.array([0, 9]), 1, split, SIZE)
-        people[split] = {int(p) for p in np.concatenate(found)}
-    assert len(people["training"]) == 2
-    assert not people["training"] & people["evaluation"]
+            patch.setattr(frames, "sample_hands", spy)
+            frames.render_frames(np.array([0, 9]), 1, split, SIZE)
+        persons[split] = {int(p) for p in np.concatenate(calls)}
+    assert len(persons["training"]) == 2
+    assert not persons["training"] & persons["evaluation"]
 
 
-def test_what_is_there_already_is_left_alone(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "_fill", lambda *_: pytest.fail("drawn again"))
+def test_a_complete_data_set_is_not_made_again(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "render_frames", lambda *_: pytest.fail("rendered again"))
     generate(made, COUNT, 5, size=SIZE)
     with pytest.raises(DataError, match="other synthetic frames"):
         generate(made, COUNT, 6, size=SIZE)
@@ -118,7 +118,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(dataset, "write_pictures", full)
+    monkeypatch.setattr(dataset, "write_images", full)
     with pytest.raises(DataError, match="disk is full") as caught:
         generate(tmp_path / "out", 40, size=SIZE, workers=workers)
     assert "\n" not in str(caught.value)
@@ -147,7 +147,7 @@ def test_impossible_requests(tmp_path: Path, count: int, size: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_depth_is_coded_as_rhd_reads_it() -> None:
+def test_the_rhd_reader_decodes_the_depth() -> None:
     depth = np.array([[0.0, 1.0, 637.3, 4999.9, 9000.0]], np.float32)
-    found = rhd.decode_rhd_depth(encode_depth(depth))
-    assert np.abs(found - np.minimum(depth, 5000)).max() < 0.04
+    decoded = rhd.decode_rhd_depth(encode_rhd_depth(depth))
+    assert np.abs(decoded - np.minimum(depth, 5000)).max() < 0.04

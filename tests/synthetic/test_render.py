@@ -1,4 +1,4 @@
-"""Synthetic pictures: the tracer against its own definition in float64, and pictures that fit their labels."""
+"""Synthetic images: the sphere tracer against the distance field in float64, and images against their labels."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvhpe.synthetic.cameras import Shot
-from cvhpe.synthetic.frames import IMAGE_MODALITIES, Drawn, draw_frames, scaled
-from cvhpe.synthetic.light import shadow
+from cvhpe.synthetic.cameras import CameraRanges
+from cvhpe.synthetic.frames import FRAME_CAMERAS, LabelledFrame, render_frames, scale_cameras
+from cvhpe.synthetic.light import capsule_shadow
 from cvhpe.synthetic.render import FIRST_LEFT, FIRST_RIGHT
 from cvhpe.synthetic.rhd_writer import TO_RHD
-from cvhpe.synthetic.sampling import place_hands
+from cvhpe.synthetic.sampling import sample_hands
 from cvhpe.synthetic.sphere_tracing import Camera, trace
-from cvhpe.synthetic.surface import Body, Flesh, bodies, stick
+from cvhpe.synthetic.surface import Body, Flesh, hand_bodies, stick
 
 SIZE = 160
 
 
 def blended(body: Body, points: np.ndarray) -> np.ndarray:
-    """The distance a body is defined by, float64, of points [N, 3]."""
+    """The distance field that defines a body, float64, at points [N, 3]."""
     a, b = body.a.astype(np.float64), body.b.astype(np.float64)
     axis = b - a
     h = np.clip(((points[:, None] - a) * axis).sum(2) / (axis * axis).sum(1), 0, 1)
@@ -29,17 +29,17 @@ def blended(body: Body, points: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> list[Drawn]:
-    return draw_frames(np.arange(16), 11, "training", SIZE)
+def frames() -> list[LabelledFrame]:
+    return render_frames(np.arange(16), 11, "training", SIZE)
 
 
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_rays_end_on_the_surface_and_not_before_it(seed: int) -> None:
-    placed = place_hands(np.arange(1), seed, proportions=0.5, shot=scaled(IMAGE_MODALITIES, SIZE), size=SIZE)
+def test_rays_end_on_the_surface_and_not_in_front_of_it(seed: int) -> None:
+    placed = sample_hands(np.arange(1), seed, proportions=0.5, cameras=scale_cameras(FRAME_CAMERAS, SIZE), size=SIZE)
     K = placed.K[0]
     camera = Camera(K[0, 0], (K[0, 2], K[1, 2]), SIZE)
-    made = bodies(placed.joints[0], placed.axes[0], placed.back[0], placed.length[0], Flesh())
+    made = hand_bodies(placed.joints[0], placed.axes[0], placed.back[0], placed.length[0], Flesh())
     hits = trace(made, camera)
     x, y = hits.pixel % SIZE, hits.pixel // SIZE
     point = hits.point.astype(np.float64)
@@ -92,7 +92,7 @@ def test_a_ball_is_a_ball() -> None:
     assert (normal * hits.normal[:, of].T).sum(1).min() > 0.98
 
 
-def test_what_is_behind_the_camera_or_out_of_sight_is_not_seen() -> None:
+def test_bodies_behind_the_camera_or_out_of_sight_are_not_hit() -> None:
     camera = Camera(300, (80, 80), SIZE)
     for centre in ([0, 0, -500.0], [900.0, 0, 500.0]):
         at = np.array(centre)
@@ -101,26 +101,26 @@ def test_what_is_behind_the_camera_or_out_of_sight_is_not_seen() -> None:
     assert np.isfinite(through.point).all()
 
 
-def test_shadows_fall_behind_what_casts_them() -> None:
+def test_shadows_fall_behind_their_capsule() -> None:
     a, b, radius = np.array([[-50.0, 0, 400]]), np.array([[50.0, 0, 400]]), np.array([10.0])
     point = np.array([[0.0, 0, 500], [0, 60, 500], [0, 0, 300], [200, 0, 500]]).T.astype(np.float32)
-    lit = shadow(point, *(v.astype(np.float32) for v in (a, b, radius)), np.array([0, 0, -1], np.float32), 0.1)
+    lit = capsule_shadow(point, *(v.astype(np.float32) for v in (a, b, radius)), np.array([0, 0, -1], np.float32), 0.1)
     assert lit[0] < 0.2
     assert lit[1:] == pytest.approx(1)
 
 
-def hands_of(one: Drawn) -> list[tuple[int, np.ndarray, np.ndarray]]:
+def hands_of(labelled: LabelledFrame) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """side, xyz mm and uv_vis in hand21 order of both hands."""
     out = []
     for side in range(2):
         of = slice(21 * side, 21 * side + 21)
-        xyz, uv = one.annotation["xyz"][of], one.annotation["uv_vis"][of]
+        xyz, uv = labelled.annotation["xyz"][of], labelled.annotation["uv_vis"][of]
         out.append((side, xyz[TO_RHD] * 1000, uv[TO_RHD]))  # the order is its own inverse
     return out
 
 
-def test_labels_project_where_they_say(drawn: list[Drawn]) -> None:
-    for one in drawn:
+def test_2d_labels_are_the_projections_of_3d_labels(frames: list[LabelledFrame]) -> None:
+    for one in frames:
         xyz, uv, K = (one.annotation[k].astype(np.float64) for k in ("xyz", "uv_vis", "K"))
         assert (xyz.shape, uv.shape, K.shape) == ((42, 3), (42, 3), (3, 3))
         projected = (xyz @ K.T)[:, :2] / xyz[:, 2:]
@@ -128,37 +128,37 @@ def test_labels_project_where_they_say(drawn: list[Drawn]) -> None:
         assert set(np.unique(uv[:, 2])) <= {0.0, 1.0}
 
 
-def test_pictures_fit_their_labels(drawn: list[Drawn]) -> None:
-    """A seen joint lies behind the depth of its own flesh; the part of a seen finger tip is that finger's end."""
-    tips = right_part = seen_joints = 0
-    for one in drawn:
+def test_images_fit_their_labels(frames: list[LabelledFrame]) -> None:
+    """A visible joint lies behind the depth of its own flesh; the part of a visible fingertip is that finger's end."""
+    tips = right_part = visible_joints = 0
+    for one in frames:
         depth, mask = one.frame.depth, one.frame.mask
         for side, xyz, uv in hands_of(one):
             first = (FIRST_LEFT, FIRST_RIGHT)[side]
             x, y = np.round(uv[:, :2]).astype(int).T
-            seen = uv[:, 2] > 0.5
-            assert (((x[seen] >= 0) & (x[seen] < SIZE)) & ((y[seen] >= 0) & (y[seen] < SIZE))).all()
-            gap = xyz[seen, 2] - depth[y[seen], x[seen]]
+            visible = uv[:, 2] > 0.5
+            assert (((x[visible] >= 0) & (x[visible] < SIZE)) & ((y[visible] >= 0) & (y[visible] < SIZE))).all()
+            gap = xyz[visible, 2] - depth[y[visible], x[visible]]
             assert (gap < 50).all()
-            seen_joints += int(seen.sum())
+            visible_joints += int(visible.sum())
             for finger in range(5):
                 tip = 4 + 4 * finger
-                if seen[tip]:
+                if visible[tip]:
                     tips += 1
                     right_part += int(mask[y[tip], x[tip]] == first + 3 * finger)
-    assert seen_joints > 150
+    assert visible_joints > 150
     assert tips > 30
     assert right_part > 0.75 * tips
 
 
-def test_every_frame_shows_a_hand_and_some_show_two(drawn: list[Drawn]) -> None:
+def test_every_frame_shows_a_hand_and_some_show_two(frames: list[LabelledFrame]) -> None:
     sides = [
         {side for side, first in enumerate((FIRST_LEFT, FIRST_RIGHT)) if ((m >= first) & (m < first + 16)).sum() > 20}
-        for m in (one.frame.mask for one in drawn)
+        for m in (one.frame.mask for one in frames)
     ]
     assert all(sides)
     assert {frozenset(s) for s in sides} == {frozenset({0}), frozenset({1}), frozenset({0, 1})}
-    for one, shown in zip(drawn, sides, strict=True):
+    for one, shown in zip(frames, sides, strict=True):
         frame = one.frame
         assert frame.rgb.shape == (SIZE, SIZE, 3)
         assert (frame.rgb.dtype, frame.mask.dtype, frame.depth.dtype) == (np.uint8, np.uint8, np.float32)
@@ -172,9 +172,9 @@ def test_every_frame_shows_a_hand_and_some_show_two(drawn: list[Drawn]) -> None:
             assert (xyz[:, 2] > 0).all()
 
 
-def test_the_hand_that_is_not_shown_is_beside_the_frame(drawn: list[Drawn]) -> None:
+def test_the_hand_that_is_not_shown_is_beside_the_frame(frames: list[LabelledFrame]) -> None:
     absent = 0
-    for one in drawn:
+    for one in frames:
         for _side, xyz, uv in hands_of(one):
             inside = ((uv[:, :2] >= 0) & (uv[:, :2] <= SIZE - 1)).all(1)
             if not inside.any():
@@ -184,18 +184,18 @@ def test_the_hand_that_is_not_shown_is_beside_the_frame(drawn: list[Drawn]) -> N
     assert absent > 5
 
 
-def test_a_frame_depends_on_seed_split_and_number_alone(drawn: list[Drawn]) -> None:
-    alone = draw_frames(np.array([5]), 11, "training", SIZE)[0]
+def test_a_frame_depends_on_seed_split_and_number_alone(frames: list[LabelledFrame]) -> None:
+    alone = render_frames(np.array([5]), 11, "training", SIZE)[0]
     for name in ("rgb", "depth", "mask"):
-        assert np.array_equal(getattr(alone.frame, name), getattr(drawn[5].frame, name)), name
-    assert all(np.array_equal(alone.annotation[k], drawn[5].annotation[k]) for k in alone.annotation)
+        assert np.array_equal(getattr(alone.frame, name), getattr(frames[5].frame, name)), name
+    assert all(np.array_equal(alone.annotation[k], frames[5].annotation[k]) for k in alone.annotation)
     for seed, split in ((12, "training"), (11, "evaluation")):
-        other = draw_frames(np.array([5]), seed, split, SIZE)[0]
+        other = render_frames(np.array([5]), seed, split, SIZE)[0]
         assert not np.array_equal(other.annotation["xyz"], alone.annotation["xyz"])
 
 
 def test_a_smaller_frame_shows_the_same_hand() -> None:
-    small, large = (draw_frames(np.array([3]), 4, "training", size)[0] for size in (160, 320))
+    small, large = (render_frames(np.array([3]), 4, "training", size)[0] for size in (160, 320))
     assert np.allclose(small.annotation["xyz"], large.annotation["xyz"], atol=1e-5)
     assert np.allclose(small.annotation["K"][:2] * 2, large.annotation["K"][:2], rtol=1e-5)
-    assert scaled(Shot(shift_px=None), 160).shift_px is None
+    assert scale_cameras(CameraRanges(shift_px=None), 160).shift_px is None
