@@ -1,4 +1,4 @@
-"""The conformance kit: what every modality and data set must do, as checks that say how to mend a failure.
+"""Conformance checks of modalities and data sets; a failure says how to fix it.
 
 In a test file::
 

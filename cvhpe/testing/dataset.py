@@ -1,4 +1,4 @@
-"""Checks of a data set: what its samples hold, in which units and order, and whether workers may share it."""
+"""Checks of a data set: contents, shapes, units and order of its samples; sharing among workers."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import numpy as np
 
 from cvhpe.errors import DataError, UserError
 from cvhpe.plugin.sample import Dataset, DatasetSpec, Sample
-from cvhpe.testing.check import Check, fail, make_checks, raise_failures, require
-from cvhpe.testing.data_subject import DataSubject, splits_there
+from cvhpe.testing.check import Check, fail_check, make_checks, raise_failures, require
+from cvhpe.testing.dataset_under_test import DatasetUnderTest, available_splits
 from cvhpe.testing.hands import HAND_TESTS
 
-KNOWN = {"rgb": (np.uint8, 3), "depth": (np.float32, 2), "mask": (np.uint8, 2)}
+IMAGE_FORMATS = {"rgb": (np.uint8, 3), "depth": (np.float32, 2), "mask": (np.uint8, 2)}
 
 
-def splits_open(s: DataSubject) -> None:
-    """every split opens, has samples and says its layout and root"""
+def splits_open(s: DatasetUnderTest) -> None:
+    """every split opens, has samples and names its layout and root"""
     from cvhpe.geometry.skeleton import layout
 
     for split in s.splits:
         data = s.open(split)
         require(
-            len(data) > 0, f"split {split!r} is empty", "raise DataError naming what is missing, or leave the split out"
+            len(data) > 0, f"split {split!r} is empty", "raise DataError that names what is missing, or drop the split"
         )
-        require(data.root in ("wrist", "palm"), f"root is {data.root!r}", 'say "wrist" or "palm"')
+        require(data.root in ("wrist", "palm"), f"root is {data.root!r}", 'use "wrist" or "palm"')
         require(
             s.spec.layout in (None, data.layout),
-            f"spec.layout is {s.spec.layout!r}, a split says {data.layout!r}",
-            "say one",
+            f"spec.layout is {s.spec.layout!r}, that of a split {data.layout!r}",
+            "use one layout",
         )
         try:
             layout(data.layout)
         except UserError as error:
-            fail(str(error), "use a layout of cvhpe.geometry.skeleton")
+            fail_check(str(error), "use a layout of cvhpe.geometry.skeleton")
 
 
-def samples_are_whole(s: DataSubject) -> None:
-    """samples carry what `fields` promises, in the documented shapes and dtypes, under unique ids"""
+def samples_are_complete(s: DatasetUnderTest) -> None:
+    """samples have what `fields` names, in the documented shapes and dtypes, with unique ids"""
     from cvhpe.geometry.skeleton import layout
 
     for split, samples in s.samples.items():
@@ -49,7 +49,7 @@ def samples_are_whole(s: DataSubject) -> None:
         require(
             len(set(ids)) == len(ids),
             f"split {split!r} uses an id twice",
-            "build it from the file's name, and the hand's side",
+            "build it from the file name and the hand side",
         )
         for x in samples:
             _check_sample(s.spec, x, joints)
@@ -74,12 +74,12 @@ def _check_sample(spec: DatasetSpec, x: Sample, joints: int) -> None:
     for name in sorted({*spec.fields} - {"joints2d", "joints3d"}):
         require(
             name in x.images,
-            f"{where} lacks the image {name!r} that fields promises",
-            "add it, or take it out of fields",
+            f"{where} lacks the image {name!r} that fields names",
+            "add it, or remove it from fields",
         )
     for name, image in x.images.items():
         require(name in spec.fields, f"{where} has the image {name!r} that fields does not name", "add it to fields")
-        if name not in KNOWN:
+        if name not in IMAGE_FORMATS:
             grey = image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
             require(
                 grey or (image.shape[2:] == (3,) and image.dtype == np.uint8),
@@ -87,7 +87,7 @@ def _check_sample(spec: DatasetSpec, x: Sample, joints: int) -> None:
                 "give uint8 or uint16 (H, W), or uint8 (H, W, 3), and scale it back in augment",
             )
             continue
-        dtype, axes = KNOWN[name]
+        dtype, axes = IMAGE_FORMATS[name]
         require(
             image.dtype == dtype and image.ndim == axes,
             f"{where}: {name} is {image.dtype} with {image.ndim} axes",
@@ -97,8 +97,8 @@ def _check_sample(spec: DatasetSpec, x: Sample, joints: int) -> None:
         require(x.box is not None, f"{where} has neither joints nor a box to crop by", "give box=(x, y, width, height)")
 
 
-def reading_is_repeatable(s: DataSubject) -> None:
-    """the same index gives the same sample, in any order and from a data set opened anew"""
+def reading_is_repeatable(s: DatasetUnderTest) -> None:
+    """the same index gives the same sample, in any order and from a data set opened again"""
     for split, samples in s.samples.items():
         data = s.open(split)
         for i in reversed(range(len(samples))):
@@ -107,34 +107,38 @@ def reading_is_repeatable(s: DataSubject) -> None:
                 require(
                     not differ,
                     f"split {split!r}, index {i}: {differ} differs between two readings",
-                    "let a sample depend on its index alone",
+                    "make a sample depend on its index alone",
                 )
 
 
-def workers_may_share_it(s: DataSubject) -> None:
+def workers_may_share_it(s: DatasetUnderTest) -> None:
     """a data set can be pickled after reading, and worker processes read the same as the main one"""
     from torch.utils.data import DataLoader
 
     split = s.splits[0]
     samples, data = s.samples[split], s.open(split)
-    data[0]  # files that are opened on the first reading are open now
+    data[0]  # opens the files that are opened on first use
     try:
         again = pickle.loads(pickle.dumps(data))
     except Exception as error:
-        fail(
+        fail_check(
             f"cannot be pickled: {type(error).__name__}: {error}",
             "open files in __getitem__, or drop them in __getstate__",
         )
-    require(not _difference(samples[0], again[0]), "reads something else after pickling", "keep all that reading needs")
+    require(
+        not _difference(samples[0], again[0]),
+        "returns another sample after pickling",
+        "keep all state that __getitem__ needs",
+    )
     loader: DataLoader[Sample] = DataLoader(_Repeated(data, samples, 3), batch_size=None, num_workers=2)  # type: ignore[arg-type]
     for i, sample in enumerate(loader):
         differ = _difference(samples[i % len(samples)], sample)
-        mend = "a file handle opened before the workers start is shared by them: open it once a process (os.getpid)"
-        require(not differ, f"index {i % len(samples)}: a worker reads another {differ}", mend)
+        fix = "workers share a file handle opened before they start: open it once a process (os.getpid)"
+        require(not differ, f"index {i % len(samples)}: a worker returns another {differ}", fix)
 
 
 class _Repeated:
-    """The first samples over and over, so that two workers read at the same time."""
+    """The first samples repeatedly, so that two workers read at the same time."""
 
     def __init__(self, data: Dataset, samples: list[Sample], times: int) -> None:
         self.data, self.n, self.times = data, len(samples), times
@@ -146,8 +150,8 @@ class _Repeated:
         return self.data[index % self.n]
 
 
-def mistakes_are_named(s: DataSubject) -> None:
-    """a folder that is not there is a DataError that names it, an index past the end an IndexError"""
+def mistakes_are_named(s: DatasetUnderTest) -> None:
+    """a missing folder raises a DataError that names it, an index past the end an IndexError"""
     if s.spec.needs_path:
         nowhere = Path("/no/such/folder")
         try:
@@ -161,16 +165,16 @@ def mistakes_are_named(s: DataSubject) -> None:
             require(
                 "\n" not in str(error),
                 "the error has more than one line",
-                "say what, where and how to mend in one line",
+                "say what, where and how to fix it in one line",
             )
         except Exception as error:
-            fail(
+            fail_check(
                 f"a missing folder raises {type(error).__name__}",
                 f"raise cvhpe.{DataError.__name__} in one line that names it",
             )
         else:
-            fail(
-                "a missing folder opens without a complaint",
+            fail_check(
+                "a missing folder opens without an error",
                 f"look for the files when opening, and raise cvhpe.{DataError.__name__}",
             )
     data = s.open(s.splits[0])
@@ -179,12 +183,12 @@ def mistakes_are_named(s: DataSubject) -> None:
     except IndexError:
         return
     except Exception as error:
-        fail(f"an index past the end raises {type(error).__name__}", "raise IndexError")
-    fail("an index past the end gives a sample", "raise IndexError")
+        fail_check(f"an index past the end raises {type(error).__name__}", "raise IndexError")
+    fail_check("an index past the end gives a sample", "raise IndexError")
 
 
 def _difference(a: Sample, b: Sample) -> str:
-    """Name of the first field in which two samples differ; empty where they do not."""
+    """Name of the first field in which two samples differ; empty if they are equal."""
     for f in fields(Sample):
         x, y = getattr(a, f.name), getattr(b, f.name)
         if f.name == "images":
@@ -203,7 +207,7 @@ def _difference(a: Sample, b: Sample) -> str:
 
 DATA_TESTS = (
     splits_open,
-    samples_are_whole,
+    samples_are_complete,
     *HAND_TESTS,
     reading_is_repeatable,
     workers_may_share_it,
@@ -218,13 +222,20 @@ def dataset_checks(
     count: int = 12,
     expected_failures: Mapping[str, str] | None = None,
 ) -> list[Check]:
-    """The checks of a data set on the first ``count`` samples of each split, for ``pytest.mark.parametrize``.
+    """List the checks of a data set, for ``pytest.mark.parametrize``; splits that are not on disk are skipped.
 
-    A split that is not on disk is left out. Raises DataError where the folder is not this data set, or no split
-    is there.
+    Args:
+        spec: The data set.
+        path: Where it lies.
+        count: Number of samples of each split to check.
+        expected_failures: check -> reason why it is known to fail; such a check fails if it passes.
+
+    Returns:
+        The checks. ``DataError`` if the folder is not this data set, or holds no split.
     """
-    place = None if path is None else Path(path)
-    return make_checks(DATA_TESTS, DataSubject(spec, place, splits_there(spec, place), count), expected_failures)
+    folder = None if path is None else Path(path)
+    subject = DatasetUnderTest(spec, folder, available_splits(spec, folder), count)
+    return make_checks(DATA_TESTS, subject, expected_failures)
 
 
 def check_dataset(
@@ -234,5 +245,12 @@ def check_dataset(
     count: int = 12,
     expected_failures: Mapping[str, str] | None = None,
 ) -> None:
-    """Run every check of a data set; AssertionError that lists all failures, each with how to mend it."""
+    """Run every check of a data set; raise :class:`CheckFailed` with all failures and their fixes.
+
+    Args:
+        spec: The data set.
+        path: Where it lies.
+        count: Number of samples of each split to check.
+        expected_failures: check -> reason why it is known to fail; such a check fails if it passes.
+    """
     raise_failures(spec.name, dataset_checks(spec, path, count=count, expected_failures=expected_failures))

@@ -1,125 +1,128 @@
-"""Checks that a modality turns with the view, as every other modality of the sample does."""
+"""Checks that a modality follows the view, as every other modality of the sample does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from unittest import SkipTest
 
 import torch
 from torch import Tensor
 
 from cvhpe.plugin.contract import View
-from cvhpe.testing.check import require
-from cvhpe.testing.fakes import centroid, disc, flip_view, generator, random_view, seen_points, turned
-from cvhpe.testing.subject import BATCH, MARGIN, Subject
+from cvhpe.testing.check import require, skip_check
+from cvhpe.testing.fakes import centroid, disc, flip_view, generator, random_view, rotate_flip, transform_points
+from cvhpe.testing.modality_under_test import BATCH, MARGIN, ModalityUnderTest
 
 VIEWS = 8
 RADIUS = 0.12
-PIXELS = 0.5  # how far the centre of a disc may be off
-FORMULA = (
-    "seen = scale * R(angle) @ F @ p + shift in crop fractions (cvhpe.View); cvhpe.ops.warp_image and warp_joints do it"
-)
+PIXELS = 0.5  # tolerated error of a disc's centre
+FORMULA = "p moves to scale * R(angle) @ F @ p + shift (cvhpe.View); cvhpe.ops.warp_image and warp_joints do it"
 
 
-def augment_leaves_its_input_alone(s: Subject) -> None:
+def augment_leaves_its_input_alone(s: ModalityUnderTest) -> None:
     """augment changes neither its batch nor the view"""
     x, view = s.fake(), random_view(BATCH, generator(1))
     keep, packed = x.clone(), view.packed.clone()
-    s.m.augment(x, view)
+    s.modality.augment(x, view)
     require(torch.equal(x, keep), "augment changed its batch in place", "work on a copy: x = x.clone(), no `x +=`")
-    require(
-        torch.equal(view.packed, packed), "augment changed the view", "the view is shared by all modalities: copy it"
-    )
+    require(torch.equal(view.packed, packed), "augment changed the view", "copy it: all modalities share the view")
 
 
-def identity_view_changes_nothing(s: Subject) -> None:
+def identity_view_changes_nothing(s: ModalityUnderTest) -> None:
     """augment(x, View.identity(n)) is x"""
     x = s.fake()
-    _close(s.m.augment(x, View.identity(BATCH)), x, "the identity view")
+    _close(s.modality.augment(x, View.identity(BATCH)), x, "the identity view")
 
 
-def flip_twice_is_the_identity(s: Subject) -> None:
+def flip_twice_is_the_identity(s: ModalityUnderTest) -> None:
     """two flips cancel"""
     x = s.fake()
-    once = s.m.augment(x, flip_view(BATCH))
-    _close(s.m.augment(once, flip_view(BATCH)), x, "flipping twice")
+    once = s.modality.augment(x, flip_view(BATCH))
+    _close(s.modality.augment(once, flip_view(BATCH)), x, "flipping twice")
 
 
-def augment_follows_the_view(s: Subject) -> None:
-    """a thing in a network-ready sample is seen where the view says, in pictures as in joints"""
+def augment_follows_the_view(s: ModalityUnderTest) -> None:
+    """a network-ready sample, an image or joints, is transformed by the view"""
     view = random_view(VIEWS, generator(4))
-    if s.m.geometry == "image":
-        require(len(s.m.shape) == 3, f"geometry is 'image', but shape is {s.m.shape}", "use (channels, height, width)")
+    if s.modality.geometry == "image":
+        require(
+            len(s.modality.shape) == 3,
+            f"geometry is 'image', but shape is {s.modality.shape}",
+            "use (channels, height, width)",
+        )
         x = s.fake(n=2)
         low, high = x.amin().item(), x.amax().item()
-        there = disc(VIEWS, (s.m.shape[1], s.m.shape[2]), _places(), RADIUS)
-        without = torch.full((VIEWS, *s.m.shape), low)
-        _discs_agree(s, without.masked_fill(there[:, None], high), without, there, view)
+        inside = disc(VIEWS, (s.modality.shape[1], s.modality.shape[2]), _centres(), RADIUS)
+        without = torch.full((VIEWS, *s.modality.shape), low)
+        _discs_agree(s, without.masked_fill(inside[:, None], high), without, inside, view)
     else:
         x = s.fake(n=VIEWS)
-        _points_agree(s, x, s.m.augment(x, view), view)
+        _points_agree(s, x, s.modality.augment(x, view), view)
 
 
-def stored_batch_follows_the_view(s: Subject) -> None:
-    """a thing in a stored batch, which shows `margin` times the crop, is seen where the view says"""
+def stored_batch_follows_the_view(s: ModalityUnderTest) -> None:
+    """a stored batch, `margin` times as wide as the crop, is transformed by the view"""
     fields = s.fields(VIEWS)
     n = len(next(iter(fields.values())))
     view = random_view(n, generator(4), margin=MARGIN)
-    if s.m.geometry == "image":
-        with_disc, without, there = _stored_discs(fields, n)
-        _discs_agree(s, s.m.stored(with_disc), s.m.stored(without), there, view)
+    if s.modality.geometry == "image":
+        with_disc, without, inside = _stored_discs(fields, n)
+        _discs_agree(s, s.modality.stored(with_disc), s.modality.stored(without), inside, view)
     else:
-        stored = s.m.stored(fields)
+        stored = s.modality.stored(fields)
         identity = replace(View.identity(n), margin=MARGIN)
-        _points_agree(s, s.m.augment(stored, identity), s.m.augment(stored, view), view)
+        _points_agree(s, s.modality.augment(stored, identity), s.modality.augment(stored, view), view)
 
 
 def _stored_discs(fields: Mapping[str, Tensor], n: int) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """The fields with and without a disc in every picture that we know how to paint."""
+    """The fields with and without a disc in every image of a known format."""
     paint = {"rgb": (60, 200), "depth": (40000, 20000), "mask": (0, 1)}
     if not set(fields) & set(paint):
-        raise SkipTest(f"reads {', '.join(fields)}: no picture to paint a disc into")
+        skip_check(f"reads {', '.join(fields)}: no image of a known format to draw a disc into")
     with_disc, without = dict(fields), dict(fields)
     for name in set(fields) & set(paint):
         ground, figure = paint[name]
         shape = fields[name].shape
-        there = disc(n, (shape[1], shape[2]), _places(n) / MARGIN, RADIUS / MARGIN)
-        mask = there.reshape(*there.shape, *[1] * (len(shape) - 3)).expand(shape)
+        inside = disc(n, (shape[1], shape[2]), _centres(n) / MARGIN, RADIUS / MARGIN)
+        mask = inside.reshape(*inside.shape, *[1] * (len(shape) - 3)).expand(shape)
         without[name] = torch.full(shape, ground, dtype=torch.int32).to(fields[name].dtype)
         with_disc[name] = torch.where(mask, figure, ground).to(fields[name].dtype)
-    return with_disc, without, there
+    return with_disc, without, inside
 
 
-def _places(n: int = VIEWS) -> Tensor:
+def _centres(n: int = VIEWS) -> Tensor:
     return (torch.rand(n, 2, generator=generator(6)) - 0.5) * 0.3
 
 
-def _discs_agree(s: Subject, with_disc: Tensor, without: Tensor, there: Tensor, view: View) -> None:
-    """Compare where a disc was painted with where it is seen: a difference of two pictures shows nothing else."""
-    seen = (s.m.augment(with_disc, view) - s.m.augment(without, view)).abs().sum(1)
-    require((seen.sum((1, 2)) > 0).all(), "nothing of the picture is seen under a view", "mind the order of the axes")
-    expected = seen_points(view.margin * centroid(there.float())[:, None], view)[:, 0]
-    off = (centroid(seen) - expected) * torch.tensor([s.m.shape[2], s.m.shape[1]])
+def _discs_agree(s: ModalityUnderTest, with_disc: Tensor, without: Tensor, inside: Tensor, view: View) -> None:
+    """Compare the disc's expected and actual position in the difference of two augmented images."""
+    difference = (s.modality.augment(with_disc, view) - s.modality.augment(without, view)).abs().sum(1)
+    require(
+        (difference.sum((1, 2)) > 0).all(),
+        "the image is empty after augment with a view",
+        "check the order of the axes",
+    )
+    expected = transform_points(view.margin * centroid(inside.float())[:, None], view)[:, 0]
+    off = (centroid(difference) - expected) * torch.tensor([s.modality.shape[2], s.modality.shape[1]])
     worst = off.norm(dim=1).max().item()
     require(
         worst < PIXELS,
-        f"a disc is seen {worst:.1f} pixels beside where the view puts it",
-        FORMULA + _hint(s, seen, there, view),
+        f"a disc is {worst:.1f} pixels from its position under the view",
+        FORMULA + _usual_mistake(s, difference, inside, view),
     )
-    area = seen.sum((1, 2)) / seen.amax((1, 2)) / (s.m.shape[1] * s.m.shape[2])
-    before = there.float().mean((1, 2)) * view.margin**2
+    area = difference.sum((1, 2)) / difference.amax((1, 2)) / (s.modality.shape[1] * s.modality.shape[2])
+    before = inside.float().mean((1, 2)) * view.margin**2
     ratio = area / before / view.scale**2
     require(
         ((ratio - 1).abs() < 0.2).all(),
-        f"a disc is seen {ratio[(ratio - 1).abs().argmax()]:.2f} times as large as the view says",
-        "scale above 1 enlarges, and a stored picture shows view.margin times the crop",
+        f"a disc has {ratio[(ratio - 1).abs().argmax()]:.2f} times its area under the view",
+        "scale above 1 enlarges, and a stored image is view.margin times as wide as the crop",
     )
 
 
-def _hint(s: Subject, seen: Tensor, there: Tensor, view: View) -> str:
-    """Name the usual mistake where one explains what is seen."""
-    at = view.margin * centroid(there.float())[:, None]
+def _usual_mistake(s: ModalityUnderTest, difference: Tensor, inside: Tensor, view: View) -> str:
+    """Name the usual mistake that explains the position, if one does."""
+    at = view.margin * centroid(inside.float())[:, None]
     wrong = {
         "the angle has the other sign": replace(view, angle=-view.angle),
         "the flip is missing": replace(view, flip=torch.zeros_like(view.flip)),
@@ -128,32 +131,34 @@ def _hint(s: Subject, seen: Tensor, there: Tensor, view: View) -> str:
         "the view is not applied": View.identity(len(view)),
     }
     for what, other in wrong.items():
-        gap = (centroid(seen) - seen_points(at, other)[:, 0]).norm(dim=1).max() * s.m.shape[2]
+        gap = (centroid(difference) - transform_points(at, other)[:, 0]).norm(dim=1).max() * s.modality.shape[2]
         if gap < PIXELS:
             return f"; it looks as if {what}"
-    if ((centroid(seen) - seen_points(at / view.margin, view)[:, 0]).norm(dim=1).max() * s.m.shape[2]) < 2 * PIXELS:
-        return "; it looks as if view.margin is not heeded"
+    if (
+        (centroid(difference) - transform_points(at / view.margin, view)[:, 0]).norm(dim=1).max() * s.modality.shape[2]
+    ) < 2 * PIXELS:
+        return "; it looks as if view.margin is ignored"
     return ""
 
 
-def _points_agree(s: Subject, before: Tensor, after: Tensor, view: View) -> None:
-    if s.m.geometry == "none":
-        raise SkipTest("geometry is 'none': nothing turns with the view")
-    k = 2 if s.m.geometry == "points2d" else 3
+def _points_agree(s: ModalityUnderTest, before: Tensor, after: Tensor, view: View) -> None:
+    if s.modality.geometry == "none":
+        skip_check("geometry is 'none': nothing follows the view")
+    k = 2 if s.modality.geometry == "points2d" else 3
     require(
-        len(s.m.shape) == 2 and s.m.shape[1] == k,
-        f"geometry is {s.m.geometry!r}, but shape is {s.m.shape}",
+        len(s.modality.shape) == 2 and s.modality.shape[1] == k,
+        f"geometry is {s.modality.geometry!r}, but shape is {s.modality.shape}",
         f"use (points, {k})",
     )
     if k == 2:
-        expected, seen = seen_points(before, view), after
+        expected, actual = transform_points(before, view), after
         rule = FORMULA
-    else:  # where the root went is the modality's own affair: only differences of joints are compared
-        expected, seen = turned(before - before[:, :1], view), after - after[:, :1]
-        rule = "root-relative joints follow with R(angle) @ F about z; scale and shift change the picture, not the hand"
-    gap = (seen - expected).abs().max().item()
+    else:  # the modality chooses its root: compare differences of joints only
+        expected, actual = rotate_flip(before - before[:, :1], view), after - after[:, :1]
+        rule = "root-relative joints follow with R(angle) @ F about z; scale and shift change the image, not the hand"
+    gap = (actual - expected).abs().max().item()
     require(
-        gap < 1e-3 * (1 + before.abs().max().item()), f"points are off by {gap:.3g} from where the view puts them", rule
+        gap < 1e-3 * (1 + before.abs().max().item()), f"points are {gap:.3g} from their positions under the view", rule
     )
 
 
@@ -167,7 +172,7 @@ def _close(y: Tensor, x: Tensor, what: str) -> None:
     require(
         gap <= 1e-3 * (1 + x.abs().max().item()),
         f"{what} changed values by up to {gap:.3g}",
-        "mirror and turn about the centre of the crop, (size - 1) / 2 in pixels, and normalise only what is stored",
+        "flip and rotate about the centre of the crop, (size - 1) / 2 in pixels, and normalise stored batches only",
     )
 
 

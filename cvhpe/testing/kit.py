@@ -1,4 +1,4 @@
-"""All checks of a modality, put together."""
+"""All conformance checks of a modality."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from cvhpe.plugin.contract import Modality, ModelShape
 from cvhpe.testing import geometry, networks, samples
 from cvhpe.testing.check import Check, make_checks, raise_failures
-from cvhpe.testing.subject import Subject
+from cvhpe.testing.modality_under_test import ModalityUnderTest
 
 TESTS = (*samples.TESTS, *networks.TESTS, *geometry.TESTS)
 SMALL = ModelShape(image_size=64)
@@ -21,16 +21,19 @@ def modality_checks(
     expected_failures: Mapping[str, str] | None = None,
     fields: Mapping[str, Tensor] | None = None,
 ) -> list[Check]:
-    """The checks of a modality, for ``pytest.mark.parametrize``; each is called without arguments.
+    """List the checks of a modality, for ``pytest.mark.parametrize``; each is called without arguments.
 
-    They run on the modality as configured for pictures of 64 pixels, which is quick on a CPU.
+    They run on the modality as configured for images of 64 pixels, which is fast on a CPU.
 
-    expected_failures: check -> reason, for the exceptions; such a check fails when it passes.
-    fields: a small stored batch, where the modality reads fields that only its own data set brings.
+    Args:
+        modality: The modality.
+        expected_failures: check -> reason why it is known to fail; such a check fails if it passes.
+        fields: A small stored batch, where the modality reads fields of its own data set.
 
-    Raises ValueError where ``expected_failures`` names a check that does not exist.
+    Returns:
+        The checks. ``ValueError`` if ``expected_failures`` names an unknown check.
     """
-    return make_checks(TESTS, Subject(modality, modality.sized(SMALL), fields), expected_failures)
+    return make_checks(TESTS, ModalityUnderTest(modality, modality.sized(SMALL), fields), expected_failures)
 
 
 def check_modality(
@@ -39,5 +42,11 @@ def check_modality(
     expected_failures: Mapping[str, str] | None = None,
     fields: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Run every check; AssertionError that lists all failures, each with how to mend it."""
+    """Run every check of a modality; raise :class:`CheckFailed` with all failures and their fixes.
+
+    Args:
+        modality: The modality.
+        expected_failures: check -> reason why it is known to fail; such a check fails if it passes.
+        fields: A small stored batch, where the modality reads fields of its own data set.
+    """
     raise_failures(modality.name, modality_checks(modality, expected_failures=expected_failures, fields=fields))

@@ -90,7 +90,7 @@ def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
     assert out.count("passed") > 20
     code, out, err = cvhpe("plugins", "check", "bad", "--only", "loss_is")
     assert code == 2
-    assert "loss_is_differentiable: the gradient at the target is NaN or infinite. To mend: avoid sqrt" in out
+    assert "loss_is_differentiable: the gradient at the target is NaN or infinite. Fix: avoid sqrt" in out
     assert fault(err) == "error: bad: 1 of 3 checks failed; each line above says how to mend it"
 
 

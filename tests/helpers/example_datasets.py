@@ -129,7 +129,7 @@ FAULTS: dict[str, list[DatasetSpec]] = {
         dataclasses.replace(VALID, layout="rhd"),
         dataclasses.replace(VALID, layout=None, open=partial(open_hands, make=OtherLayout)),
     ],
-    "samples_are_whole": [
+    "samples_are_complete": [
         each(id=lambda s: "frame"),
         each(side=lambda s: "left"),
         each(visible=lambda s: np.ones(21)),
@@ -146,7 +146,7 @@ FAULTS: dict[str, list[DatasetSpec]] = {
         each(joints3d_mm=lambda s: s.joints3d_mm / 10),
         each(joints3d_mm=lambda s: -s.joints3d_mm),
     ],
-    "joints_are_in_the_layouts_order": [
+    "joint_order_is_the_layouts": [
         each(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "stb"))]),
         each(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "rhd"))]),
         each(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "fphab"))]),
@@ -155,7 +155,7 @@ FAULTS: dict[str, list[DatasetSpec]] = {
         each(side=lambda s: 1 - s.side),
         each(joints3d_mm=lambda s: s.joints3d_mm * [-1, 1, 1]),
     ],
-    "joints_project_onto_the_picture": [
+    "joints_project_onto_the_image": [
         each(joints2d_px=lambda s: s.joints2d_px + 5),
         each(joints2d_px=lambda s: s.joints2d_px[:, ::-1]),
     ],

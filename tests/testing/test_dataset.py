@@ -1,4 +1,4 @@
-"""The kit for data sets: an honest one passes, and every check catches what it is for."""
+"""A valid data set passes the conformance kit, and every check catches its faults."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cvhpe.testing import CheckFailed, check_dataset, dataset_checks
 CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(faulty))]
 
 
-def test_an_honest_data_set_passes(tmp_path: Path) -> None:
+def test_a_valid_data_set_passes(tmp_path: Path) -> None:
     check_dataset(VALID, tmp_path)
 
 
-def test_pictures_of_ones_own_pass(tmp_path: Path) -> None:
+def test_images_of_unknown_names_pass(tmp_path: Path) -> None:
     for make in (lambda rgb: rgb, lambda rgb: rgb[..., 0], lambda rgb: rgb[..., 0].astype("uint16")):
         checks = {c.name: c for c in dataset_checks(with_thermal(make), tmp_path)}
-        checks["samples_are_whole"]()
+        checks["samples_are_complete"]()
 
 
 def test_every_check_has_a_fault_to_catch(tmp_path: Path) -> None:
@@ -45,12 +45,12 @@ def test_genuine_joints_pass(shared_data: Path) -> None:
 @pytest.mark.parametrize(("check", "fault"), CASES, ids=[f"{c}-{i}" for c, i in CASES])
 def test_every_check_catches_its_faults(tmp_path: Path, check: str, fault: int) -> None:
     checks = {c.name: c for c in dataset_checks(FAULTS[check][fault], tmp_path)}
-    with pytest.raises(CheckFailed, match="To mend: ") as caught:
+    with pytest.raises(CheckFailed, match="Fix: ") as caught:
         checks[check]()
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_metres_are_recognised(tmp_path: Path) -> None:
     checks = {c.name: c for c in dataset_checks(FAULTS["joints_are_in_mm"][0], tmp_path)}
-    with pytest.raises(CheckFailed, match="looks as if metres: multiply by 1000"):
+    with pytest.raises(CheckFailed, match="looks like metres: multiply by 1000"):
         checks["joints_are_in_mm"]()

@@ -1,4 +1,4 @@
-"""The kit itself: honest modalities pass, and every check catches what it is for."""
+"""Valid modalities pass the conformance kit, and every check catches its faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(fault
 
 
 @pytest.mark.parametrize("modality", [VALID_DOTS, VALID_GREY], ids=lambda m: m.name)
-def test_honest_modalities_pass(modality: Modality) -> None:
+def test_valid_modalities_pass(modality: Modality) -> None:
     check_modality(modality)
 
 
@@ -26,7 +26,7 @@ def test_every_check_has_a_fault_to_catch() -> None:
 @pytest.mark.parametrize(("check", "fault"), CASES, ids=[f"{c}-{i}" for c, i in CASES])
 def test_every_check_catches_its_faults(check: str, fault: int) -> None:
     checks = {c.name: c for c in modality_checks(FAULTS[check][fault])}
-    with pytest.raises(CheckFailed, match="To mend: ") as caught:
+    with pytest.raises(CheckFailed, match="Fix: ") as caught:
         checks[check]()
     assert len(str(caught.value).splitlines()) == 1
 
@@ -39,16 +39,16 @@ def test_built_in_modalities_pass(name: str, check: str) -> None:
 
 
 def test_an_expected_failure_must_fail() -> None:
-    reason = "the root is what we are after"
-    rooted = {
+    reason = "the square root is intended"
+    with_root = {
         c.name: c
         for c in modality_checks(dots(loss=loss_with_a_root), expected_failures={"loss_is_differentiable": reason})
     }
-    outcome = rooted["loss_is_differentiable"].outcome()
+    outcome = with_root["loss_is_differentiable"].outcome()
     assert (outcome.result, outcome.detail) == ("expected failure", reason)
-    honest = {c.name: c for c in modality_checks(VALID_DOTS, expected_failures={"loss_is_differentiable": reason})}
+    valid = {c.name: c for c in modality_checks(VALID_DOTS, expected_failures={"loss_is_differentiable": reason})}
     with pytest.raises(CheckFailed, match="take it out of expected_failures"):
-        honest["loss_is_differentiable"]()
+        valid["loss_is_differentiable"]()
 
 
 def test_an_expected_failure_must_exist() -> None:
@@ -64,7 +64,7 @@ def test_all_failures_are_listed_at_once() -> None:
     assert "encoder_gives_a_posterior: raised TypeError" in text
 
 
-def test_an_accident_in_a_plugin_names_the_place() -> None:
+def test_an_exception_in_a_plugin_names_its_file_and_line() -> None:
     checks = {c.name: c for c in modality_checks(dots(encoder=dict))}
-    with pytest.raises(CheckFailed, match=r"raised TypeError: .*\(.*\.py:\d+\)\. To mend: the encoder gives Posterior"):
+    with pytest.raises(CheckFailed, match=r"raised TypeError: .*\(.*\.py:\d+\)\. Fix: the encoder gives Posterior"):
         checks["encoder_gives_a_posterior"]()
