@@ -4,7 +4,7 @@
     python docs/make_pages.py --check   # list what is out of date; exit code 1 if anything is
 
 In every page a ``text`` block after ``<!-- output -->`` starts with ``$ cvhpe ...``; the rest of the block is what that
-command prints, 100 columns wide.
+command prints, 80 columns wide.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.update(COLUMNS="100", CVHPE_DISABLE_PLUGINS="*", NO_COLOR="1")
+os.environ.update(COLUMNS="80", CVHPE_DISABLE_PLUGINS="*", NO_COLOR="1")
 os.environ.pop("FORCE_COLOR", None)
 
 import typer
