@@ -16,19 +16,41 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PRIVATE_WORDS = (
     r"pictures?|photographs?|doubts?|mend(?:ed|s|ing)?|twins?|told|hints?|hinted|coarse|glimpse[ds]?|ledgers?|learners?"
-    r"|seen as|say in|has a say|had a say|in turn|turned|turns?|mirrored|honest|least_steps"
-    r"|checkpoint_seconds|log_steps"
-    r"|typical spread|too cautious|accumulate_pieces|noise_px|labelled_share"
+    r"|seen as|say in|has a say|had a say|in turn|turned|turns?|mirrored|honest|typical spread|too cautious"
+    r"|the process that speaks|the first process"
 )
 """Words that the glossary replaces; ``docs/glossary.md`` gives the word to use instead."""
+OLD_SETTINGS = (
+    r"(?:hint|coarse|labelled|teacher|keep|validations|accumulate|ema|warmup|width|depth|network|limit|margin|swap"
+    r"|noise_px)"
+)
+OLD_NAMES = (
+    # settings, where their syntax tells them from other words
+    rf"least_steps|checkpoint_seconds|log_steps|calibration_folds|--set[ =]\"?(?:augmentation\.)?{OLD_SETTINGS}="
+    r"|augmentation\.(?:swap|noise_px)"
+    # options
+    r"|--(?:turns|every|procs|folds|separate|between|hands|hand|trace)(?![\w-])"
+    # modules
+    r"|cvhpe\.(?:use|pictures|views|swap|turns|doubt|nn|keypoints|losses|feed|ledger|held_out|states|progress|logger"
+    r"|faults|metrics|fusion|experts|folds|regions|detect|exported|checkpoint|camera|skeleton|registry|modality)(?!\w)"
+)
+OLD_IDENTIFIERS = (
+    r"look_again|Ledger|Feed|World|Told|Learner|Seen|Held|person_look|say_below|own_gpu|meeting_point|_glimpse|in_turn"
+    r"|strayed|read_card|unmeasured|widen"
+)
+"""Old names of functions and types, in source code only."""
 _WORDS = re.compile(rf"(?<![\w.-])(?:{PRIVATE_WORDS})(?![\w-])", re.I)
 _IDENTIFIER_WORDS = re.compile(
-    r"(?<![a-z])(?:pictures?|photographs?|doubt|twins?|hints?|coarse|glimpse|mend)(?![a-z])", re.I
+    r"(?<![a-z])(?:pictures?|photographs?|doubt|twins?|hints?|coarse|glimpse|mend|told|turned|mirrored)(?![a-z])", re.I
 )
+_OLD_NAMES = re.compile(rf"(?<![\w.-])(?:{OLD_NAMES})")
+_OLD_IDENTIFIERS = re.compile(rf"(?<![\w.-])(?:{OLD_IDENTIFIERS})\b(?!-)")
 TEXT = {".py", ".md", ".in", ".toml", ".cpp", ".h", ".cu", ".cuh", ".txt", ".js", ".html", ".css", ".sh"}
 SEARCHED = ("cvhpe", "plugins", "csrc", "docs", "benchmarks", "tests", "README.md", "CONTRIBUTING.md", "setup.py",
             "pyproject.toml", "CMakeLists.txt")  # fmt: skip
 EXEMPT = {"docs/glossary.md", "tests/helpers/style_checks.py"}
+NAMEDTUPLE = {"_fields", "_replace", "_asdict", "_make"}
+"""Public despite the underscore."""
 
 
 def text_files(paths: tuple[str, ...] = SEARCHED) -> Iterator[Path]:
@@ -46,16 +68,19 @@ def text_files(paths: tuple[str, ...] = SEARCHED) -> Iterator[Path]:
 
 
 def private_words(paths: tuple[str, ...] = SEARCHED) -> list[str]:
-    """``FILE:LINE: WORD`` for every word of the glossary's left column."""
-    found = []
+    """``FILE:LINE: WORD`` for every word and name of the glossary's left column."""
+    rows: list[str] = []
     for file in text_files(paths):
         name = file.relative_to(ROOT).as_posix()
         if name in EXEMPT:
             continue
         for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            for match in [*_WORDS.finditer(line), *_IDENTIFIER_WORDS.finditer(line.replace("_", " "))]:
-                found.append(f"{name}:{number}: {match[0]}")
-    return list(dict.fromkeys(found))
+            matches = [*_WORDS.finditer(line), *_IDENTIFIER_WORDS.finditer(line.replace("_", " "))]
+            matches += _OLD_NAMES.finditer(line)
+            if file.suffix == ".py":
+                matches += _OLD_IDENTIFIERS.finditer(line)
+            rows += [f"{name}:{number}: {match[0]}" for match in matches]
+    return list(dict.fromkeys(rows))
 
 
 def public_functions(file: Path) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
@@ -139,7 +164,7 @@ def private_access(paths: tuple[str, ...] = ("tests", "benchmarks")) -> list[str
                 found += [
                     f"{name}:{node.lineno}: {a.name}" for a in node.names if a.name.startswith("_") and a.name != "_C"
                 ]
-            if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr) and node.attr not in own:
+            if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr) and node.attr not in own | NAMEDTUPLE:
                 if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "_C", "torch", "np"):
                     continue
                 if ast.unparse(node).startswith(("torch.", "np.", "sys.", "os.")):
@@ -154,6 +179,11 @@ def long_files(
     """Source files of more than ``most`` lines."""
     counted = ((f, len(f.read_text(encoding="utf-8").splitlines())) for f in text_files(paths) if f.suffix != ".txt")
     return [f"{f.relative_to(ROOT).as_posix()}: {n} lines" for f, n in counted if n > most and f.suffix != ".md"]
+
+
+def top_level_modules() -> list[str]:
+    """Python files directly below ``cvhpe/``."""
+    return sorted(f.name for f in (ROOT / "cvhpe").glob("*.py"))
 
 
 if __name__ == "__main__":
