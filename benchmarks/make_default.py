@@ -1,18 +1,18 @@
-"""Make the model that ships with the package: 2D -> 3D joints, trained on synthetic poses alone.
+"""Makes the model that ships with the package: 2D -> 3D joints, trained on synthetic poses alone.
 
     python benchmarks/make_default.py --work runs/default --out cvhpe/weights/default.safetensors
 
-No real pose is seen, so the file is free of every data set's terms, and the real frames that `--score`
-names (any `--data` of `cvhpe evaluate`) are held out in full:
+No real pose is used, so the file is free of every data set's terms, and all real frames of `--score` (any `--data` of
+`cvhpe evaluate`) are held out:
 
     python benchmarks/make_default.py --score joints:rhd_evaluation.npz --score stb:STB
 
-It also says how many of their joints lie in the regions of the model's samples. How wide samples are is told by
-synthetic hands that had no part in training, seen with the same pixel noise; `--calibrate` tells it anew.
+It also reports the share of their joints inside the model's credible regions. The scaling of the samples is fitted on
+synthetic hands that are not in the training, with the same keypoint noise; `--calibrate` fits it again.
 
-Two thirds of the poses are rooted in the wrist, as detectors label it, and become palms half way to the
-middle knuckle; one third has a palm point where a data set might have put it. Half of the hands are seen with
-pixel noise, as a detector's would be.
+Two thirds of the poses are rooted in the wrist, as detectors label it, and become palms halfway to the middle knuckle;
+one third has a palm point where a data set might label it. Half of the hands have keypoint noise, as a detector's
+would.
 """
 
 from __future__ import annotations
@@ -58,49 +58,51 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
 }
 HELD_OUT = 2000
-TURNS = 4
-"""How often a hand is turned, and mirrored, to see how sure it is (:mod:`cvhpe.uncertainty.tta_disagreement`)."""
+TTA_ANGLES = 4
+"""Rotations of a hand, each flipped as well, whose disagreement scales the samples
+(:mod:`cvhpe.uncertainty.tta_disagreement`)."""
 
 
 def write_poses(path: Path, count: int, seed: int, root: str, keypoint_noise_px: float = 0.0) -> None:
-    """A joints file of ``count`` synthetic hands, the last for validation; ``keypoint_noise_px`` as in training."""
-    drawn = poses(count, seed, root=root)  # type: ignore[arg-type]
+    """A joints file of ``count`` synthetic hands, the last :data:`HELD_OUT` of them for validation."""
+    hands = poses(count, seed, root=root)  # type: ignore[arg-type]
     split = np.where(np.arange(count) < count - HELD_OUT, "train", "val")
-    arrays = {name: drawn[name] for name in ("joints3d_mm", "joints2d_px", "K", "is_left")}
     if keypoint_noise_px:
-        seen, whole = torch.from_numpy(arrays["joints2d_px"]), torch.ones(count, 3)  # a crop of one pixel
+        uv, one_pixel_crops = torch.from_numpy(hands["joints2d_px"]), torch.ones(count, 3)
         generator = torch.Generator().manual_seed(seed)
-        arrays["joints2d_px"] = add_keypoint_noise(seen, whole, keypoint_noise_px, generator, count).numpy()
-    np.savez(path, layout="hand21", root=root, split=split, **arrays)
+        hands["joints2d_px"] = add_keypoint_noise(uv, one_pixel_crops, keypoint_noise_px, generator, count).numpy()
+    np.savez(path, layout="hand21", root=root, split=split, **hands)
 
 
-def calibrate_again(model: Path, work: Path, seed: int) -> None:
-    """Write into a model file how wide its samples must be, as told by hands that were drawn for it alone."""
+def calibrate_model(model: Path, work: Path, seed: int) -> None:
+    """Fit the scaling of a model file's samples on synthetic hands of their own, and write it into the file."""
     names = []
     for number, root in enumerate(("wrist", "wrist", "palm")):
         path = work / f"fresh-{number}-{root}.npz"
         write_poses(path, HELD_OUT, 1000 * seed + 500 + number, root, SETTINGS["augmentation"]["keypoint_noise_px"])
         names.append(f"joints:{path}")
     run = load_run(model)
-    found = calibrate(run, open_held_out(run.config, names, "val"), TURNS)
-    assert found is not None
-    known = serialization.read_card(model)
-    known["metadata"]["training"][CALIBRATION] = found.as_dict()
-    serialization.save(model, serialization.load(model), known)
-    typer.echo(f"samples: {found.widths}")
+    calibration = calibrate(run, open_held_out(run.config, names, "val"), TTA_ANGLES)
+    assert calibration is not None
+    metadata = serialization.read_card(model)
+    metadata["metadata"]["training"][CALIBRATION] = calibration.as_dict()
+    serialization.save(model, serialization.load(model), metadata)
+    typer.echo(f"samples: {calibration.widths}")
 
 
 def main(
     work: Annotated[Path, typer.Option(help="Folder for the poses and the run.")] = Path("runs/default"),
     out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("cvhpe/weights/default.safetensors"),
-    count: Annotated[int, typer.Option(help="FusionParams many poses.")] = 240_000,
+    count: Annotated[int, typer.Option(help="Number of poses.")] = 240_000,
     steps: Annotated[int, typer.Option(help="Steps of 128 hands.")] = 5_000,
     seed: int = 0,
     threads: int = 2,
-    score: Annotated[list[str] | None, typer.Option(help="NAME[:PATH] of real data: score and end.")] = None,
-    again: Annotated[bool, typer.Option("--calibrate", help="Calibrate the model that is there, and end.")] = False,
+    score: Annotated[list[str] | None, typer.Option(help="NAME[:PATH] of real data: score the model, and end.")] = None,
+    calibrate_only: Annotated[
+        bool, typer.Option("--calibrate", help="Calibrate the model that is there, and end.")
+    ] = False,
 ) -> None:
-    """Draw the poses, train, and put the model where the package finds it; or score the one that is there."""
+    """Sample the poses, train, and write the model into the package; or score or calibrate the one that is there."""
     if score:
         run = load_run(out)
         for source in score:
@@ -110,16 +112,16 @@ def main(
                 show(table)
             calibration = calibration_of(run.metadata.training)
             width = calibration.width(["joints2d"]) if calibration else None
-            found = covered(run, packs, ["joints2d"], width or AS_TRAINED)
-            said = ", ".join(f"{share:.1%} of {level:.0%}" for level, share in zip(LEVELS, found, strict=True))
-            typer.echo(f"joints inside their regions: {said}")
+            coverage = covered(run, packs, ["joints2d"], width or AS_TRAINED)
+            shares = ", ".join(f"{share:.1%} of {level:.0%}" for level, share in zip(LEVELS, coverage, strict=True))
+            typer.echo(f"joints inside their credible regions: {shares}")
         return
     out, work = out.resolve(), work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    if again:
-        calibrate_again(out, work, seed)
+    if calibrate_only:
+        calibrate_model(out, work, seed)
         return
-    os.chdir(work)  # the configuration travels with the model, and names its data as they lie here
+    os.chdir(work)  # the model file keeps the configuration, with relative names of the data
     data = {"wrist": 2 * count // 3, "palm": count // 3}
     for number, (root, many) in enumerate(data.items()):
         write_poses(Path(f"{root}.npz"), many, 1000 * seed + number, root)
@@ -127,14 +129,14 @@ def main(
     config = checked({**SETTINGS, "data": names, "min_steps": steps, "seed": seed, "threads": threads})
     shutil.rmtree("run", ignore_errors=True)
 
-    def told(record: dict[str, Any]) -> None:
+    def print_validation(record: dict[str, Any]) -> None:
         typer.echo(f"step {record['step']}: held-out median EPE {record['score']:.2f} mm")
 
-    train(config, open_data(config), Path("run"), report=Reporter(validation=told))
-    card = serialization.read_card(Path("run/model.safetensors"))
+    train(config, open_data(config), Path("run"), report=Reporter(validation=print_validation))
+    metadata = serialization.read_card(Path("run/model.safetensors"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    serialization.save(out, serialization.load(Path("run/model.safetensors")), card)
-    calibrate_again(out, work, seed)
+    serialization.save(out, serialization.load(Path("run/model.safetensors")), metadata)
+    calibrate_model(out, work, seed)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB")
 
 

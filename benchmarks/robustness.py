@@ -1,11 +1,10 @@
-"""What noise on the 2D joints and the width of the posterior do to a lifter's predictions on held-out frames.
+"""What noise on the 2D joints does to a run's predictions on held-out frames, and the coverage of its samples.
 
     python benchmarks/robustness.py RUN [--data joints:rhd_evaluation_a.npz] [--px 1]
 
-Noise: Gaussian, in pixels of the frame, on every 2D joint, at test time alone. Coverage: how many joints lie in the
-50, 80 and 95 % regions of 64 posterior samples, that is no further from the mean of that joint's samples than 50, 80
-and 95 % of them are (:mod:`cvhpe.uncertainty.coverage`); with samples as the network gives them, and as the run's
-calibration widens them.
+Noise: Gaussian, in pixels of the frame, on every 2D joint, at test time only. Coverage: the share of joints inside
+their 50, 80 and 95 % credible regions (:mod:`cvhpe.uncertainty.coverage`), for samples as the network gives them and as
+the run's calibration rescales them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ def noisy(batches: Batches, px: float, seed: int) -> Iterator[Mapping[str, Tenso
 def median_mm(run: Run, packs: list[Pack], source: str, px: float, seed: int) -> float:
     """Median EPE of ``source`` -> 3D with noise."""
     batches = Batches(packs, model_fields(run.config), 256, seed=0, shuffle=False)
-    got = predict(
+    predictions = predict(
         run.model,
         noisy(batches, px, seed),
         source,
@@ -51,43 +50,44 @@ def median_mm(run: Run, packs: list[Pack], source: str, px: float, seed: int) ->
         margin=batches.margin,
         palm=palm_of(run.metadata.layout),
     )
-    return summary(got.predicted, got.truth, got.visible).epe_median
+    return summary(predictions.predicted, predictions.truth, predictions.visible).epe_median
 
 
 def main(
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run that lifts 2D joints, or what is made of them.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run that lifts 2D joints, or what is derived of them.")
+    ],
     data: Annotated[list[str] | None, typer.Option(help="NAME:PATH; by default the run's own.")] = None,
     px: Annotated[float, typer.Option(help="Standard deviation of the noise, pixels.")] = 1.0,
-    draws: Annotated[int, typer.Option(help="FusionParams often noise is drawn.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Number of noise seeds.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """The median EPE with and without noise, and the coverage with the run's calibration and without."""
+    """The median EPE with and without noise, and the coverage with and without the run's calibration."""
     run = load_run(path)
     packs = open_held_out(run.config, data or run.config.data, "")
     source = next(p.source for p in run.model.pairs if p.target == "joints3d" and p.source != "joints3d")
     clean = median_mm(run, packs, source, 0.0, 0)
-    found = np.array([median_mm(run, packs, source, px, seed) for seed in range(draws)])
-    calibration = calibration_of(run.metadata.training)
-    width = calibration.width([source]) if calibration else None
-    result = {"clean_mm": clean, "noisy_mm": float(found.mean()), "px": px, "levels": list(LEVELS)}
+    with_noise = float(np.mean([median_mm(run, packs, source, px, seed) for seed in range(repeats)]))
+    result: dict[str, Any] = {"clean_mm": clean, "noisy_mm": with_noise, "px": px, "levels": list(LEVELS)}
     result["covered_as_trained"] = covered(run, packs, [source], AS_TRAINED)
-    if calibration and width:
-        result["covered"] = covered(run, packs, [source], width)
-        result |= {"scale": width.scale, "dof": width.dof, "calibrated_on": calibration.hands}
+    calibration = calibration_of(run.metadata.training)
+    scaling = calibration.width([source]) if calibration else None
+    if calibration and scaling:
+        result["covered"] = covered(run, packs, [source], scaling)
+        result |= {"scale": scaling.scale, "dof": scaling.dof, "calibrated_on": calibration.hands}
     if as_json:
         typer.echo(json.dumps(result))
         return
-    lost = result["noisy_mm"] / clean - 1
-    typer.echo(f"median EPE {clean:.2f} mm; with {px:g} px of noise {result['noisy_mm']:.2f} ({lost:+.1%})")
+    typer.echo(f"median EPE {clean:.2f} mm; with {px:g} px of noise {with_noise:.2f} ({with_noise / clean - 1:+.1%})")
     typer.echo(f"coverage as trained: {shares(result['covered_as_trained'])}")
-    if calibration and width:
-        how = f"scale {width.scale:.2f}, {width.dof:g} degrees of freedom, found on {calibration.hands} hands"
-        typer.echo(f"coverage calibrated ({how}): {shares(result['covered'])}")
+    if calibration and scaling:
+        fit = f"scale {scaling.scale:.2f}, {scaling.dof:g} degrees of freedom, fitted on {calibration.hands} hands"
+        typer.echo(f"coverage calibrated ({fit}): {shares(result['covered'])}")
 
 
-def shares(found: list[float]) -> str:
+def shares(coverage: list[float]) -> str:
     """``50%: 49.1%`` and so on."""
-    return ", ".join(f"{level:.0%}: {share:.1%}" for level, share in zip(LEVELS, found, strict=True))
+    return ", ".join(f"{level:.0%}: {share:.1%}" for level, share in zip(LEVELS, coverage, strict=True))
 
 
 if __name__ == "__main__":
