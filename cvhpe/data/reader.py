@@ -48,20 +48,8 @@ class Reader(ABC):
         """The image files of a sample: image name -> file. None by default."""
         return {}
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
-        """Decode one image of a sample.
-
-        Args:
-            index: of the sample.
-            name: of the image, a key of :meth:`files`.
-            path: its file.
-
-        Returns:
-            The image, as :attr:`cvhpe.plugin.sample.Sample.images` has it.
-
-        Raises:
-            DataError: If the file is missing or damaged.
-        """
+    def _decode(self, index: int, name: str, path: Path) -> Array:
+        """Decode the image ``name`` of a sample from its file."""
         raise NotImplementedError
 
     def read(self, index: int, names: Collection[str]) -> Sample:
@@ -75,7 +63,7 @@ class Reader(ABC):
             The sample.
         """
         files = self.files(index) if names else {}
-        images = {name: self.decode(index, name, path) for name, path in files.items() if name in names}
+        images = {name: self._decode(index, name, path) for name, path in files.items() if name in names}
         return replace(self.labels(index), images=images)
 
     def __getitem__(self, index: int) -> Sample:

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from cvhpe.errors import DataError
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 PARENT_POLL_SECONDS = 0.5
 
@@ -28,8 +28,8 @@ def num_cores() -> int:
 
 
 def imap_unordered(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, *, label: str
-) -> Iterator[tuple[int, Result]]:
+    function: Callable[[_Task], _Result], tasks: Sequence[_Task], workers: int, *, label: str
+) -> Iterator[tuple[int, _Result]]:
     """Call a function on every task, on several processes.
 
     Args:

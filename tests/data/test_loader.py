@@ -1,4 +1,4 @@
-"""Batches: the right samples in an order that only the seed and the epoch decide."""
+"""Batches: the right samples, in an order that depends on the seed and the epoch only."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_batch_is_the_pack_normalised(packed: Pack) -> None:
         assert all(batch[f"has_{name}"].all() for name in ALL)
 
 
-def test_what_every_sample_has_can_be_asked_for(packed: Pack) -> None:
+def test_common_fields_can_be_asked_for(packed: Pack) -> None:
     batches = Batches([packed], (*ALL, "visible", "side", "scale_mm"), 8)
     assert batches.arrays()["has_visible"].all()
     batch = next(batches.epoch(0))
@@ -79,7 +79,7 @@ def test_a_resumed_epoch_goes_on_where_it_was(packed: Pack, workers: int, start:
     assert indices(batches, 2, start) == indices(batches, 2)[start:]
 
 
-def test_without_shuffling_everything_comes_in_order(packed: Pack) -> None:
+def test_without_shuffling_arrays_comes_in_order(packed: Pack) -> None:
     batches = Batches([packed], ALL, 8, shuffle=False)
     assert flat(indices(batches)) == list(range(50))
     assert len(batches) == 7
@@ -123,10 +123,10 @@ def test_samples_without_3d_are_zero_and_say_so(tmp_path: Path) -> None:
     has = np.arange(6) % 2 == 0
     xyz = np.where(has[:, None, None], np.float32(300), np.float32("nan")) * np.ones((6, 21, 3), np.float32)
     packed = write_pack(tmp_path / "p", 6, arrays={"has_joints3d": has, "joints3d_mm": xyz})
-    everything = Batches([packed], ALL, 6).arrays()
-    assert everything["has_joints3d"].tolist() == has.tolist()
-    assert everything["joints3d"].isfinite().all()
-    assert not everything["joints3d"][1::2].any()
+    arrays = Batches([packed], ALL, 6).arrays()
+    assert arrays["has_joints3d"].tolist() == has.tolist()
+    assert arrays["joints3d"].isfinite().all()
+    assert not arrays["joints3d"][1::2].any()
     with pytest.raises(DataError, match="no data set of this run has 'depth'"):
         Batches([packed], ("depth",), 6)
 
@@ -139,7 +139,7 @@ def test_unlabelled_joints_are_nan(tmp_path: Path) -> None:
     assert batch["has_joints2d"].all()
 
 
-def test_data_sets_that_do_not_fit_together(tmp_path: Path, packed: Pack) -> None:
+def test_data_sets_that_differ(tmp_path: Path, packed: Pack) -> None:
     other = write_pack(tmp_path / "a", 4, joints=16, layout="icvl16")
     with pytest.raises(UserError, match=r"differ in their joint layouts: hand21, icvl16"):
         Batches([packed, other], ALL, 2)
@@ -174,9 +174,9 @@ def test_a_fault_while_reading_ahead_reaches_the_caller(packed: Pack, monkeypatc
 def test_batches_do_not_share_memory(packed: Pack) -> None:
     batches = Batches([packed], ALL, 8, seed=3)
     first = [b["rgb"].clone() for b in batches.epoch(0)]
-    kept = list(batches.epoch(0))
+    second = list(batches.epoch(0))
     for batch in batches.epoch(0):
         batch["rgb"].zero_()
         batch["joints3d"].zero_()
-    assert all(torch.equal(a, b["rgb"]) for a, b in zip(first, kept, strict=True))
+    assert all(torch.equal(a, b["rgb"]) for a, b in zip(first, second, strict=True))
     assert batches.arrays()["joints3d"].any()

@@ -227,7 +227,7 @@ def test_a_reading_thread_that_dies_ends_the_run_with_what_killed_it(hands, tmp_
 def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
     c = config(hands, checkpoint_every_s=1000, log_every=7)
     trainer = Trainer(c, open_data(c), tmp_path, Reporter())
-    joints = trainer.batches._small["joints3d"]
+    joints = trainer.batches.arrays()["joints3d"]
     joints[17, 5] = 1e30
     with pytest.raises(UserError, match="is not finite") as error:
         trainer.run(resume=False)
@@ -249,7 +249,7 @@ def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
 def test_a_broken_step_is_told_even_where_its_batch_cannot_be_kept(hands, tmp_path):
     c = config(hands, checkpoint_every_s=1000, log_every=7)
     trainer = Trainer(c, open_data(c), tmp_path, Reporter())
-    trainer.batches._small["joints3d"][17, 5] = 1e30
+    trainer.batches.arrays()["joints3d"][17, 5] = 1e30
     (tmp_path / "broken_steps").write_text("in the way")
     with pytest.raises(UserError, match=r"^step \d+: the loss of .* is not finite; joints3d is up to 1e\+30") as error:
         trainer.run(resume=False)

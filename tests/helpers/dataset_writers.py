@@ -1,7 +1,7 @@
-"""Write every data set in miniature, byte for byte in its own layout, from hands whose truth is known.
+"""Write every data set in miniature, byte for byte in its own format, from known hands.
 
-The orders, units and codes below are written down from the formats' descriptions; nothing of the readers
-or of ``cvhpe.geometry.skeleton`` is used, so that a mistake there shows.
+The joint orders, units and codes below follow the formats' descriptions and use nothing of the readers or of
+``cvhpe.geometry.skeleton``, so that a mistake there shows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-# For each data set: where the canonical joints (root, thumb, index, middle, ring, little; base to tip) go.
+# The canonical joints (root, thumb, index, middle, ring, little; base to tip) in the order of each data set.
 THUMB, INDEX, MIDDLE, RING, LITTLE = ([1 + 4 * f + k for k in range(4)] for f in range(5))
 STB_ORDER = [0, *LITTLE, *RING, *MIDDLE, *INDEX, *THUMB]
 MSRA_ORDER = [0, *INDEX, *MIDDLE, *RING, *LITTLE, *THUMB]
@@ -32,15 +32,15 @@ def hand(rng: np.random.Generator, side: int, *, z: float = 550.0) -> np.ndarray
             at = at + length * np.array([0, -np.cos(bend), -np.sin(bend)])
             xyz[joint] = at
             bend += rng.uniform(0.1, 0.6)
-    # AugmentedPosteriors from its palm, a right hand has its thumb on the right.
+    # Seen from its palm, a right hand has its thumb on the right.
     if side == 0:
         xyz[:, 0] *= -1
     axis = rng.normal(size=3)
     axis *= rng.uniform(0, 0.5) / np.linalg.norm(axis)
     skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    turn, _ = np.linalg.qr(np.eye(3) + skew)
-    turn = turn * np.sign(np.diag(turn))
-    return (xyz - xyz[9]) @ turn.T + [*rng.uniform(-30, 30, 2), z + rng.uniform(-40, 40)]
+    rotation, _ = np.linalg.qr(np.eye(3) + skew)
+    rotation = rotation * np.sign(np.diag(rotation))
+    return (xyz - xyz[9]) @ rotation.T + [*rng.uniform(-30, 30, 2), z + rng.uniform(-40, 40)]
 
 
 def palm_root(xyz: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def write_stb(root: Path, rng: np.random.Generator, frames: int = 2, sequences=S
     r = np.array([0.00531, -0.01196, 0.00301])
     k = np.array([[0, -r[2], r[1]], [r[2], 0, -r[0]], [-r[1], r[0], 0]])
     angle = np.linalg.norm(r)
-    turn = np.eye(3) + np.sin(angle) / angle * k + (1 - np.cos(angle)) / angle**2 * k @ k
+    rotation = np.eye(3) + np.sin(angle) / angle * k + (1 - np.cos(angle)) / angle**2 * k @ k
     for name in sequences:
         xyz = palm_root(np.stack([hand(rng, 0) for _ in range(frames)]))
         truth[name] = xyz
@@ -98,8 +98,8 @@ def write_stb(root: Path, rng: np.random.Generator, frames: int = 2, sequences=S
                 uv = pixels(hand_xyz - [shift, 0, 0], 822.79041, 822.79041, 318.47345, 250.31296)
                 save(folder / f"BB_{view}_{i}.png", colour_image(uv, size))
             if depth:
-                in_colour = hand_xyz @ turn + [3, -5, 20]  # some other place than in the stereo pair
-                in_depth = in_colour @ turn.T + [-24.0381, -0.4563, -1.2326]
+                in_colour = hand_xyz @ rotation + [3, -5, 20]  # elsewhere than in the stereo pair
+                in_depth = in_colour @ rotation.T + [-24.0381, -0.4563, -1.2326]
                 uv = pixels(in_colour, 607.92271, 607.88192, 314.78337, 236.42484)
                 save(folder / f"SK_color_{i}.png", colour_image(uv, size))
                 uv = pixels(in_depth, 475.62768, 474.77709, 336.41179, 238.77962)
@@ -107,7 +107,7 @@ def write_stb(root: Path, rng: np.random.Generator, frames: int = 2, sequences=S
                 coded = np.stack([mm % 256, mm // 256, np.zeros_like(mm)], -1).astype(np.uint8)
                 save(folder / f"SK_depth_{i}.png", coded)
         if depth:
-            in_depth = (xyz @ turn + [3, -5, 20]) @ turn.T + [-24.0381, -0.4563, -1.2326]
+            in_depth = (xyz @ rotation + [3, -5, 20]) @ rotation.T + [-24.0381, -0.4563, -1.2326]
             scipy.io.savemat(
                 root / "labels" / f"{name}_SK.mat", {"handPara": in_depth[:, STB_ORDER].transpose(2, 1, 0)}
             )
@@ -254,17 +254,17 @@ def write_interhand(root: Path, rng: np.random.Generator):
     content: dict = {"images": [], "annotations": []}
     for i, sides in enumerate([(1, 0), (0,)]):
         position, camera = rng.normal(0, 100, 3), str(400 + i)
-        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
         world, valid = np.ones((42, 3)), np.zeros((42, 1), int)
         for side in sides:
             xyz = hand(rng, side)
             truth[f"test/image{i}:{('left', 'right')[side]}"] = xyz
             rows = slice(0, 21) if side == 1 else slice(21, 42)
-            world[rows] = xyz[INTERHAND_ORDER] @ np.linalg.inv(turn).T + position
+            world[rows] = xyz[INTERHAND_ORDER] @ np.linalg.inv(rotation).T + position
             valid[rows] = 1
         parameters = {
             "campos": position,
-            "camrot": turn,
+            "camrot": rotation,
             "focal": np.array([500.0, 510.0]),
             "princpt": np.array([160.0, 120]),
         }

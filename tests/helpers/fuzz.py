@@ -1,12 +1,10 @@
-"""Damage every reader's files and see what comes out: good samples, or one :class:`UserError`; nothing else.
+"""Damage the files of every reader: the result must be samples or one :class:`UserError`.
 
     python tests/helpers/fuzz.py --inputs 20000 [--seed 0] [--reader rhd]
 
-An input is a data set in miniature (written byte for byte in its own layout, as the tests write them) of which one
-file was mutated, packed by the same function that ``cvhpe data prepare`` calls. It fails where it ends in anything
-but samples or a ``UserError`` of one line, says a warning beside it, takes more than :data:`MOST_SECONDS` of processor
-time, or needs more than :data:`MOST_BYTES` of address space beside what the process had. "most MB" is what the worst
-input held beside what the process held before it.
+An input is a miniature data set of which one file is mutated, packed by the function that ``cvhpe data prepare`` calls.
+It fails if it ends in anything but samples or a ``UserError`` of one line, if it warns, or if it takes more than
+:data:`MAX_SECONDS` of processor time or :data:`MAX_BYTES` of address space. "most MB" is the memory of the worst input.
 """
 
 from __future__ import annotations
@@ -46,8 +44,8 @@ from cvhpe.errors import UserError
 from cvhpe.plugin.registry import registry
 from cvhpe.runs import serialization
 
-MOST_SECONDS = 20.0
-MOST_BYTES = 2 << 30
+MAX_SECONDS = 20.0
+MAX_BYTES = 2 << 30
 POINTS = ("joints2d", "joints3d", "rgb", "depth", "mask")
 
 
@@ -78,7 +76,7 @@ READERS: dict[str, tuple[Writer, str, str, str]] = {
     "joints": (_joints, "joints", "hands.npz", "train"),
     "weights": (_weights, "", "", ""),
 }
-"""Name -> what writes it, the data set that reads it, where that looks, and the split that is read."""
+"""Name -> its writer, the data set that reads it, the path below the root, and the split."""
 
 
 class Hang(Exception):
@@ -86,7 +84,7 @@ class Hang(Exception):
 
 
 class Subject:
-    """One reader and its miniature, whole until :meth:`read` is given something else."""
+    """One reader and its miniature data set."""
 
     def __init__(self, name: str, root: Path) -> None:
         write, self.dataset, place, self.split = READERS[name]
@@ -95,23 +93,23 @@ class Subject:
         write(root, np.random.default_rng(1))
         self.path = root / place
         self.files = sorted(p for p in root.rglob("*") if p.is_file())
-        self.whole = {p: p.read_bytes() for p in self.files}
+        self.originals = {p: p.read_bytes() for p in self.files}
         self.cache = root.with_name(root.name + "-cache")
         if self.read() is not None:
-            raise RuntimeError(f"{name}: its own undamaged miniature is refused")
+            raise RuntimeError(f"{name}: the undamaged miniature is refused")
 
     def read(self, file: Path | None = None, raw: bytes = b"") -> UserError | None:
-        """Read with ``file`` replaced by ``raw``; the fault that the user is told, None where it reads well."""
+        """Read with ``file`` replaced by ``raw``; the error for the user, None if it reads well."""
         if file is not None:
             file.write_bytes(raw)
         try:
-            with bounded(), silent(self.name):
+            with bounded(), no_warnings(self.name):
                 if self.dataset:
                     spec = registry().dataset(self.dataset)
                     pack = prepare(
                         spec, self.path, self.split, image_size=64, fields=POINTS, workers=1, limit=3, cache=self.cache
                     )
-                    look(Batches([pack], [f for f in POINTS if f in pack or f in POINTS[:2]], 2))
+                    check_finite(Batches([pack], [f for f in POINTS if f in pack or f in POINTS[:2]], 2))
                 else:
                     serialization.load(self.root / "model.safetensors")
         except UserError as error:
@@ -120,7 +118,7 @@ class Subject:
             return error
         finally:
             if file is not None:
-                file.write_bytes(self.whole[file])
+                file.write_bytes(self.originals[file])
             shutil.rmtree(self.cache, ignore_errors=True)
         return None
 
@@ -129,12 +127,12 @@ class Subject:
         kinds = sorted({p.suffix for p in self.files})
         kind = chance.choice(kinds)
         file = chance.choice([p for p in self.files if p.suffix == kind])
-        change = mistake if kind in FORMATS and chance.random() < 1 / 3 else mutate
-        return file, change(self.whole[file], chance, kind)
+        change = corrupt_numbers if kind in FORMATS and chance.random() < 1 / 3 else mutate_bytes
+        return file, change(self.originals[file], chance, kind)
 
 
-def look(batches: Batches) -> None:
-    """What networks get must be numbers, whatever the labels were: NaN stands for what is not labelled."""
+def check_finite(batches: Batches) -> None:
+    """Refuse infinite values in a batch; NaN is a joint without a label."""
     for batch in batches.epoch(0):
         for name in ("joints3d", "joints2d", "scale_mm", "crop"):
             if batch[name].isinf().any():
@@ -159,29 +157,29 @@ TOKENS = (
 )
 
 
-def mutate(raw: bytes, chance: random.Random, kind: str = "") -> bytes:
-    """Damage that disks, copies and people do: cut, flipped, repeated, moved, overwritten, other people's numbers."""
+def mutate_bytes(raw: bytes, chance: random.Random, kind: str = "") -> bytes:
+    """Damage bytes: cut, flip, repeat, move, overwrite, change digits."""
     out = bytearray(raw)
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
         # headers and trailers are where lengths and offsets stand
         at = chance.randrange(len(out) + 1) if chance.random() < 0.6 else min(len(out), chance.randrange(64))
         span = chance.choice((1, 2, 4, 8, 64, 1024))
-        harm = chance.randrange(8)
-        if harm == 0:
+        damage = chance.randrange(8)
+        if damage == 0:
             del out[at:]
-        elif harm == 1:
+        elif damage == 1:
             del out[at : at + span]
-        elif harm == 2:
+        elif damage == 2:
             out[at : at + span] = chance.randbytes(min(span, 64))
-        elif harm == 3 and at < len(out):
+        elif damage == 3 and at < len(out):
             out[at] ^= 1 << chance.randrange(8)
-        elif harm == 4:
+        elif damage == 4:
             token = chance.choice(TOKENS)
             out[at : at + chance.choice((0, len(token)))] = token
-        elif harm == 5:
+        elif damage == 5:
             other = chance.randrange(len(out) + 1)
             out[at:at] = out[other : other + span]
-        elif harm == 6:
+        elif damage == 6:
             out[at : at + span] = bytes(len(out[at : at + span]))
         else:
             digits = [i for i in range(at, min(at + 200, len(out))) if 48 <= out[i] <= 57]
@@ -194,35 +192,37 @@ def mutate(raw: bytes, chance: random.Random, kind: str = "") -> bytes:
 ODD = (math.nan, math.inf, -math.inf, 1e300, -1e300, 1e39, 1e20, 3e11, -3e11, 1e-300, 0.0, -1.0, 0.5, 2.0**63)
 
 
-def mistake(raw: bytes, chance: random.Random, kind: str) -> bytes:
-    """A file that is whole by its format, but for a few of its numbers that nobody ever measured."""
+def corrupt_numbers(raw: bytes, chance: random.Random, kind: str) -> bytes:
+    """A valid file in which a few numbers are implausible."""
     odd = chance.choice(ODD)
     if kind in (".json", ".txt"):
-        found = list(re.finditer(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", raw))
-        for one in sorted(chance.sample(found, min(len(found), chance.choice((1, 1, 5)))), key=lambda m: -m.start()):
+        numbers = list(re.finditer(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", raw))
+        for match in sorted(
+            chance.sample(numbers, min(len(numbers), chance.choice((1, 1, 5)))), key=lambda m: -m.start()
+        ):
             text = json.dumps(odd) if kind == ".json" else repr(odd)
-            raw = raw[: one.start()] + text.encode() + raw[one.end() :]
+            raw = raw[: match.start()] + text.encode() + raw[match.end() :]
         return raw
     into = io.BytesIO()
     if kind == ".pickle":
         content = pickle.loads(raw)
         frame = chance.choice(list(content))
-        _spoil(chance.choice(list(content[frame].values())), odd, chance)
+        _corrupt(chance.choice(list(content[frame].values())), odd, chance)
         return pickle.dumps(content)
     if kind == ".mat":
         content = {n: v for n, v in scipy.io.loadmat(io.BytesIO(raw)).items() if not n.startswith("__")}
-        _spoil(chance.choice(list(content.values())), odd, chance)
+        _corrupt(chance.choice(list(content.values())), odd, chance)
         scipy.io.savemat(into, content, do_compression=chance.random() < 0.5)
         return into.getvalue()
     content = dict(np.load(io.BytesIO(raw)))
     name = chance.choice([n for n, v in content.items() if v.dtype.kind in "biuf"])
     content[name] = content[name].astype(np.float64 if chance.random() < 0.5 or name == "is_left" else np.float32)
-    _spoil(content[name], odd, chance)
+    _corrupt(content[name], odd, chance)
     np.savez(into, **content)
     return into.getvalue()
 
 
-def _spoil(array: np.ndarray, odd: float, chance: random.Random) -> None:
+def _corrupt(array: np.ndarray, odd: float, chance: random.Random) -> None:
     with np.errstate(all="ignore"):
         for _ in range(chance.choice((1, 1, 5, 1000))):
             array.flat[chance.randrange(array.size)] = array.dtype.type(odd) if array.dtype.kind == "f" else 7
@@ -232,30 +232,30 @@ FORMATS = (".json", ".txt", ".pickle", ".mat", ".npz")
 
 
 @contextmanager
-def silent(name: str) -> Iterator[None]:
-    """A warning out of what is inside, whether it ends well or in a line for the user, is a fault of the reader."""
-    with warnings.catch_warnings(record=True) as said:
+def no_warnings(name: str) -> Iterator[None]:
+    """Raise for any warning of what is inside."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            if said:
-                first = said[0]
+            if caught:
+                first = caught[0]
                 place = f"{Path(first.filename).name}:{first.lineno}"
                 raise RuntimeError(f"{name}: warned: {first.category.__name__}: {first.message} ({place})")
 
 
-def held() -> int:
+def resident_bytes() -> int:
     """Bytes of this process that are in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 class Peak:
-    """The most memory, in MB, that the process held since :meth:`begin`, beside what it held then."""
+    """The most memory, in MB, that the process took since :meth:`begin`."""
 
     def begin(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
-        self.before = held()
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+        self.before = resident_bytes()
 
     def end(self) -> float:
         status = Path("/proc/self/status").read_text()
@@ -264,16 +264,16 @@ class Peak:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Let what is inside take :data:`MOST_SECONDS` of processor time and :data:`MOST_BYTES` of address space more."""
+    """Let what is inside take :data:`MAX_SECONDS` of processor time and :data:`MAX_BYTES` of address space more."""
 
     def stop(number: int, frame: object) -> None:
-        raise Hang(f"more than {MOST_SECONDS} s")
+        raise Hang(f"more than {MAX_SECONDS} s")
 
     old_limit = resource.getrlimit(resource.RLIMIT_AS)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     old = signal.signal(signal.SIGVTALRM, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + MOST_BYTES, old_limit[1]))
-    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MAX_BYTES, old_limit[1]))
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
     try:
         yield
     finally:

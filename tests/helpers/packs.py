@@ -16,7 +16,7 @@ def write_pack(folder: Path, count: int = 10, *, size: int = 6, **more: object) 
     joints = int(more.pop("joints", 21))  # type: ignore[call-overload]
     xyz = rng.normal(0, 40, (count, joints, 3)).astype(np.float32) + np.float32(400)
     arrays = {
-        "rgb": np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, size, size, 3)),
+        "rgb": np.broadcast_to((np.arange(count) % 256).astype(np.uint8)[:, None, None, None], (count, size, size, 3)),
         "joints3d_mm": xyz,
         "joints2d": rng.uniform(-0.4, 0.4, (count, joints, 2)).astype(np.float32),
         "visible": rng.random((count, joints)) > 0.2,
@@ -37,13 +37,13 @@ def write_pack(folder: Path, count: int = 10, *, size: int = 6, **more: object) 
     more.pop("without", None)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    said = {
+    meta = {
         "count": count, "layout": "hand21", "native": "rhd", "root": "wrist", "image_size": 4, "stored": size,
         "margin": 1.5, "crop_factor": 1.25, "crop_kind": "joints", "cube_mm": 150.0, "name": "made",
         "source": "", "split": "train",
         "fields": {name: (a.dtype.str, a.shape) for name, a in arrays.items()},
     }  # fmt: skip
-    write_meta(folder, Meta(**(said | more)))  # type: ignore[arg-type]
+    write_meta(folder, Meta(**(meta | more)))  # type: ignore[arg-type]
     return Pack.open(folder)
 
 

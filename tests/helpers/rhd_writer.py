@@ -1,4 +1,4 @@
-"""RHD in miniature, in its exact layout, with images whose pixels say where they are."""
+"""RHD in miniature, in its exact format, with images whose colours encode the position of every pixel."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def hand(rng: np.random.Generator) -> np.ndarray:
     joints[:, 2] += rng.normal(0, 0.005, 21)
     joints[11, :2], joints[11, 2] = joints[12, :2] + (0, -0.036), joints[12, 2]
     joints -= joints[12]
-    turn = rng.uniform(-0.5, 0.5)
-    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    angle = rng.uniform(-0.5, 0.5)
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     return joints @ rotation.T
 
 
 def frame(rng: np.random.Generator, *, left: bool = True, right: bool = True) -> dict[str, np.ndarray]:
     """One annotation as RHD writes it; an absent hand stands behind the camera."""
-    away = np.array([0.5, 0.5, -0.3])
-    xyz = np.concatenate([hand(rng) + (LEFT_AT if left else away), hand(rng) + (RIGHT_AT if right else away)])
+    behind = np.array([0.5, 0.5, -0.3])
+    xyz = np.concatenate([hand(rng) + (LEFT_AT if left else behind), hand(rng) + (RIGHT_AT if right else behind)])
     K = np.array([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1.0]])
     uv = (xyz @ K.T)[:, :2] / xyz[:, 2:]
     inside = ((uv >= 0) & (uv <= SIZE - 1)).all(1) & (xyz[:, 2] > 0)
@@ -40,15 +40,15 @@ def frame(rng: np.random.Generator, *, left: bool = True, right: bool = True) ->
 
 
 def images(anno: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Colour that tells x (red) and y (green) of every pixel, and depth and parts as a square about every joint."""
+    """Colour that encodes x (red) and y (green) of every pixel; depth and parts as a square around every joint."""
     at = np.arange(SIZE) * 255 / (SIZE - 1)
     color = np.zeros((SIZE, SIZE, 3), np.uint8)
     color[..., 0], color[..., 1], color[..., 2] = np.rint(at)[None], np.rint(at)[:, None], 77
     metres = np.full((SIZE, SIZE), 4.0)
     mask = np.zeros((SIZE, SIZE), np.uint8)
     mask[-40:] = 1
-    for joint, ((u, v, seen), z) in enumerate(zip(anno["uv_vis"], anno["xyz"][:, 2], strict=True)):
-        if seen:
+    for joint, ((u, v, visible), z) in enumerate(zip(anno["uv_vis"], anno["xyz"][:, 2], strict=True)):
+        if visible:
             box = slice(max(int(v) - 5, 0), int(v) + 6), slice(max(int(u) - 5, 0), int(u) + 6)
             metres[box] = z
             mask[box] = (2 if joint < 21 else 18) + joint % 21 % 16

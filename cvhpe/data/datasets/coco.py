@@ -65,7 +65,7 @@ class Coco(Reader):
         name = self.hands[index].image
         return {"rgb": next((f / name for f in self.folders if (f / name).exists()), self.folders[0] / name)}
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
+    def _decode(self, index: int, name: str, path: Path) -> Array:
         return read_rgb(path, self.hands[index].size)
 
 

@@ -73,7 +73,7 @@ class FreiHand(Reader):
             files["mask"] = mask
         return files
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
+    def _decode(self, index: int, name: str, path: Path) -> Array:
         if name == "rgb":
             return read_rgb(path, SIZE)
         # JPEG blurs the edge of a mask that was black and white.

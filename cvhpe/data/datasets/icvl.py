@@ -78,7 +78,7 @@ class Icvl(Reader):
     def files(self, index: int) -> dict[str, Path]:
         return {"depth": self.images / self.names[index]}
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
+    def _decode(self, index: int, name: str, path: Path) -> Array:
         return read_depth16(path, SIZE)
 
 

@@ -101,7 +101,7 @@ class Msra(Reader):
     def files(self, index: int) -> dict[str, Path]:
         return {"depth": self.folders[self.gesture[index]] / f"{self.frame[index]:06d}_depth.bin"}
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
+    def _decode(self, index: int, name: str, path: Path) -> Array:
         return read_depth(path)
 
 

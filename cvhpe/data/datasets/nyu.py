@@ -70,7 +70,7 @@ class Nyu(Reader):
         frame, view = self._frame_and_view(index)
         return {kind: self.folder / f"{kind}_{view}_{frame + 1:07d}.png" for kind in ("depth", "rgb")}
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
+    def _decode(self, index: int, name: str, path: Path) -> Array:
         image = read_rgb(path, SIZE)
         return image[..., 1].astype(np.float32) * 256 + image[..., 2] if name == "depth" else image
 

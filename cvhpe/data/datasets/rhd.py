@@ -76,7 +76,7 @@ class Rhd(Reader):
         row = int(self._hands[index, 0])
         return {name: self._path(name, row) for name in IMAGE_FOLDERS}
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
+    def _decode(self, index: int, name: str, path: Path) -> Array:
         row, side = self._hand(index)
         raw = self._raw(name, row)
         return part_index(raw, side) if name == "mask" else decode_rhd_depth(raw) if name == "depth" else raw

@@ -127,7 +127,7 @@ class Stb(Reader):
             return {"rgb": folder / f"BB_{view}_{frame}.png"}
         return {"rgb": folder / f"SK_color_{frame}.png", "depth": folder / f"SK_depth_{frame}.png"}
 
-    def decode(self, index: int, name: str, path: Path) -> Array:
+    def _decode(self, index: int, name: str, path: Path) -> Array:
         image = read_rgb(path, SIZE)
         if name == "rgb":
             return image

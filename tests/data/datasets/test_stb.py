@@ -66,7 +66,7 @@ def test_registration_is_dense_and_keeps_distances() -> None:
     out = register_depth(plane)
     middle = out[150:330, 150:450]
     assert (middle > 0).all()
-    assert np.abs(middle - 700).max() < 15  # the colour camera is 1 mm ahead and turned by 0.7 degrees
+    assert np.abs(middle - 700).max() < 15  # the colour camera is 1 mm ahead and rotated by 0.7 degrees
     assert not register_depth(np.zeros((480, 640))).any()
 
 
@@ -74,8 +74,8 @@ def test_depth_to_color_is_the_inverse_of_the_published_motion(rng) -> None:
     from scipy.spatial.transform import Rotation
 
     x = rng.normal(0, 100, (5, 3))
-    turn = Rotation.from_rotvec([0.00531, -0.01196, 0.00301]).as_matrix()
-    assert np.allclose(depth_to_color(x @ turn.T + [-24.0381, -0.4563, -1.2326]), x, atol=1e-9)
+    rotation = Rotation.from_rotvec([0.00531, -0.01196, 0.00301]).as_matrix()
+    assert np.allclose(depth_to_color(x @ rotation.T + [-24.0381, -0.4563, -1.2326]), x, atol=1e-9)
 
 
 def test_faults_are_one_line_that_names_the_file(stb, tmp_path) -> None:

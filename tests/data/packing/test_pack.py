@@ -1,4 +1,4 @@
-"""Packs on disk: what is opened was checked first, and subsets copy no image."""
+"""Packs on disk: a pack is checked when it is opened, and subsets copy no image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from helpers.packs import write_pack
 
 from cvhpe.data.packing.pack import FORMAT, Pack, create_npy
 from cvhpe.errors import DataError
-from cvhpe.io.cache import cache_dir
 
 
 def test_fields_are_what_was_written(tmp_path: Path) -> None:
@@ -40,14 +39,14 @@ def test_subsets_nest_and_copy_no_image(tmp_path: Path) -> None:
         write_pack(tmp_path / "q").take("rgb", np.array([-1]))
 
 
-def test_a_split_tears_no_group_apart(tmp_path: Path) -> None:
+def test_a_split_divides_no_group(tmp_path: Path) -> None:
     train, held = write_pack(tmp_path / "p", 40).split(0.2)
     assert len(train) + len(held) == 40
     assert len(held) == 8
     assert not set(train["group"]) & set(held["group"])
 
 
-def test_damage_is_found_before_anything_is_mapped(tmp_path: Path) -> None:
+def test_damage_is_noticed_before_anything_is_mapped(tmp_path: Path) -> None:
     def fails(match: str, damage: object) -> None:
         folder = tmp_path / f"p{len(list(tmp_path.iterdir()))}"
         write_pack(folder)
@@ -61,8 +60,8 @@ def test_damage_is_found_before_anything_is_mapped(tmp_path: Path) -> None:
 
     def meta(**changes: object) -> object:
         def change(folder: Path) -> None:
-            said = json.loads((folder / "pack.json").read_text())
-            (folder / "pack.json").write_text(json.dumps(said | changes))
+            meta_json = json.loads((folder / "pack.json").read_text())
+            (folder / "pack.json").write_text(json.dumps(meta_json | changes))
 
         return change
 
@@ -87,19 +86,3 @@ def test_a_file_is_made_with_its_whole_space(tmp_path: Path) -> None:
     start = create_npy(tmp_path / "a.npy", np.dtype("<u2"), (3, 5))
     assert (tmp_path / "a.npy").stat().st_size == start + 30
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.zeros((3, 5), np.uint16))
-
-
-def test_the_cache_is_where_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "a" / "b"))
-    assert cache_dir() == tmp_path / "a" / "b"
-    assert cache_dir().is_dir()
-    monkeypatch.delenv("CVHPE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr("sys.platform", "linux")
-    assert cache_dir() == tmp_path / "xdg" / "cvhpe"
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache_dir() == tmp_path / "local" / "cvhpe" / "Cache"
-    monkeypatch.setattr("sys.platform", "darwin")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / "Library" / "Caches" / "cvhpe"
