@@ -99,7 +99,7 @@ def default_of(value: Any) -> str:
         return f"`{value}`" if value else ""
     if isinstance(value, list | tuple):
         return "`" + ",".join(map(str, value)) + "`" if value else ""
-    if isinstance(value, dict):
+    if value is None or isinstance(value, dict):
         return ""
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
