@@ -1,4 +1,4 @@
-"""Fixtures that every test may use."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Genuine files of public data sets, beside the repository; the test skips where they are not."""
+    """Samples of public data sets, beside the repository; the test is skipped without them."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"genuine data samples are not at {SHARED_DATA}")
     return SHARED_DATA
@@ -27,7 +27,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
-    """Every test draws the same numbers, alone or among others."""
+    """Seed every test alike, alone or in a suite."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  (what scipy and third parties draw from)
     import sys

@@ -1,4 +1,4 @@
-"""The contract's page lists what there is: its tables against the fields of the classes that they describe."""
+"""The tables of ``docs/contract.md`` list the fields of the classes that they describe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cvhpe.testing import fake_fields
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "contract.md").read_text(encoding="utf-8")
 OTHER = "any other"
-OPTIONAL = {"read", "note"}  # members of a data set that are heeded where they are there
+OPTIONAL = {"read", "note"}  # optional members of a data set
 
 
 def section(heading: str) -> str:
@@ -33,12 +33,12 @@ def table(heading: str) -> dict[str, tuple[str, ...]]:
     rows = [line.strip("|").split(" | ") for line in section(heading).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row] for row in rows[2:]]
     assert cells
-    assert len({row[0] for row in cells}) == len(cells), "a name stands there twice"
+    assert len({row[0] for row in cells}) == len(cells), "a name is listed twice"
     return {row[0].strip("`"): tuple(row[1:]) for row in cells}
 
 
 @pytest.mark.parametrize("described", [Modality, View, ModelShape, DatasetSpec, Sample], ids=lambda c: c.__name__)
-def test_every_field_is_described_and_no_other(described: Any) -> None:
+def test_exactly_the_fields_are_described(described: Any) -> None:
     assert list(table(f"`{described.__name__}`")) == [f.name for f in dataclasses.fields(described)]
 
 
@@ -52,18 +52,18 @@ def test_every_member_of_a_data_set_is_described() -> None:
     assert set(table("`Dataset`")) == members | OPTIONAL
 
 
-def test_stored_fields_are_those_that_the_kit_and_the_loader_give(tmp_path: Path) -> None:
+def test_stored_fields_are_those_of_kit_and_loader(tmp_path: Path) -> None:
     described = {name: cells[0] for name, cells in table("Stored fields").items() if name != OTHER}
-    made_up = fake_fields(2, torch.Generator().manual_seed(0))
-    assert set(described) == set(made_up)
+    fakes = fake_fields(2, torch.Generator().manual_seed(0))
+    assert set(described) == set(fakes)
     pack = prepare(VALID, tmp_path, "train", image_size=64, fields=("rgb", "joints2d", "joints3d"), cache=tmp_path)
     batch = next(Batches([pack], ("rgb", "joints2d", "joints3d"), 2).epoch(0))
     for name, text in described.items():
         dtype, axes = re.fullmatch(r"(\w+) `\[(.+)\]`", text).groups()
-        for source in (made_up, batch):
+        for source in (fakes, batch):
             if name in source:
                 assert (str(source[name].dtype), source[name].ndim) == (f"torch.{dtype}", axes.count(",") + 1), name
-    assert set(described) - set(batch) == {"depth", "mask"}, "the data set has neither, and all else is there"
+    assert set(described) - set(batch) == {"depth", "mask"}, "the data set has neither, but all other fields"
 
 
 def test_hooks_group_and_version_are_named() -> None:

@@ -1,4 +1,4 @@
-"""What the page for plugin authors says is done as it stands, in an environment of its own."""
+"""Every command and file of the tutorial for plugin authors, run in a separate environment."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def test_the_plugin_authors_page_works(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.delenv(variable, raising=False)
     binaries = docs_runner.environment(tmp_path / "venv")
     docs_runner.check_builds(binaries)
-    said = docs_runner.run(DOCS / "plugin-authors.md", tmp_path, binaries)
+    output = docs_runner.run(DOCS / "plugin-authors.md", tmp_path, binaries)
     for package in ("thermal", "fingertips"):
-        assert re.search(rf"│ {package} +│ cvhpe-{package} 0\.1\.0 +│ ok ", said), "it is listed"
-        assert f"{package} to joints3d, protocol" in said, "its run was opened again and scored"
-    assert "torch.Size([4, 21, 3])" in said, "a program opened it"
+        assert re.search(rf"│ {package} +│ cvhpe-{package} 0\.1\.0 +│ ok ", output), "it is listed"
+        assert f"{package} to joints3d, protocol" in output, "its run was opened again and scored"
+    assert "torch.Size([4, 21, 3])" in output, "a program opened it"
 
 
-def test_a_setuptools_that_makes_no_wheel_is_named(tmp_path: Path) -> None:
+def test_an_old_setuptools_is_reported(tmp_path: Path) -> None:
     fake = tmp_path / "python"
     fake.write_text("#!/bin/sh\necho 65.5.0\n")
     fake.chmod(0o755)
@@ -32,10 +32,10 @@ def test_a_setuptools_that_makes_no_wheel_is_named(tmp_path: Path) -> None:
         docs_runner.check_builds(tmp_path)
 
 
-def test_a_page_may_not_hold_what_nobody_runs(tmp_path: Path) -> None:
+def test_a_block_that_is_not_run_is_an_error(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```python\nimport cvhpe\n```\n")
-    with pytest.raises(AssertionError, match=r"page\.md:1: a block of 'python' that nobody runs"):
+    with pytest.raises(AssertionError, match=r"page\.md:1: a block of 'python', which is not run"):
         docs_runner.run(page, tmp_path, tmp_path)
 
 

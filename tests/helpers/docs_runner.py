@@ -1,8 +1,7 @@
-"""Run the commands and files of a documentation page in order, in an environment of its own.
+"""Run the commands of a documentation page in order and write its files, in a separate environment.
 
-``sh`` blocks are run by bash, which stops at the first command that fails. A block after
-``<!-- file: PATH -->`` is written to PATH. Any other block but ``text`` is an error: nothing on such a
-page goes unproven.
+bash runs ``sh`` blocks and stops at the first command that fails. A block after ``<!-- file: PATH -->`` is written
+to PATH. ``text`` blocks are skipped; any other block is an error.
 
 By hand: ``python tests/helpers/docs_runner.py PAGE FOLDER [BIN]`` with the ``bin`` folder of an environment.
 """
@@ -21,7 +20,7 @@ from pathlib import Path
 _BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 
 BUILDS = (70, 1)
-"""The setuptools that makes a wheel by itself."""
+"""First setuptools that builds wheels by itself."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ def blocks(page: str) -> list[Block]:
 
 
 def environment(folder: Path) -> Path:
-    """A virtual environment on top of this one: what is installed into it stays in it. Returns its ``bin``.
+    """Make a virtual environment on top of this one and return its ``bin``.
 
-    Without pip, which in Python 3.11 would bring a setuptools of its own, too old to build; ours serves.
+    Without pip, because Python 3.11 would add a setuptools that is too old to build; the base environment has one.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
@@ -62,12 +61,12 @@ def environment(folder: Path) -> Path:
 
 
 def settings(folder: Path, binaries: Path) -> dict[str, str]:
-    """The process environment in which commands find ``binaries`` first, and fetch nothing."""
+    """Process environment with ``binaries`` first on PATH, without downloads."""
     ours = {
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "CVHPE_CACHE": os.environ.get("CVHPE_CACHE") or str(folder / "cache"),
         "PYTHONDONTWRITEBYTECODE": "1",
-        # What a plugin depends on is there already.
+        # The dependencies of a plugin are installed already.
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",
@@ -79,17 +78,17 @@ def settings(folder: Path, binaries: Path) -> dict[str, str]:
 
 
 def check_builds(binaries: Path) -> None:
-    """Packages are built by what is installed, as nothing is fetched: say beforehand where that cannot do it."""
+    """Fail early if the installed setuptools cannot build packages: nothing is downloaded."""
     found = "from importlib.metadata import version; print(version('setuptools'))"
     asked = subprocess.run([binaries / "python", "-c", found], check=False, capture_output=True, text=True)
     release = asked.stdout.strip() or "none"
     enough = release != "none" and tuple(map(int, release.split(".")[:2])) >= BUILDS
-    mend = f"{binaries / 'python'} -m pip install -U 'setuptools>=77'"
-    assert enough, f"setuptools there is {release}, but {'.'.join(map(str, BUILDS))} makes the first wheels; {mend}"
+    fix = f"{binaries / 'python'} -m pip install -U 'setuptools>=77'"
+    assert enough, f"setuptools there is {release}, but {'.'.join(map(str, BUILDS))} is required; {fix}"
 
 
 def shell(commands: str, folder: Path, binaries: Path, where: str) -> str:
-    """Run commands until one fails, which is an AssertionError that begins with ``where``; returns stdout."""
+    """Run commands and return stdout; AssertionError that begins with ``where`` if one fails."""
     started = time.monotonic()
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", commands],
@@ -105,23 +104,23 @@ def shell(commands: str, folder: Path, binaries: Path, where: str) -> str:
 
 
 def run(page: Path, folder: Path, binaries: Path) -> str:
-    """Do what the page says, in ``folder``, and return what it printed; AssertionError names the block that failed."""
-    said = []
+    """Run a page in ``folder`` and return its output; AssertionError names the block that failed."""
+    output = []
     for block in blocks(page.read_text(encoding="utf-8")):
         if block.file:
             path = folder / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif block.language == "sh":
-            said.append(shell(block.text, folder, binaries, f"{page.name}:{block.line}"))
+            output.append(shell(block.text, folder, binaries, f"{page.name}:{block.line}"))
         else:
-            assert block.language == "text", f"{page}:{block.line}: a block of {block.language!r} that nobody runs"
-    return "".join(said)
+            assert block.language == "text", f"{page}:{block.line}: a block of {block.language!r}, which is not run"
+    return "".join(output)
 
 
 if __name__ == "__main__":
     where = Path(sys.argv[2]).absolute()
     where.mkdir(parents=True, exist_ok=True)
-    there = Path(sys.argv[3]).absolute() if len(sys.argv) > 3 else environment(where / ".venv")
-    check_builds(there)
-    run(Path(sys.argv[1]), where, there)
+    binaries = Path(sys.argv[3]).absolute() if len(sys.argv) > 3 else environment(where / ".venv")
+    check_builds(binaries)
+    run(Path(sys.argv[1]), where, binaries)

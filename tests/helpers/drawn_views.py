@@ -1,4 +1,4 @@
-"""Views for the operator tests."""
+"""Random views for the operator tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cvhpe.plugin.contract import View
 
 
 def draw_view(rows: int, device: str = "cpu") -> View:
-    """A view of every sample, out of torch's own generator."""
+    """Random views from torch's default generator."""
     return View(
         angle=(torch.randn(rows) * 3).to(device),
         scale=(torch.rand(rows) + 0.5).to(device),

@@ -1,4 +1,4 @@
-"""A small honest data set, and one fault each way it can be got wrong; ``FAULTS`` maps checks to them."""
+"""A small valid data set; ``FAULTS`` maps each conformance check to faulty versions of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ K = np.array([[300.0, 0, 80], [0, 300, 60], [0, 0, 1]])
 
 
 def hand(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A hand in mm, canonical order, its palm to the camera: fingers fan out of the wrist and curl a little."""
+    """A hand in mm, canonical order, palm to the camera, fingers spread and slightly bent."""
     xyz = np.zeros((21, 3))
     for finger, angle in enumerate(np.radians([50, 15, 0, -12, -25])):
         way = np.array([np.sin(angle) * (1 if side else -1), -np.cos(angle), 0.0])
@@ -28,7 +28,7 @@ def hand(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 class Hands:
-    """``count`` made-up hands; ``change`` spoils a sample."""
+    """``count`` random hands; ``change`` modifies each sample."""
 
     layout = "freihand"
     root = "wrist"
@@ -68,7 +68,7 @@ class HoldsAFile(Hands):
 
 
 class KnowsItsProcess(Hands):
-    """Works in the process that made it, and nowhere else: as a shared file handle does."""
+    """Returns right samples only in the process that made it, like a shared file handle."""
 
     def __init__(self, count: int) -> None:
         super().__init__(count)
@@ -104,22 +104,22 @@ VALID = DatasetSpec(
 )
 
 
-def made(make: Callable[[int], Hands]) -> DatasetSpec:
+def with_reader(make: Callable[[int], Hands]) -> DatasetSpec:
     return dataclasses.replace(VALID, open=partial(open_hands, make=make))
 
 
-def changed(change: Callable[[Sample, int], Sample]) -> DatasetSpec:
-    return made(partial(Hands, change=change))
+def with_change(change: Callable[[Sample, int], Sample]) -> DatasetSpec:
+    return with_reader(partial(Hands, change=change))
 
 
-def each(**change: Callable[[Sample], object]) -> DatasetSpec:
-    """The honest data set with some fields of every sample computed otherwise."""
-    return changed(lambda s, _: dataclasses.replace(s, **{k: f(s) for k, f in change.items()}))
+def with_fields(**change: Callable[[Sample], object]) -> DatasetSpec:
+    """The valid data set with some fields of every sample replaced."""
+    return with_change(lambda s, _: dataclasses.replace(s, **{k: f(s) for k, f in change.items()}))
 
 
 def with_thermal(make: Callable[[np.ndarray], np.ndarray]) -> DatasetSpec:
-    """The honest data set with a picture of its own, made of ``rgb``."""
-    spec = each(images=lambda s: {**s.images, "thermal": make(s.images["rgb"])})
+    """The valid data set with an additional image made from ``rgb``."""
+    spec = with_fields(images=lambda s: {**s.images, "thermal": make(s.images["rgb"])})
     return dataclasses.replace(spec, fields=(*VALID.fields, "thermal"))
 
 
@@ -130,40 +130,40 @@ FAULTS: dict[str, list[DatasetSpec]] = {
         dataclasses.replace(VALID, layout=None, open=partial(open_hands, make=OtherLayout)),
     ],
     "samples_are_complete": [
-        each(id=lambda s: "frame"),
-        each(side=lambda s: "left"),
-        each(visible=lambda s: np.ones(21)),
-        each(images=lambda s: {}),
-        each(images=lambda s: {"rgb": s.images["rgb"] / 255}),
-        each(images=lambda s: {**s.images, "thermal": s.images["rgb"][..., 0]}),
+        with_fields(id=lambda s: "frame"),
+        with_fields(side=lambda s: "left"),
+        with_fields(visible=lambda s: np.ones(21)),
+        with_fields(images=lambda s: {}),
+        with_fields(images=lambda s: {"rgb": s.images["rgb"] / 255}),
+        with_fields(images=lambda s: {**s.images, "thermal": s.images["rgb"][..., 0]}),
         with_thermal(lambda rgb: rgb[..., 0].astype(np.float32)),
         with_thermal(lambda rgb: rgb[..., :2]),
         dataclasses.replace(VALID, fields=(*VALID.fields, "thermal")),
-        each(joints3d_mm=lambda s: s.joints3d_mm[:20]),
+        with_fields(joints3d_mm=lambda s: s.joints3d_mm[:20]),
     ],
     "joints_are_in_mm": [
-        each(joints3d_mm=lambda s: s.joints3d_mm / 1000),
-        each(joints3d_mm=lambda s: s.joints3d_mm / 10),
-        each(joints3d_mm=lambda s: -s.joints3d_mm),
+        with_fields(joints3d_mm=lambda s: s.joints3d_mm / 1000),
+        with_fields(joints3d_mm=lambda s: s.joints3d_mm / 10),
+        with_fields(joints3d_mm=lambda s: -s.joints3d_mm),
     ],
     "joint_order_is_the_layouts": [
-        each(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "stb"))]),
-        each(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "rhd"))]),
-        each(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "fphab"))]),
+        with_fields(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "stb"))]),
+        with_fields(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "rhd"))]),
+        with_fields(joints3d_mm=lambda s: s.joints3d_mm[list(permutation("freihand", "fphab"))]),
     ],
     "hand_sides_are_right": [
-        each(side=lambda s: 1 - s.side),
-        each(joints3d_mm=lambda s: s.joints3d_mm * [-1, 1, 1]),
+        with_fields(side=lambda s: 1 - s.side),
+        with_fields(joints3d_mm=lambda s: s.joints3d_mm * [-1, 1, 1]),
     ],
     "joints_project_onto_the_image": [
-        each(joints2d_px=lambda s: s.joints2d_px + 5),
-        each(joints2d_px=lambda s: s.joints2d_px[:, ::-1]),
+        with_fields(joints2d_px=lambda s: s.joints2d_px + 5),
+        with_fields(joints2d_px=lambda s: s.joints2d_px[:, ::-1]),
     ],
-    "reading_is_repeatable": [changed(lambda s, _: dataclasses.replace(s, side=int(np.random.rand() * 2**30) % 2))],  # noqa: NPY002
-    "workers_may_share_it": [made(HoldsAFile), made(KnowsItsProcess)],
+    "reading_is_repeatable": [with_change(lambda s, _: dataclasses.replace(s, side=int(np.random.rand() * 2**30) % 2))],  # noqa: NPY002
+    "workers_may_share_it": [with_reader(HoldsAFile), with_reader(KnowsItsProcess)],
     "mistakes_are_named": [
         dataclasses.replace(VALID, open=open_anything),
         dataclasses.replace(VALID, open=open_rudely),
-        made(Endless),
+        with_reader(Endless),
     ],
 }

@@ -1,4 +1,4 @@
-"""Two small honest modalities, one of points and one of pictures, in plain torch."""
+"""Two small valid modalities, one of points and one of images, in plain torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvhpe import Modality, ModelShape, Posterior, View
 DOTS = (5, 2)
 
 
-# --- an honest point modality -----------------------------------------------------------------------
+# --- a valid point modality -------------------------------------------------------------------------
 
 
 class DotsEncoder(nn.Module):
@@ -40,8 +40,8 @@ def dots_loss(pred: Tensor, target: Tensor) -> Tensor:
 def dots_augment(x: Tensor, view: View, *, sign: float = 1.0, grow: float = 1.0, flip: bool = True) -> Tensor:
     c, s = torch.cos(view.angle), sign * torch.sin(view.angle)
     f = torch.where(view.flip & flip, -1.0, 1.0)
-    turn = torch.stack([torch.stack([f * c, -s], -1), torch.stack([f * s, c], -1)], -2)
-    return view.scale[:, None, None] ** grow * (x @ turn.mT) + view.shift[:, None]
+    rotation = torch.stack([torch.stack([f * c, -s], -1), torch.stack([f * s, c], -1)], -2)
+    return view.scale[:, None, None] ** grow * (x @ rotation.mT) + view.shift[:, None]
 
 
 def dots_fake(n: int, generator: torch.Generator) -> Tensor:
@@ -83,7 +83,7 @@ VALID_DOTS = Modality(
 )
 
 
-# --- an honest picture modality ---------------------------------------------------------------------
+# --- a valid image modality -------------------------------------------------------------------------
 
 
 class GreyEncoder(nn.Module):
@@ -109,7 +109,7 @@ def grey_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def grey_augment(x: Tensor, view: View, *, size: int, margin: bool = True, corner: bool = False) -> Tensor:
-    """By the pixel formula of View, with torch's sampler: grid coordinates are 2 * fraction."""
+    """The pixel formula of View with ``grid_sample``: grid coordinates are 2 * fraction."""
     x = x[:, None].float() / 255 - 0.5 if x.dtype == torch.uint8 else x
     zoom = view.scale * (view.margin if margin else 1.0)
     c, s = torch.cos(view.angle) / zoom, torch.sin(view.angle) / zoom

@@ -1,7 +1,4 @@
-"""The honest modalities with one fault each way they can be got wrong.
-
-``FAULTS`` maps a check to the modalities that it must catch: ``tests/test_testing.py`` runs them.
-"""
+"""Faulty versions of the valid modalities; ``FAULTS`` maps each conformance check to those it must catch."""
 
 from __future__ import annotations
 
@@ -119,7 +116,7 @@ class TupleEncoder(DotsEncoder):
 
 
 class StubbornEncoder(DotsEncoder):
-    """Does not ask how large the latent space is to be."""
+    """Ignores ``latent_dim``."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__(8)
@@ -206,7 +203,7 @@ class BranchingEncoder(DotsEncoder):
 
 
 class HomeboundEncoder(DotsEncoder):
-    """Makes a constant on the CPU, wherever the batch is."""
+    """Creates a constant on the CPU, whatever the device of the batch."""
 
     def forward(self, x: Tensor, side: Tensor) -> Posterior:
         return super().forward(x * torch.linspace(1, 2, 5)[:, None], side)
@@ -243,20 +240,20 @@ def grey_wrong(**how: bool) -> Modality:
     return grey(augment=partial(grey_augment, size=64, **how))
 
 
-def mirror_view(view: View) -> View:
+def negate_angle(view: View) -> View:
     return dataclasses.replace(view, angle=-view.angle)
 
 
-def grey_turned_the_other_way(x: Tensor, view: View) -> Tensor:
-    return grey_augment(x, mirror_view(view), size=64)
+def grey_with_negated_angle(x: Tensor, view: View) -> Tensor:
+    return grey_augment(x, negate_angle(view), size=64)
 
 
-def dots_stored_unturned(x: Tensor, view: View) -> Tensor:
-    """Pretends that a stored batch (here told by its values above 10) needs no view."""
+def dots_without_view_when_stored(x: Tensor, view: View) -> Tensor:
+    """Ignores the view for a stored batch, recognised by its values above 10."""
     return x - 100 if x.mean() > 10 else dots_augment(x, view)
 
 
-def dots_derive_far(fields: dict[str, Tensor]) -> Tensor:
+def dots_derive_offset(fields: dict[str, Tensor]) -> Tensor:
     return fields["joints2d"][:, :5] + 100
 
 
@@ -306,11 +303,11 @@ FAULTS: dict[str, list[Modality]] = {
         dots(augment=partial(dots_augment, sign=-1.0)),
         dots(augment=partial(dots_augment, grow=-1.0)),
         dots(augment=partial(dots_augment, flip=False)),
-        grey(augment=grey_turned_the_other_way),
+        grey(augment=grey_with_negated_angle),
         grey_wrong(corner=True),
     ],
     "stored_batch_follows_the_view": [
-        dots(derive=dots_derive_far, augment=dots_stored_unturned),
+        dots(derive=dots_derive_offset, augment=dots_without_view_when_stored),
         grey_wrong(margin=False),
     ],
 }

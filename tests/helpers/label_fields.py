@@ -1,4 +1,4 @@
-"""Fields of packed samples, made of synthetic hands."""
+"""Label fields of packed samples, made from synthetic hands."""
 
 from __future__ import annotations
 
