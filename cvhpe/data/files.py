@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -272,55 +272,20 @@ def _shape(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
 
 
-def read_rgb(path: Path, size: tuple[int, int] | None = None) -> Array:
-    """Read a colour image.
+def decode_image(path: Path, mode: Literal["RGB", "L", "I;16"], size: tuple[int, int] | None = None) -> Array:
+    """Read an image file.
 
     Args:
         path: the file.
-        size: the (width, height) that its data set promises.
+        mode: Pillow's name for the wanted pixels: ``RGB``, ``L`` (grey, masks) or ``I;16`` (16 bits, depth).
+        size: the (width, height) that the data set promises.
 
     Returns:
-        uint8 ``(H, W, 3)``, RGB.
+        uint8 ``(H, W, 3)`` for ``RGB``, uint8 ``(H, W)`` for ``L``, float32 ``(H, W)`` for ``I;16``.
 
     Raises:
-        DataError: If the file is missing, damaged or of another size.
+        DataError: If the file is missing, damaged, of another size or has no 16-bit pixels.
     """
-    return _decode(path, size, "RGB")
-
-
-def read_grey(path: Path, size: tuple[int, int] | None = None) -> Array:
-    """Read a mask or grey image.
-
-    Args:
-        path: the file.
-        size: see :func:`read_rgb`.
-
-    Returns:
-        uint8 ``(H, W)``.
-    """
-    return _decode(path, size, "L")
-
-
-def read_depth16(path: Path, size: tuple[int, int] | None = None) -> Array:
-    """Read an image with one 16-bit channel.
-
-    Args:
-        path: the file.
-        size: see :func:`read_rgb`.
-
-    Returns:
-        float32 ``(H, W)``.
-
-    Raises:
-        DataError: If the file is missing, damaged, of another size or of other pixels.
-    """
-    raw = _decode(path, size, None)
-    if raw.ndim != 2 or raw.dtype == np.uint8:
-        reject(path, "is not an image with one 16-bit channel")
-    return raw.astype(np.float32)
-
-
-def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array:
     from PIL import Image
 
     if not path.is_file():
@@ -332,7 +297,7 @@ def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array
                 reject(path, f"is {image.size[0]}x{image.size[1]} px, expected {size[0]}x{size[1]}")
             if image.size[0] * image.size[1] > _MAX_PIXELS:
                 reject(path, f"is {image.size[0]}x{image.size[1]} px: too large for an image of a hand")
-            return np.asarray(image.convert(mode) if mode and image.mode != mode else image).copy()
+            pixels = np.asarray(image if mode in ("I;16", image.mode) else image.convert(mode)).copy()
     except DataError:
         raise
     except (
@@ -350,6 +315,9 @@ def _decode(path: Path, size: tuple[int, int] | None, mode: str | None) -> Array
         reject(path, f"cannot be decoded, truncated or not an image: {error}")
     except Image.DecompressionBombError as error:
         reject(path, str(error))
+    if mode == "I;16" and (pixels.ndim != 2 or pixels.dtype == np.uint8):
+        reject(path, "is not an image with one 16-bit channel")
+    return pixels.astype(np.float32) if mode == "I;16" else pixels
 
 
 def _open(path: Path) -> Any:

@@ -33,16 +33,16 @@ def test_an_archive_is_named_as_one(tmp_path) -> None:
 def test_images_are_what_they_promise(tmp_path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(path)
-    assert files.read_rgb(path).shape == (3, 4, 3)
-    assert files.read_grey(path, (4, 3))[2, 3] == 11
+    assert files.decode_image(path, "RGB").shape == (3, 4, 3)
+    assert files.decode_image(path, "L", (4, 3))[2, 3] == 11
     with pytest.raises(DataError, match=r"a\.png: is 4x3 px, expected 320x320"):
-        files.read_rgb(path, (320, 320))
+        files.decode_image(path, "RGB", (320, 320))
     with pytest.raises(DataError, match="one 16-bit channel"):
-        files.read_depth16(path)
+        files.decode_image(path, "I;16")
     Image.fromarray(np.array([[40000]], np.uint16)).save(path)
-    assert files.read_depth16(path)[0, 0] == 40000
+    assert files.decode_image(path, "I;16")[0, 0] == 40000
     with pytest.raises(DataError, match="is not a file"):
-        files.read_rgb(tmp_path)
+        files.decode_image(tmp_path, "RGB")
 
 
 @pytest.mark.filterwarnings("error")  # Pillow warns of the smaller one
@@ -59,7 +59,7 @@ def test_a_huge_image_is_refused_by_its_header(tmp_path, side) -> None:
     body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(body)
     with pytest.raises(DataError, match=r"bomb\.png: "):
-        files.read_rgb(tmp_path / "bomb.png")
+        files.decode_image(tmp_path / "bomb.png", "RGB")
 
 
 def test_a_mat_that_announces_more_than_it_may_hold(tmp_path) -> None:
@@ -105,7 +105,7 @@ def test_damaged_files_give_data_errors_or_data(tmp_path_factory, at, cut, byte,
         if kind == "mat":
             shape = files.read_mat(bad, {"handPara": (3, 21, None)})["handPara"].shape[:2]
         else:
-            shape = files.read_rgb(bad, (20, 20)).shape
+            shape = files.decode_image(bad, "RGB", (20, 20)).shape
     except DataError as error:
         said = str(error)
     assert shape == ((3, 21) if kind == "mat" else (20, 20, 3)) or said.startswith(f"{bad}: ")
@@ -119,7 +119,7 @@ def test_what_is_no_regular_file(tmp_path) -> None:
     with pytest.raises(DataError, match="pipe: is not a file"):
         files.read_text(tmp_path / "pipe")
     with pytest.raises(DataError, match="pipe: is not a file"):
-        files.read_rgb(tmp_path / "pipe")
+        files.decode_image(tmp_path / "pipe", "RGB")
 
 
 @given(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cvhpe.data.files import read_grey
+from cvhpe.data.files import decode_image
 from cvhpe.errors import DataError
 
 LARGE = ("stb", "stb-sk", "nyu")
@@ -55,7 +55,7 @@ def test_an_image_chunk_that_claims_gigabytes(tmp_path, monkeypatch):
     raw[at - 4 : at] = b"\x7f\xff\xff\xff"
     path.write_bytes(raw)
     with pytest.raises(DataError, match=r"a\.png"), fuzz.bounded():
-        read_grey(path)
+        decode_image(path, "L")
 
 
 @pytest.mark.parametrize(("function", "kind"), [(lambda: bytearray(3 << 30), MemoryError), (lambda: spin(), fuzz.Hang)])

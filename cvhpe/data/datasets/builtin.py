@@ -29,7 +29,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
     return [
         DatasetSpec(
             name="synthetic",
-            open=_lazy("synthetic.open_synthetic"),
+            open=_lazy("synthetic.Synthetic"),
             locate=_lazy("synthetic.locate"),
             layout="rhd",
             root="wrist",
@@ -39,7 +39,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="rhd",
-            open=_lazy("rhd.open_rhd"),
+            open=_lazy("rhd.Rhd"),
             layout="rhd",
             root="wrist",
             fields=("rgb", "depth", "mask", "joints2d", "joints3d"),
@@ -48,7 +48,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="stb",
-            open=_lazy("stb.open_stb_stereo"),
+            open=_lazy("stb.StbStereo"),
             layout="stb",
             root="palm",
             fields=("rgb", "joints2d", "joints3d"),
@@ -57,7 +57,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="stb-sk",
-            open=_lazy("stb.open_stb_depth"),
+            open=_lazy("stb.StbDepth"),
             layout="stb",
             root="palm",
             fields=("rgb", "depth", "joints2d", "joints3d"),
@@ -66,7 +66,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="icvl",
-            open=_lazy("icvl.open_icvl"),
+            open=_lazy("icvl.Icvl"),
             layout="icvl16",
             root="palm",
             fields=("depth", "joints2d", "joints3d"),
@@ -76,7 +76,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="nyu",
-            open=_lazy("nyu.open_nyu"),
+            open=_lazy("nyu.Nyu"),
             layout="nyu14",
             root="palm",
             fields=("rgb", "depth", "joints2d", "joints3d"),
@@ -86,7 +86,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="msra",
-            open=_lazy("msra.open_msra"),
+            open=_lazy("msra.Msra"),
             layout="msra",
             root="wrist",
             fields=("depth", "joints2d", "joints3d"),
@@ -96,7 +96,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="freihand",
-            open=_lazy("freihand.open_freihand"),
+            open=_lazy("freihand.FreiHand"),
             layout="freihand",
             root="wrist",
             fields=("rgb", "mask", "joints2d", "joints3d"),
@@ -105,7 +105,7 @@ def cvhpe_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             name="coco",
-            open=_lazy("coco.open_coco"),
+            open=_lazy("coco.Coco"),
             layout=None,
             root="wrist",
             fields=("rgb", "joints2d", "joints3d"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from cvhpe.data.datasets.coco_annotations import HandAnnotation, find_image, image_size, image_table, parse_array
 from cvhpe.data.datasets.interhand import interhand_files, read_interhand
-from cvhpe.data.files import Array, read_json, read_rgb, refuse_archive, reject
+from cvhpe.data.files import Array, decode_image, read_json, refuse_archive, reject
 from cvhpe.data.reader import Reader, SplitAbsent, check_split
 from cvhpe.data.source import parse_options
 from cvhpe.errors import DataError
@@ -39,10 +39,38 @@ _SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "validation
 
 
 class Coco(Reader):
-    """The hands of one split, all in one layout."""
+    """The hands of one split; see the module's description."""
 
-    def __init__(self, hands: Sequence[HandAnnotation], split: str, of: Layout, folders: Sequence[Path], note: str):
-        self.hands, self.split, self.folders, self.note = list(hands), split, list(folders), note
+    def __init__(self, path: Path | None, split: str) -> None:
+        root, options = parse_options(path, "coco", {"layout": "", "side": ""})
+        check_split("coco", split, SPLITS)
+        if options["side"] not in ("", *SIDES):
+            raise DataError(f"coco?side={options['side']}: left or right")
+        file, has_test_file = _annotation_file(root, split)
+        content = read_json(file)
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(k), list) for k in ("images", "annotations")
+        ):
+            reject(file, "is not COCO-style: it needs the lists 'images' and 'annotations'")
+        companions = interhand_files(file)
+        num_unsided = 0
+        if companions:
+            of, hands = layout("interhand"), read_interhand(content, file, companions)
+        else:
+            of = layout(options["layout"] or _usual_layout(content))
+            hands, num_unsided = _read_hands(content, file, of, SIDES.get(options["side"], RIGHT))
+        notes = []
+        if num_unsided:
+            assumed = options["side"] or "right"
+            notes.append(f"{num_unsided} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
+        if not has_test_file:
+            hands = [h for h in hands if (zlib.crc32(h.image.encode()) % _TEST_MODULUS == 0) == (split == "test")]
+            notes.append(f"{file.name} has no test file: a tenth of its images, chosen by name, is the test split")
+        if not hands:
+            reject(file, f"has no annotated hand in split {split!r}")
+        folder = file.parent
+        self.hands, self.split, self.note = hands, split, "; ".join(notes)
+        self.folders = [folder, folder / "images", folder.parent, folder.parent / "images"]
         self.layout, self.root = of.name, of.root_kind
 
     def __len__(self) -> int:
@@ -66,49 +94,7 @@ class Coco(Reader):
         return {"rgb": next((f / name for f in self.folders if (f / name).exists()), self.folders[0] / name)}
 
     def _decode(self, index: int, name: str, path: Path) -> Array:
-        return read_rgb(path, self.hands[index].size)
-
-
-def open_coco(path: Path | None, split: str) -> Coco:
-    """Open a split of COCO-style annotations; see the module's description.
-
-    Args:
-        path: the JSON file or its folder; ``?layout=NAME&side=left``.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-
-    Raises:
-        DataError: If a file, an option or the annotations are wrong.
-    """
-    root, options = parse_options(path, "coco", {"layout": "", "side": ""})
-    check_split("coco", split, SPLITS)
-    if options["side"] not in ("", *SIDES):
-        raise DataError(f"coco?side={options['side']}: left or right")
-    file, has_test_file = _annotation_file(root, split)
-    content = read_json(file)
-    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
-        reject(file, "is not COCO-style: it needs the lists 'images' and 'annotations'")
-    companions = interhand_files(file)
-    num_unsided = 0
-    if companions:
-        of, hands = layout("interhand"), read_interhand(content, file, companions)
-    else:
-        of = layout(options["layout"] or _usual_layout(content))
-        hands, num_unsided = _read_hands(content, file, of, SIDES.get(options["side"], RIGHT))
-    notes = []
-    if num_unsided:
-        assumed = options["side"] or "right"
-        notes.append(f"{num_unsided} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
-    if not has_test_file:
-        hands = [h for h in hands if (zlib.crc32(h.image.encode()) % _TEST_MODULUS == 0) == (split == "test")]
-        notes.append(f"{file.name} has no test file: a tenth of its images, chosen by name, is the test split")
-    if not hands:
-        reject(file, f"has no annotated hand in split {split!r}")
-    folder = file.parent
-    folders = [folder, folder / "images", folder.parent, folder.parent / "images"]
-    return Coco(hands, split, of, folders, "; ".join(notes))
+        return decode_image(path, "RGB", self.hands[index].size)
 
 
 def _annotation_file(root: Path, split: str) -> tuple[Path, bool]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cvhpe.data.files import Array, read_grey, read_json, read_rgb, reject, require_files, require_plausible
+from cvhpe.data.files import Array, decode_image, read_json, reject, require_files, require_plausible
 from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.geometry.camera import project
 from cvhpe.plugin.sample import Sample
@@ -24,12 +24,13 @@ FOLDERS = {"train": "training", "test": "evaluation"}
 
 
 class FreiHand(Reader):
-    """One split of FreiHAND."""
+    """One split of FreiHAND: four versions of every training pose, or the evaluation folder."""
 
     layout = "freihand"
     root = "wrist"
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, path: Path | None, split: str) -> None:
+        root, _ = open_folder(path, "freihand", split, tuple(FOLDERS))
         self.split = split
         folder = FOLDERS[split]
         self.folder = root / folder
@@ -75,9 +76,9 @@ class FreiHand(Reader):
 
     def _decode(self, index: int, name: str, path: Path) -> Array:
         if name == "rgb":
-            return read_rgb(path, SIZE)
+            return decode_image(path, "RGB", SIZE)
         # JPEG blurs the edge of a mask that was black and white.
-        return (read_grey(path, SIZE) > 127).astype(np.uint8)
+        return (decode_image(path, "L", SIZE) > 127).astype(np.uint8)
 
 
 def _table(path: Path, shape: tuple[int, ...]) -> Array:
@@ -91,20 +92,3 @@ def _table(path: Path, shape: tuple[int, ...]) -> Array:
         reject(path, f"holds an array of shape {table.shape}, expected (N, {', '.join(map(str, shape))})")
     require_plausible(path, "it", table)
     return table
-
-
-def open_freihand(path: Path | None, split: str) -> FreiHand:
-    """Open a split of FreiHAND: four versions of every training pose, or the evaluation folder.
-
-    Args:
-        path: the folder as it was unpacked.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-
-    Raises:
-        DataError: If the folder or the labels are wrong.
-    """
-    root, _ = open_folder(path, "freihand", split, tuple(FOLDERS))
-    return FreiHand(root, split)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.files import Array, read_depth16, read_table, read_text, reject
+from cvhpe.data.files import Array, decode_image, read_table, read_text, reject
 from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.geometry.camera import intrinsics, unproject
 from cvhpe.plugin.sample import Sample
@@ -22,12 +22,13 @@ SPLITS = {"train": ("Training", ("labels.txt",)), "test": ("Testing", ("test_seq
 
 
 class Icvl(Reader):
-    """One split of ICVL."""
+    """One split of ICVL: ``Training/labels.txt``, or the two test sequences (702 + 894 frames)."""
 
     layout = "icvl16"
     root = "palm"
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, path: Path | None, split: str) -> None:
+        root, _ = open_folder(path, "icvl", split, tuple(SPLITS))
         self.split = split
         folder, labels = SPLITS[split]
         self.images = root / folder / "Depth"
@@ -79,21 +80,4 @@ class Icvl(Reader):
         return {"depth": self.images / self.names[index]}
 
     def _decode(self, index: int, name: str, path: Path) -> Array:
-        return read_depth16(path, SIZE)
-
-
-def open_icvl(path: Path | None, split: str) -> Icvl:
-    """Open a split of ICVL: ``Training/labels.txt``, or the two test sequences (702 + 894 frames).
-
-    Args:
-        path: the folder as it was unpacked.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-
-    Raises:
-        DataError: If the folder or the labels are wrong.
-    """
-    root, _ = open_folder(path, "icvl", split, tuple(SPLITS))
-    return Icvl(root, split)
+        return decode_image(path, "I;16", SIZE)

@@ -61,13 +61,16 @@ def read_joints(path: Path) -> Array:
 
 
 class Msra(Reader):
-    """One split of MSRA: subject ``held_out`` tests, the others train."""
+    """One split of MSRA: one subject tests, by default 0 or ``PATH?subject=K``, and the others train."""
 
     layout = "msra"
     root = "wrist"
 
-    def __init__(self, root: Path, split: str, held_out: int) -> None:
-        self.split = split
+    def __init__(self, path: Path | None, split: str) -> None:
+        root, options = open_folder(path, "msra", split, SPLITS, subject="0")
+        if options["subject"] not in set("012345678"):
+            raise DataError(f"msra?subject={options['subject']}: subjects are 0 to 8")
+        self.split, held_out = split, int(options["subject"])
         subjects = [s for s in range(9) if (s == held_out) == (split == "test")]
         gestures = [(s, root / f"P{s}" / g) for s in subjects for g in GESTURES]
         self.absent = tuple(g / "joint.txt" for _, g in gestures if not (g / "joint.txt").exists())
@@ -103,22 +106,3 @@ class Msra(Reader):
 
     def _decode(self, index: int, name: str, path: Path) -> Array:
         return read_depth(path)
-
-
-def open_msra(path: Path | None, split: str) -> Msra:
-    """Open a split of MSRA, which leaves one subject out.
-
-    Args:
-        path: the folder as it was unpacked; ``?subject=K`` tests on subject K, by default 0.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-
-    Raises:
-        DataError: If the folder, the option or the labels are wrong.
-    """
-    root, options = open_folder(path, "msra", split, SPLITS, subject="0")
-    if options["subject"] not in set("012345678"):
-        raise DataError(f"msra?subject={options['subject']}: subjects are 0 to 8")
-    return Msra(root, split, int(options["subject"]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.files import Array, read_mat, read_rgb, reject, require_plausible
+from cvhpe.data.files import Array, decode_image, read_mat, reject, require_plausible
 from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import intrinsics
@@ -26,12 +26,16 @@ SPLITS = ("train", "test")
 
 
 class Nyu(Reader):
-    """One split of NYU, of the views asked for (1 to 3)."""
+    """One split of NYU: view 1, or the views of ``PATH?views=123``."""
 
     layout = "nyu14"
     root = "palm"
 
-    def __init__(self, root: Path, split: str, views: tuple[int, ...]) -> None:
+    def __init__(self, path: Path | None, split: str) -> None:
+        root, options = open_folder(path, "nyu", split, SPLITS, views="1")
+        views = tuple(sorted({int(v) for v in options["views"] if v in "123"}))
+        if not views or len(views) != len(options["views"]):
+            raise DataError(f"nyu?views={options['views']}: name each view once, out of 1, 2 and 3, e.g. views=123")
         self.folder, self.split, self.views = root / split, split, views
         mat = self.folder / "joint_data.mat"
         if not mat.exists():
@@ -71,25 +75,5 @@ class Nyu(Reader):
         return {kind: self.folder / f"{kind}_{view}_{frame + 1:07d}.png" for kind in ("depth", "rgb")}
 
     def _decode(self, index: int, name: str, path: Path) -> Array:
-        image = read_rgb(path, SIZE)
+        image = decode_image(path, "RGB", SIZE)
         return image[..., 1].astype(np.float32) * 256 + image[..., 2] if name == "depth" else image
-
-
-def open_nyu(path: Path | None, split: str) -> Nyu:
-    """Open a split of NYU.
-
-    Args:
-        path: the folder as it was unpacked; ``?views=123`` reads all three views, by default view 1.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-
-    Raises:
-        DataError: If the folder, the option or the labels are wrong.
-    """
-    root, options = open_folder(path, "nyu", split, SPLITS, views="1")
-    views = tuple(sorted({int(v) for v in options["views"] if v in "123"}))
-    if not views or len(views) != len(options["views"]):
-        raise DataError(f"nyu?views={options['views']}: name each view once, out of 1, 2 and 3, e.g. views=123")
-    return Nyu(root, split, views)

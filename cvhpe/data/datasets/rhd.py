@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from cvhpe.data.files import Array, existing_folder, first_few, read_grey, read_rgb, reject, require_plausible
-from cvhpe.data.reader import Reader, SplitAbsent, check_split
+from cvhpe.data.files import Array, decode_image, first_few, reject, require_plausible
+from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.io.safe_pickle import load_pickle
 from cvhpe.plugin.sample import Sample
 
@@ -41,10 +41,10 @@ class Rhd(Reader):
     layout = "rhd"
     root = "wrist"
 
-    def __init__(self, root: Path, split: str, name: str = "rhd") -> None:
-        check_split(name, split, tuple(FOLDERS))
+    def __init__(self, path: Path | None, split: str, name: str = "rhd") -> None:
+        root, _ = open_folder(path, name, split, tuple(FOLDERS))
         self.split = split
-        self._folder = _find(root, name) / FOLDERS[split]
+        self._folder = _find(root) / FOLDERS[split]
         self.frames, self.xyz_m, self.uv_vis, self.K = _annotations(self._folder, f"anno_{FOLDERS[split]}.pickle")
         self._require_images()
         self._size = _size(self._path("rgb", 0))
@@ -93,8 +93,8 @@ class Rhd(Reader):
     def _raw(self, name: str, row: int) -> Array:
         """An image as it is on disk; the last one of each name is kept, for the other hand of the frame."""
         if name not in self._last or self._last[name][0] != row:
-            read = read_grey if name == "mask" else read_rgb
-            self._last[name] = row, read(self._path(name, row), self._size)
+            mode: Literal["L", "RGB"] = "L" if name == "mask" else "RGB"
+            self._last[name] = row, decode_image(self._path(name, row), mode, self._size)
         return self._last[name][1]
 
     def _path(self, name: str, row: int) -> Path:
@@ -171,9 +171,8 @@ def decode_rhd_depth(image: Array) -> Array:
     return code * np.float32(DEPTH_RANGE_MM / 65535)
 
 
-def _find(root: Path, name: str) -> Path:
+def _find(root: Path) -> Path:
     """The folder that holds ``training`` and ``evaluation``: the given one, or the published one in it."""
-    existing_folder(root, name)
     for candidate in (root, root / "RHD_published_v2"):
         if any((candidate / folder).is_dir() for folder in FOLDERS.values()):
             return candidate
@@ -182,7 +181,7 @@ def _find(root: Path, name: str) -> Path:
 
 def _size(path: Path) -> tuple[int, int]:
     """Width and height of the first image: 320x320 in RHD, any in synthetic data."""
-    height, width = read_rgb(path).shape[:2]
+    height, width = decode_image(path, "RGB").shape[:2]
     return width, height
 
 
@@ -212,21 +211,3 @@ def _copy_frame(path: Path, number: int, frame: Any, row: int, columns: dict[str
         # NaN stands for a joint that is not labelled
         require_plausible(path, f"frame {number}: {key}", value if key == "K" else value[~np.isnan(value)])
         columns[key][row] = value
-
-
-def open_rhd(path: Path | None, split: str) -> Rhd:
-    """Open a split of RHD.
-
-    Args:
-        path: ``RHD_published_v2`` as it was unpacked, or the folder around it.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-
-    Raises:
-        DataError: If the folder or the annotations are wrong.
-    """
-    if path is None:
-        reject("rhd", "give its folder: --data rhd:PATH")
-    return Rhd(path, split)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvhpe.data.files import Array, read_mat, read_rgb, require_plausible
+from cvhpe.data.files import Array, decode_image, read_mat, require_plausible
 from cvhpe.data.reader import Reader, SplitAbsent, open_folder
 from cvhpe.geometry.camera import intrinsics, project, unproject
 from cvhpe.plugin.sample import Sample
@@ -71,15 +71,19 @@ def register_depth(depth: Array) -> Array:
 
 
 class Stb(Reader):
-    """One split of STB; ``camera`` is ``BB`` (stereo, both views) or ``SK`` (colour and depth)."""
+    """One split of STB, of one of its two cameras."""
 
     layout = "stb"
     root = "palm"
 
-    def __init__(self, root: Path, split: str, camera: str) -> None:
-        self.images, self.split, self.camera = root / "images", split, camera
-        self.views = ("left", "right") if camera == "BB" else ("color",)
-        label = {s: root / "labels" / f"{s}_{camera}.mat" for s in SPLITS[split]}
+    name: str
+    camera: str
+    views: tuple[str, ...]
+
+    def __init__(self, path: Path | None, split: str) -> None:
+        root, _ = open_folder(path, self.name, split, tuple(SPLITS))
+        self.images, self.split = root / "images", split
+        label = {s: root / "labels" / f"{s}_{self.camera}.mat" for s in SPLITS[split]}
         self.absent = tuple(p for p in label.values() if not p.exists())
         if len(self.absent) == len(label):
             lacks = f"lacks labels/{self.absent[0].name} and every other label of the {split} split"
@@ -128,35 +132,19 @@ class Stb(Reader):
         return {"rgb": folder / f"SK_color_{frame}.png", "depth": folder / f"SK_depth_{frame}.png"}
 
     def _decode(self, index: int, name: str, path: Path) -> Array:
-        image = read_rgb(path, SIZE)
+        image = decode_image(path, "RGB", SIZE)
         if name == "rgb":
             return image
         return register_depth(image[..., 0].astype(np.float32) + 256 * image[..., 1].astype(np.float32))
 
 
-def open_stb_stereo(path: Path | None, split: str) -> Stb:
-    """Open a split of ``stb``: the stereo pair, two samples a frame (left view, right view).
+class StbStereo(Stb):
+    """``stb``: the Bumblebee stereo pair, two samples a frame (left view, right view)."""
 
-    Args:
-        path: the folder as it was unpacked.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-    """
-    root, _ = open_folder(path, "stb", split, tuple(SPLITS))
-    return Stb(root, split, "BB")
+    name, camera, views = "stb", "BB", ("left", "right")
 
 
-def open_stb_depth(path: Path | None, split: str) -> Stb:
-    """Open a split of ``stb-sk``: colour with registered depth, one sample a frame.
+class StbDepth(Stb):
+    """``stb-sk``: the F200's colour image with its depth registered to it, one sample a frame."""
 
-    Args:
-        path: the folder as it was unpacked.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-    """
-    root, _ = open_folder(path, "stb-sk", split, tuple(SPLITS))
-    return Stb(root, split, "SK")
+    name, camera, views = "stb-sk", "SK", ("color",)

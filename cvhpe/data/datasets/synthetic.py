@@ -53,14 +53,8 @@ def _whole_number(text: str, name: str) -> int:
     return int(text)
 
 
-def open_synthetic(path: Path | None, split: str) -> Rhd:
-    """Open a split of the synthetic frames: 9 in 10 train, the rest test, and no person is in both.
+class Synthetic(Rhd):
+    """One split of the synthetic frames: 9 in 10 train, the rest test, and no person is in both."""
 
-    Args:
-        path: see :func:`locate`.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The reader.
-    """
-    return Rhd(locate(path), split, "synthetic")
+    def __init__(self, path: Path | None, split: str) -> None:
+        super().__init__(locate(path), split, "synthetic")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.dataset_writers import RHD_ORDER, coco_content, pixels, write_coco, write_interhand
 
-from cvhpe.data.datasets.coco import open_coco
+from cvhpe.data.datasets.coco import Coco
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import project
 from cvhpe.geometry.skeleton import convert
@@ -17,7 +17,7 @@ def test_own_data_in_a_folder(tmp_path, nested) -> None:
     train = write_coco(tmp_path, np.random.default_rng(1), nested=nested)
     test = write_coco(tmp_path, np.random.default_rng(2), 2, "annotations/mine_val.json")
     for split, truth in (("train", train), ("test", test)):
-        data = open_coco(tmp_path, split)
+        data = Coco(tmp_path, split)
         assert len(data) == len(truth)
         assert (data.layout, data.root, data.note) == ("coco21", "wrist", "")
         for i, xyz in enumerate(truth):
@@ -36,14 +36,14 @@ def test_a_file_and_its_counterpart(tmp_path) -> None:
     write_coco(tmp_path, np.random.default_rng(1), 2, "annotations/other_test.json")
     for file in ("mine_train.json", "mine_test.json"):
         path = tmp_path / "annotations" / file
-        assert (len(open_coco(path, "train")), len(open_coco(path, "test"))) == (3, 2)
+        assert (len(Coco(path, "train")), len(Coco(path, "test"))) == (3, 2)
     with pytest.raises(DataError, match=r"several .* for split 'test': mine_test\.json, other_test\.json"):
-        open_coco(tmp_path, "test")
+        Coco(tmp_path, "test")
 
 
 def test_without_a_test_file_a_tenth_is_held_out_and_said(tmp_path) -> None:
     write_coco(tmp_path, np.random.default_rng(1), 60, "hands.json")
-    train, test = open_coco(tmp_path, "train"), open_coco(tmp_path, "test")
+    train, test = Coco(tmp_path, "train"), Coco(tmp_path, "test")
     assert len(train) + len(test) == 60
     assert 1 <= len(test) <= 15
     assert not {h.image for h in train.hands} & {h.image for h in test.hands}
@@ -56,7 +56,7 @@ def test_unlabelled_joints_layouts_and_sides(tmp_path) -> None:
     a["keypoints"][3 * 4 + 2] = 0
     del a["hand_type"], a["joint_cam"], content["images"][0]["cam_param"]
     (tmp_path / "test.json").write_text(json.dumps(content))
-    data = open_coco(tmp_path.parent / f"{tmp_path.name}?layout=rhd&side=left", "test")
+    data = Coco(tmp_path.parent / f"{tmp_path.name}?layout=rhd&side=left", "test")
     s = data.labels(0)
     assert data.layout == "rhd"
     assert "taken for left hands" in data.note
@@ -65,20 +65,20 @@ def test_unlabelled_joints_layouts_and_sides(tmp_path) -> None:
     assert np.isnan(uv[1]).all()
     assert np.allclose(np.delete(uv, 1, 0), np.delete(pixels(xyz[0], 400, 400, 160, 120), 1, 0), atol=1e-3)
     assert s.visible.sum() == 20
-    assert open_coco(tmp_path, "test").labels(0).side == 1
+    assert Coco(tmp_path, "test").labels(0).side == 1
 
 
 def test_joints_without_keypoints_are_projected(tmp_path) -> None:
     content, xyz = coco_content(np.random.default_rng(1), ["a.png"])
     del content["annotations"][0]["keypoints"]
     (tmp_path / "test.json").write_text(json.dumps(content))
-    uv = open_coco(tmp_path, "test").labels(0).joints2d_px
+    uv = Coco(tmp_path, "test").labels(0).joints2d_px
     assert np.allclose(uv, pixels(xyz[0], 400, 400, 160, 120), atol=1e-3)
 
 
 def test_interhand_in_camera_frames(tmp_path) -> None:
     truth = write_interhand(tmp_path, np.random.default_rng(1))
-    data = open_coco(tmp_path, "test")
+    data = Coco(tmp_path, "test")
     assert data.layout == "interhand"
     got = {data[i].id: data[i] for i in range(len(data))}
     assert set(got) == set(truth)
@@ -87,7 +87,7 @@ def test_interhand_in_camera_frames(tmp_path) -> None:
         assert got[name].side == (0 if name.endswith("left") else 1)
     (tmp_path / "test_interhand_camera.json").write_text("{}")
     with pytest.raises(DataError, match=r"camera\.json: has no entry '?0"):
-        open_coco(tmp_path, "test")
+        Coco(tmp_path, "test")
 
 
 FAULTS = {
@@ -112,7 +112,7 @@ def test_faults_of_the_file(tmp_path, fault) -> None:
     spoil(content)
     (tmp_path / "test.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=message) as error:
-        open_coco(tmp_path, "test")
+        Coco(tmp_path, "test")
     assert "test.json" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -121,9 +121,9 @@ def test_an_annotation_of_a_missing_image(tmp_path) -> None:
     write_coco(tmp_path, np.random.default_rng(1), 1, "test.json")
     (tmp_path / "images" / "test_0.png").unlink()
     with pytest.raises(DataError, match=r"test_0\.png: is missing"):
-        open_coco(tmp_path, "test")[0]
+        Coco(tmp_path, "test")[0]
     with pytest.raises(DataError, match=r"no annotation file for split 'train'; it has test\.json"):
-        open_coco(tmp_path, "train")
+        Coco(tmp_path, "train")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_annotation_of_a_missing_image(tmp_path) -> None:
     [("rhd", 3, "rhd"), ("freihand", 8, "coco21"), ("onehand10k", 4, "coco21"), ("interhand2.6m", 6, "interhand")],
 )
 def test_genuine_folders(shared_data, folder, count, layout) -> None:
-    data = open_coco(shared_data / "mmpose" / folder, "test")
+    data = Coco(shared_data / "mmpose" / folder, "test")
     assert (len(data), data.layout) == (count, layout)
     for i in range(count):
         s = data[i]
@@ -145,4 +145,4 @@ def test_genuine_folders(shared_data, folder, count, layout) -> None:
 def test_an_archive_is_named_as_one(tmp_path) -> None:
     (tmp_path / "hands.zip").write_bytes(b"PK\x05\x06" + bytes(18))
     with pytest.raises(DataError, match=r"hands\.zip: is a packed archive; unpack it"):
-        open_coco(tmp_path / "hands.zip", "test")
+        Coco(tmp_path / "hands.zip", "test")

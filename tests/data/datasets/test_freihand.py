@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.dataset_writers import write_freihand
 
-from cvhpe.data.datasets.freihand import open_freihand
+from cvhpe.data.datasets.freihand import FreiHand
 from cvhpe.errors import DataError
 
 
@@ -17,7 +17,7 @@ def freihand(tmp_path):
 
 def test_four_versions_of_every_pose(freihand) -> None:
     root, truth = freihand
-    train, test = open_freihand(root, "train"), open_freihand(root, "test")
+    train, test = FreiHand(root, "train"), FreiHand(root, "test")
     assert (len(train), len(test)) == (12, 2)
     for i in range(12):
         s = train[i]
@@ -34,7 +34,7 @@ def test_four_versions_of_every_pose(freihand) -> None:
 
 def test_the_first_release_has_no_evaluation_labels(tmp_path) -> None:
     write_freihand(tmp_path, np.random.default_rng(1), labels=False)
-    s = open_freihand(tmp_path, "test")[0]
+    s = FreiHand(tmp_path, "test")[0]
     assert s.joints3d_mm is s.joints2d_px is s.visible is None
     assert s.K.shape == (3, 3)
 
@@ -45,25 +45,25 @@ def test_faults(freihand) -> None:
     text = labels.read_text()
     labels.write_text(text[:200])
     with pytest.raises(DataError, match=r"^[^\n]*training_xyz\.json: is not JSON or truncated[^\n]*$"):
-        open_freihand(root, "train")
+        FreiHand(root, "train")
     labels.write_text("[" * 100_000)
     with pytest.raises(DataError, match="is not JSON or truncated"):
-        open_freihand(root, "train")
+        FreiHand(root, "train")
     for content in ("{}", "[]", "3", "[[1, 2], [3]]", '[["a"]]', json.dumps(np.zeros((3, 20, 3)).tolist())):
         labels.write_text(content)
         with pytest.raises(DataError, match=r"training_xyz\.json: "):
-            open_freihand(root, "train")
+            FreiHand(root, "train")
     spoilt = json.loads(text)
     spoilt[1][20][2] = float("nan")
     labels.write_text(json.dumps(spoilt))
     with pytest.raises(DataError, match=r"training_xyz\.json: it holds a number that is not finite"):
-        open_freihand(root, "train")
+        FreiHand(root, "train")
     labels.write_text(json.dumps(json.loads(text)[:2]))
     with pytest.raises(DataError, match=r"has 2 hands, training_K\.json has 3 cameras"):
-        open_freihand(root, "train")
+        FreiHand(root, "train")
     labels.unlink()
     with pytest.raises(DataError, match=r"lacks training_xyz\.json"):
-        open_freihand(root, "train")
+        FreiHand(root, "train")
     (root / "evaluation" / "rgb" / "00000001.jpg").unlink()
     with pytest.raises(DataError, match=r"00000001\.jpg: is missing"):
-        open_freihand(root, "test")[1]
+        FreiHand(root, "test")[1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.dataset_writers import write_icvl
 
-from cvhpe.data.datasets.icvl import open_icvl
+from cvhpe.data.datasets.icvl import Icvl
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import project
 
@@ -16,7 +16,7 @@ def icvl(tmp_path):
 
 def test_labels_and_depth_agree(icvl) -> None:
     root, truth = icvl
-    train, test = open_icvl(root, "train"), open_icvl(root, "test")
+    train, test = Icvl(root, "train"), Icvl(root, "test")
     assert (len(train), len(test)) == (9, 4)
     for data, uvd in ((train, truth["train"]), (test, truth["test"])):
         for i in range(len(data)):
@@ -33,7 +33,7 @@ def test_labels_and_depth_agree(icvl) -> None:
 
 def test_a_recording_and_its_turned_copy_are_one_group(icvl) -> None:
     root, _ = icvl
-    train = open_icvl(root, "train")
+    train = Icvl(root, "train")
     assert train.labels(0).id == "train/201403121135/image_0000.png"
     assert train.labels(6).id == "train/22-5/201403121135/image_0000.png"
     assert train.labels(0).group == train.labels(6).group != train.labels(3).group
@@ -45,23 +45,23 @@ def test_faults(icvl) -> None:
     lines = label.read_text().splitlines()
     label.write_text("\n".join([lines[0], lines[1][:150]]))
     with pytest.raises(DataError, match=r"test_seq_2\.txt: line 2 has \d+ numbers, expected 48"):
-        open_icvl(root, "test")
+        Icvl(root, "test")
     label.write_text(lines[0].replace("test_seq_2/image_0000.png", "../../etc/passwd.png"))
     with pytest.raises(DataError, match="line 1 names an image outside the data set"):
-        open_icvl(root, "test")
+        Icvl(root, "test")
     words = lines[0].split()
     label.write_text(" ".join([*words[:5], "nan", *words[6:]]))
     with pytest.raises(DataError, match="line 1 holds a number that is not finite"):
-        open_icvl(root, "test")
+        Icvl(root, "test")
     label.write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(DataError, match=r"test_seq_2\.txt: is not text"):
-        open_icvl(root, "test")
+        Icvl(root, "test")
     label.unlink()
-    assert open_icvl(root, "test").absent == (label,)
+    assert Icvl(root, "test").absent == (label,)
     (root / "Testing" / "test_seq_1.txt").unlink()
     with pytest.raises(DataError, match=r"lacks Testing/test_seq_1\.txt and Testing/test_seq_2\.txt"):
-        open_icvl(root, "test")
+        Icvl(root, "test")
     image = root / "Training" / "Depth" / "201403121135" / "image_0000.png"
     image.write_bytes(image.read_bytes()[:60])
     with pytest.raises(DataError, match=r"image_0000\.png: cannot be decoded"):
-        open_icvl(root, "train")[0]
+        Icvl(root, "train")[0]

@@ -6,7 +6,7 @@ from helpers.dataset_writers import write_msra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvhpe.data.datasets.msra import FRAMES, GESTURES, open_msra, read_depth, read_joints
+from cvhpe.data.datasets.msra import FRAMES, GESTURES, Msra, read_depth, read_joints
 from cvhpe.errors import DataError
 from cvhpe.geometry.skeleton import convert
 
@@ -21,7 +21,7 @@ def test_one_subject_is_left_out(msra) -> None:
     root, truth = msra
     for query, subject in (("", 0), ("?subject=3", 3), ("?subject=8", 8)):
         path = root.parent / (root.name + query)
-        train, test = open_msra(path, "train"), open_msra(path, "test")
+        train, test = Msra(path, "train"), Msra(path, "test")
         assert (len(train), len(test)) == (8 * 4, 4)
         assert {test.labels(i).group for i in range(len(test))} == {subject}
         assert {train.labels(i).group for i in range(len(train))} == set(range(9)) - {subject}
@@ -33,7 +33,7 @@ def test_one_subject_is_left_out(msra) -> None:
 
 
 def test_joints_land_on_the_depth(msra) -> None:
-    data = open_msra(msra[0], "test")
+    data = Msra(msra[0], "test")
     for i in range(len(data)):
         s = data[i]
         assert s.side == 1
@@ -47,7 +47,7 @@ def test_joints_land_on_the_depth(msra) -> None:
 
 def test_faults(tmp_path) -> None:
     write_msra(tmp_path, np.random.default_rng(1), subjects=[0, 1], gestures=("1",))
-    data = open_msra(tmp_path, "test")
+    data = Msra(tmp_path, "test")
     binary, joints = tmp_path / "P0/1/000000_depth.bin", tmp_path / "P0/1/joint.txt"
     whole, text = binary.read_bytes(), joints.read_text()
     for cut, what in ((10, "its header alone has 24"), (len(whole) - 7, f"{len(whole) - 7} bytes of {len(whole)}")):
@@ -66,18 +66,18 @@ def test_faults(tmp_path) -> None:
     lines = text.splitlines()
     joints.write_text("\n".join([lines[0], lines[1], lines[2][:100]]) + "\n")
     with pytest.raises(DataError, match=r"P0/1/joint\.txt: line 3 has \d+ numbers, expected 63"):
-        open_msra(tmp_path, "test")
+        Msra(tmp_path, "test")
     joints.write_text("\n".join(lines[:2]) + "\n")
     with pytest.raises(DataError, match="announces 2 frames and holds 1: truncated"):
-        open_msra(tmp_path, "test")
+        Msra(tmp_path, "test")
     joints.write_text("")
     with pytest.raises(DataError, match="first line is not the number of frames"):
-        open_msra(tmp_path, "test")
+        Msra(tmp_path, "test")
     joints.unlink()
     with pytest.raises(DataError, match=r"lacks P0, e\.g\. P0/1/joint\.txt"):
-        open_msra(tmp_path, "test")
+        Msra(tmp_path, "test")
     with pytest.raises(DataError, match="subjects are 0 to 8"):
-        open_msra(tmp_path.parent / f"{tmp_path.name}?subject=9", "test")
+        Msra(tmp_path.parent / f"{tmp_path.name}?subject=9", "test")
 
 
 @settings(max_examples=60, deadline=None)

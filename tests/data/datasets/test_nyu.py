@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 from helpers.dataset_writers import write_nyu
 
-from cvhpe.data.datasets.nyu import open_nyu
+from cvhpe.data.datasets.nyu import Nyu
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import project
 
@@ -24,7 +24,7 @@ def with_views(root, views: str):
 
 def test_view_one_by_default_and_all_three_on_request(nyu) -> None:
     root, truth = nyu
-    one, three = open_nyu(root, "test"), open_nyu(with_views(root, "123"), "test")
+    one, three = Nyu(root, "test"), Nyu(with_views(root, "123"), "test")
     assert (len(one), len(three)) == (2, 6)
     assert [three.labels(i).id for i in range(4)] == [
         "test/0000001:1", "test/0000001:2", "test/0000001:3", "test/0000002:1"
@@ -35,7 +35,7 @@ def test_view_one_by_default_and_all_three_on_request(nyu) -> None:
 
 def test_y_points_down_and_joints_land_on_the_depth(nyu) -> None:
     root, _ = nyu
-    data = open_nyu(with_views(root, "123"), "train")
+    data = Nyu(with_views(root, "123"), "train")
     for i in range(len(data)):
         s = data[i]
         assert s.joints3d_mm.shape == (14, 3)
@@ -54,22 +54,22 @@ def test_faults(nyu, tmp_path) -> None:
     shutil.copytree(source, root)
     for wrong in ("", "0", "4", "11", "1a"):
         with pytest.raises(DataError, match="name each view once"):
-            open_nyu(with_views(root, wrong), "test")
+            Nyu(with_views(root, wrong), "test")
     with pytest.raises(DataError, match="has no option 'view=1'"):
-        open_nyu(root.parent / "nyu?view=1", "test")
+        Nyu(root.parent / "nyu?view=1", "test")
     mat = root / "test" / "joint_data.mat"
     mat.write_bytes(mat.read_bytes()[:3000])
     with pytest.raises(DataError, match=r"^[^\n]*joint_data\.mat: [^\n]*$"):
-        open_nyu(root, "test")
+        Nyu(root, "test")
     scipy.io.savemat(mat, {"joint_xyz": np.zeros((3, 2, 36, 3))})
     with pytest.raises(DataError, match=r"joint_data\.mat: has no variable 'joint_uvd'"):
-        open_nyu(root, "test")
+        Nyu(root, "test")
     scipy.io.savemat(mat, {"joint_xyz": np.zeros((3, 2, 36, 3)), "joint_uvd": np.zeros((3, 1, 36, 3))})
     with pytest.raises(DataError, match="differ in their number of frames"):
-        open_nyu(root, "test")
+        Nyu(root, "test")
     mat.unlink()
     with pytest.raises(DataError, match=r"lacks test/joint_data\.mat"):
-        open_nyu(root, "test")
+        Nyu(root, "test")
 
 
 def test_genuine_depth_image(shared_data, tmp_path) -> None:
@@ -78,7 +78,7 @@ def test_genuine_depth_image(shared_data, tmp_path) -> None:
     for kind in ("depth", "rgb"):
         name = f"{kind}_1_0000001.png"
         (tmp_path / "test" / name).write_bytes((shared_data / "nyu" / "test" / name).read_bytes())
-    depth = open_nyu(tmp_path, "test")[0].images["depth"]
+    depth = Nyu(tmp_path, "test")[0].images["depth"]
     assert depth.shape == (480, 640)
     hand = depth[240:300, 190:230]  # the palm, by the colour image
     assert 500 < np.median(hand) < 1000

@@ -12,7 +12,7 @@ import pytest
 from helpers.rhd_writer import SIZE, frame, images, write_rhd
 from PIL import Image
 
-from cvhpe.data.datasets.rhd import Rhd, decode_rhd_depth, dominant_hand, open_rhd, part_index
+from cvhpe.data.datasets.rhd import Rhd, decode_rhd_depth, dominant_hand, part_index
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import project
 from cvhpe.plugin.registry import registry
@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_training_gives_both_hands_in_mm(tmp_path: Path) -> None:
     anno = write_rhd(tmp_path, training=2)["training"]
-    data = open_rhd(tmp_path, "train")
+    data = Rhd(tmp_path, "train")
     assert [data[i].id for i in range(len(data))] == [
         "training/00000:left", "training/00000:right", "training/00001:left", "training/00001:right",
     ]  # fmt: skip
@@ -141,7 +141,7 @@ def test_the_published_folder_itself_will_do(root: Path) -> None:
 def test_faults_are_one_line_that_names_the_file(root: Path, tmp_path: Path) -> None:
     def fails(match: str, split: str = "train", at: Path = root) -> None:
         with pytest.raises(DataError, match=match) as error:
-            open_rhd(at, split)
+            Rhd(at, split)
         assert "\n" not in str(error.value)
 
     training = root / "RHD_published_v2" / "training"
@@ -181,7 +181,7 @@ def test_faults_are_one_line_that_names_the_file(root: Path, tmp_path: Path) -> 
     fails("neither 'training' nor 'evaluation'", at=tmp_path / "other")
     fails("no such folder", at=tmp_path / "absent")
     with pytest.raises(UserError, match="val"):
-        open_rhd(root, "val")
+        Rhd(root, "val")
 
 
 def test_one_size_for_all(root: Path) -> None:

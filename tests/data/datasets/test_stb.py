@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 from helpers.dataset_writers import write_stb
 
-from cvhpe.data.datasets.stb import SIZE, depth_to_color, open_stb_depth, open_stb_stereo, register_depth
+from cvhpe.data.datasets.stb import SIZE, StbDepth, StbStereo, depth_to_color, register_depth
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import project
 from cvhpe.geometry.skeleton import convert
@@ -24,7 +24,7 @@ def green(image, uv) -> np.ndarray:
 
 def test_splits_are_b1_and_the_rest(stb) -> None:
     root, _ = stb
-    train, test = open_stb_stereo(root, "train"), open_stb_stereo(root, "test")
+    train, test = StbStereo(root, "train"), StbStereo(root, "test")
     assert (len(train), len(test)) == (10 * 2 * 2, 2 * 2 * 2)
     assert test.sequences == ("B1Counting", "B1Random")
     assert not {s.split("/")[1] for s in (train.labels(i).id for i in range(len(train)))} & set(test.sequences)
@@ -33,7 +33,7 @@ def test_splits_are_b1_and_the_rest(stb) -> None:
 
 def test_both_views_are_samples_of_their_own_camera(stb) -> None:
     root, truth = stb
-    test = open_stb_stereo(root, "test")
+    test = StbStereo(root, "test")
     left, right = test[2], test[3]
     assert (left.id, right.id) == ("test/B1Counting/1:left", "test/B1Counting/1:right")
     expected = truth["B1Counting"][1]
@@ -49,7 +49,7 @@ def test_both_views_are_samples_of_their_own_camera(stb) -> None:
 
 def test_sk_joints_land_on_colour_and_on_registered_depth(stb) -> None:
     root, _ = stb
-    test = open_stb_depth(root, "test")
+    test = StbDepth(root, "test")
     assert len(test) == 4
     for i in range(len(test)):
         s = test[i]
@@ -85,7 +85,7 @@ def test_faults_are_one_line_that_names_the_file(stb, tmp_path) -> None:
     image = root / "images" / "B1Counting" / "BB_left_0.png"
     whole = label.read_bytes()
 
-    data = open_stb_stereo(root, "test")
+    data = StbStereo(root, "test")
     image.write_bytes(image.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"^[^\n]*BB_left_0\.png: cannot be decoded, truncated[^\n]*$"):
         data[0]
@@ -96,22 +96,22 @@ def test_faults_are_one_line_that_names_the_file(stb, tmp_path) -> None:
     for cut in (0, 5, 90, 200, len(whole) - 50):
         label.write_bytes(whole[:cut])
         with pytest.raises(DataError, match=r"^[^\n]*B1Counting_BB\.mat: [^\n]*$"):
-            open_stb_stereo(root, "test")
+            StbStereo(root, "test")
     scipy.io.savemat(label, {"hand": np.zeros(3)})
     with pytest.raises(DataError, match=r"B1Counting_BB\.mat: has no variable 'handPara'; it has hand$"):
-        open_stb_stereo(root, "test")
+        StbStereo(root, "test")
     scipy.io.savemat(label, {"handPara": np.zeros((3, 20, 5))})
     with pytest.raises(DataError, match=r"'handPara' has shape \(3, 20, 5\), expected \(3, 21, N\)"):
-        open_stb_stereo(root, "test")
+        StbStereo(root, "test")
     scipy.io.savemat(label, {"handPara": np.full((3, 21, 1), np.nan)})
     with pytest.raises(DataError, match="not finite"):
-        open_stb_stereo(root, "test")
+        StbStereo(root, "test")
     with pytest.raises(DataError, match=r"lacks labels/B2Counting_BB\.mat and every other label of the train split"):
-        open_stb_stereo(root, "train")
+        StbStereo(root, "train")
 
 
 def test_genuine_file(shared_data) -> None:
-    data = open_stb_stereo(shared_data / "stb", "test")
+    data = StbStereo(shared_data / "stb", "test")
     assert len(data) == 2 * 1500
     for view in (0, 1):
         s = data[view]

@@ -45,8 +45,8 @@ def test_rendered_once_and_packed_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_folder_of_frames_is_read_where_it_is(tmp_path: Path) -> None:
     generate(tmp_path / "mine", 10, 3, workers=1)
-    mine = synthetic.open_synthetic(tmp_path / "mine", "test")
-    cached = synthetic.open_synthetic(Path("?count=10&seed=3"), "test")
+    mine = synthetic.Synthetic(tmp_path / "mine", "test")
+    cached = synthetic.Synthetic(Path("?count=10&seed=3"), "test")
     np.testing.assert_array_equal(mine[0].images["rgb"], cached[0].images["rgb"])
     assert not os.path.exists(tmp_path / "mine" / "frames")
 
