@@ -1,9 +1,9 @@
-"""The kernels of a training step's arithmetic against eager torch and torch.compile, on equal inputs and threads.
+"""The operators of a training step against eager PyTorch and torch.compile, on equal inputs and threads.
 
     pytest benchmarks/bench_kernels.py --benchmark-enable --benchmark-group-by=group
 
-On a machine that does other work too, add ``--benchmark-timer=time.process_time``: CPU seconds. One thread each;
-``BENCH_THREADS=2`` gives everybody two. Compare within a group of one run; ``RESULTS.md`` keeps the medians.
+``--benchmark-timer=time.process_time`` measures CPU seconds, which other work on the machine disturbs less. Every peer
+gets ``BENCH_THREADS`` threads (default 1). Compare within a group of one run; ``RESULTS.md`` keeps the medians.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cvhpe.ops import JointsTerm, Palm, Term, draw_seed, elbo, sample_kl, state, warp_joints
+from cvhpe.ops import ElboTerm, JointsTerm, Palm, elbo, kernel_state, sample_kl, warp_joints
 from cvhpe.plugin.contract import View
 
-pytestmark = pytest.mark.skipif(not state().loaded, reason=f"no kernels to measure: {state().reason}")
+pytestmark = pytest.mark.skipif(not kernel_state().loaded, reason=kernel_state().reason)
 SIZES = [(64, 30), (64, 64), (512, 30), (2048, 64), (8192, 30), (8192, 64)]
 PEERS = ["ours", "eager", "compiled"]
 THREADS = int(os.environ.get("BENCH_THREADS", "1"))
@@ -36,19 +36,25 @@ def _threads() -> Any:
 
 
 def measure(benchmark: Any, group: str, run: Callable[[], Any]) -> None:
-    run()  # compiles, where there is something to compile
+    run()  # compiles
     start = time.process_time()
     for _ in range(10):
         run()
-    each = (time.process_time() - start) / 10  # of calls that are warm or nearly so
+    each = (time.process_time() - start) / 10
     iterations = max(1, min(50, int(0.004 / max(each, 1e-6))))
     benchmark.group = group
-    benchmark.extra_info.update(torch=torch.__version__, threads=torch.get_num_threads(), build=dict(state().build))
+    benchmark.extra_info.update(
+        torch=torch.__version__, threads=torch.get_num_threads(), build=dict(kernel_state().build)
+    )
     benchmark.pedantic(run, rounds=40, iterations=iterations, warmup_rounds=3)
 
 
+def random_seed() -> Tensor:
+    return torch.empty(1, dtype=torch.int64).random_()
+
+
 def eager_sample_kl(mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
-    """As one writes it: what the papers' public implementations do."""
+    """The usual formula in PyTorch."""
     z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
     return z, -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), 1)
 
@@ -59,7 +65,7 @@ def test_sample_kl_forward_and_backward(benchmark: Any, shape: tuple[int, int], 
     mu, logvar = (torch.randn(shape, requires_grad=True) for _ in range(2))
     upstream = torch.randn(shape), torch.full(shape[:1], 1 / shape[0])
     function = {
-        "ours": lambda a, b: sample_kl(a, b, draw_seed()),
+        "ours": lambda a, b: sample_kl(a, b, random_seed()),
         "eager": eager_sample_kl,
         "compiled": torch.compile(eager_sample_kl, dynamic=False),
     }[peer]
@@ -75,22 +81,22 @@ def test_sample_kl_forward_and_backward(benchmark: Any, shape: tuple[int, int], 
 def test_sample_kl_forward(benchmark: Any, shape: tuple[int, int], peer: str) -> None:
     mu, logvar = (torch.randn(shape) for _ in range(2))
     function = {
-        "ours": lambda a, b: sample_kl(a, b, draw_seed()),
+        "ours": lambda a, b: sample_kl(a, b, random_seed()),
         "eager": eager_sample_kl,
         "compiled": torch.compile(eager_sample_kl, dynamic=False),
     }[peer]
     measure(benchmark, f"sample_kl forward {shape[0]}x{shape[1]}", lambda: function(mu, logvar))
 
 
-def eager_seen(joints: Tensor, view: View, root: int, root_shift_joint: int, relative: bool) -> Tensor:
-    """Palm, root-relative, view, as one writes it with a matrix product."""
+def eager_warp(joints: Tensor, view: View, root: int, root_shift_joint: int, relative: bool) -> Tensor:
+    """Root shift, root-relative, view: the usual formula in PyTorch, with a matrix product."""
     palm = torch.lerp(joints[:, root], joints[:, root_shift_joint], view.root_shift_weight[:, None])
     joints = torch.cat([palm[:, None], joints[:, 1:]], 1)
     if relative:
         joints = joints - palm[:, None]
     scale = view.scale if joints.shape[2] == 2 else torch.ones_like(view.scale)
-    cosine, sine, mirror = view.angle.cos() * scale, view.angle.sin() * scale, 1 - 2 * view.flip.float()
-    matrix = torch.stack([cosine * mirror, -sine, sine * mirror, cosine], 1).view(-1, 2, 2)
+    cosine, sine, sign = view.angle.cos() * scale, view.angle.sin() * scale, 1 - 2 * view.flip.float()
+    matrix = torch.stack([cosine * sign, -sine, sine * sign, cosine], 1).view(-1, 2, 2)
     plane = joints[..., :2] @ matrix.transpose(1, 2)
     if joints.shape[2] == 2:
         return plane + view.shift[:, None]
@@ -103,10 +109,10 @@ def eager_loss(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 class LossStep:
-    """Around the decoders of three pairs: rgb -> 3D, rgb -> 2D, 3D -> 3D.
+    """The loss of three pairs without the decoders: rgb -> 3D, rgb -> 2D, 3D -> 3D.
 
-    Gives the loss and the two latent samples; gradients come from above for all three, as the decoders hand them
-    back for the samples, and go to predictions and posteriors.
+    The outputs are the loss and the two latent samples, whose upstream gradients stand for those of the decoders; the
+    gradients go to predictions and posteriors.
     """
 
     def __init__(self, rows: int) -> None:
@@ -126,13 +132,13 @@ class LossStep:
 
     def ours(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         p0, p1, p2, mu0, logvar0, mu1, logvar1 = leaves
-        seed, palm = draw_seed(), Palm(0, 9)
-        z0, kl0 = sample_kl(mu0, logvar0, seed)
-        z1, kl1 = sample_kl(mu1, logvar1, seed, stream=1)
+        palm = Palm(0, 9)
+        z0, kl0 = sample_kl(mu0, logvar0, random_seed())
+        z1, kl1 = sample_kl(mu1, logvar1, random_seed())
         terms = [
-            Term(JointsTerm(p0, self.space, self.weight, self.view, palm, relative=True), kl0),
-            Term(JointsTerm(p1, self.plane, self.weight, self.view, palm), kl0),
-            Term(JointsTerm(p2, self.space, self.weight, self.view, palm, relative=True), kl1),
+            ElboTerm(JointsTerm(p0, self.space, self.weight, self.view, palm, relative=True), kl0),
+            ElboTerm(JointsTerm(p1, self.plane, self.weight, self.view, palm), kl0),
+            ElboTerm(JointsTerm(p2, self.space, self.weight, self.view, palm, relative=True), kl1),
         ]
         return elbo(terms, 0.01).total, z0, z1
 
@@ -140,8 +146,8 @@ class LossStep:
         p0, p1, p2, mu0, logvar0, mu1, logvar1 = leaves
         z0, kl0 = eager_sample_kl(mu0, logvar0)
         z1, kl1 = eager_sample_kl(mu1, logvar1)
-        space = eager_seen(self.space, self.view, 0, 9, True)
-        plane = eager_seen(self.plane, self.view, 0, 9, False)
+        space = eager_warp(self.space, self.view, 0, 9, True)
+        plane = eager_warp(self.plane, self.view, 0, 9, False)
         total = eager_loss(p0, space, self.weight).mean() + 0.01 * kl0.mean()
         total = total + eager_loss(p1, plane, self.weight).mean() + 0.01 * kl0.mean()
         total = total + eager_loss(p2, space, self.weight).mean() + 0.01 * kl1.mean()
@@ -150,7 +156,7 @@ class LossStep:
 
 @pytest.mark.parametrize("rows", [64, 1024])
 @pytest.mark.parametrize("peer", PEERS)
-def test_whole_loss_step(benchmark: Any, rows: int, peer: str) -> None:
+def test_loss_step(benchmark: Any, rows: int, peer: str) -> None:
     step = LossStep(rows)
     function = {"ours": step.ours, "eager": step.eager, "compiled": torch.compile(step.eager, dynamic=False)}[peer]
     measure(
@@ -166,7 +172,7 @@ def test_warp_joints(benchmark: Any, rows: int, peer: str) -> None:
     step = LossStep(rows)
 
     def eager(joints: Tensor) -> Tensor:
-        return eager_seen(joints, step.view, 0, 9, True)
+        return eager_warp(joints, step.view, 0, 9, True)
 
     function = {
         "ours": lambda joints: warp_joints(joints, step.view, Palm(0, 9), True),
@@ -179,7 +185,7 @@ def test_warp_joints(benchmark: Any, rows: int, peer: str) -> None:
 @pytest.mark.parametrize("count", [64 * 64, 8192 * 64])
 @pytest.mark.parametrize("what", ["copy", "randn", "exp"])
 def test_limits(benchmark: Any, count: int, what: str) -> None:
-    """What memory and torch's own vectorised loops allow on this machine, for the byte counts in RESULTS.md."""
+    """What memory and PyTorch's vectorised loops reach on this machine."""
     source, out = torch.randn(count), torch.empty(count)
     run = {"copy": lambda: out.copy_(source), "randn": lambda: out.normal_(), "exp": lambda: torch.exp(source, out=out)}
     measure(benchmark, f"limits, {count} floats", run[what])

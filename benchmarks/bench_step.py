@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
 from cvhpe.data.splits import Data
-from cvhpe.ops import extension_loader
+from cvhpe.ops import kernel_state
 from cvhpe.synthetic import poses
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.trainer import Reporter, Trainer
@@ -292,7 +292,7 @@ def machine() -> str:
     load = os.getloadavg()[0]
     return (
         f"{model}, {os.cpu_count()} virtual cores, load {load:.1f}; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, threads: {torch.get_num_threads()}; {extension_loader.load().reason}; "
+        f"{torch.__version__}, threads: {torch.get_num_threads()}; {kernel_state().reason}; "
         f"{time.strftime('%Y-%m-%d')}"
     )
 

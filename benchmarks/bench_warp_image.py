@@ -1,11 +1,11 @@
-"""warp_image beside its peers: 64 pictures of 320 x 320 RGB bytes, each turned, scaled, shifted and perhaps
-mirrored to 256 x 256, normalised to float32 planes; and the same with 21 joints.
+"""warp_image against its peers: 64 images of 320 x 320 RGB bytes, rotated, scaled, shifted, flipped to 256 x 256 and
+normalised to float32 planes; and the same with 21 joints.
 
     pytest benchmarks/bench_warp_image.py --benchmark-enable [--benchmark-timer=time.process_time]
 
-Peers: ``pip install -e .[bench]``; one that is missing is skipped. Everybody gets the same threads (BENCH_THREADS,
-default 1), the same pictures and views, and writes into buffers that exist already where its interface takes any.
-On a machine that does other work too, ``time.process_time`` (CPU seconds of all threads) is the fairer clock.
+``pip install -e .[bench]`` installs the peers; a missing one is skipped. All get ``BENCH_THREADS`` threads (default 1),
+the same images and the same views. ``time.process_time`` measures CPU seconds of all threads, which other work on the
+machine disturbs less.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cvhpe.ops import extension_loader, warp_image, warp_joints
+from cvhpe.ops import kernel_state, warp_image, warp_joints
 from cvhpe.ops.warp_image import source_matrix
 from cvhpe.plugin.contract import View
 
@@ -30,18 +30,18 @@ Run = Callable[[], Tensor]
 
 
 class Scene:
-    """What all of them are given."""
+    """The inputs of all peers."""
 
     def __init__(self) -> None:
         g = torch.Generator().manual_seed(0)
         smooth = torch.nn.functional.interpolate(torch.rand(BATCH, 3, 40, 40, generator=g), STORED, mode="bicubic")
-        self.pictures = (smooth.clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        self.images = (smooth.clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         self.joints = torch.rand(BATCH, 21, 2, generator=g) * 0.8 - 0.4
         angle, scale = torch.randn(BATCH, generator=g) * 0.5, torch.rand(BATCH, generator=g) * 0.4 + 0.8
         shift, flip = torch.randn(BATCH, 2, generator=g) * 0.05, torch.rand(BATCH, generator=g) > 0.5
         self.view = View(angle, scale, shift, flip, torch.zeros(BATCH), MARGIN)
         self.out = torch.empty(BATCH, 3, SIZE, SIZE)
-        self.planes = self.pictures.permute(0, 3, 1, 2).contiguous()
+        self.planes = self.images.permute(0, 3, 1, 2).contiguous()
         # From output pixels (top left is 0, 0) to source pixels, as OpenCV's WARP_INVERSE_MAP wants it.
         matrix = source_matrix(self.view.packed, MARGIN, (SIZE, SIZE), (STORED, STORED)).double()
         matrix[:, :, 2] -= matrix[:, :, :2].sum(2) * (SIZE - 1) / 2
@@ -55,32 +55,32 @@ def scene() -> Scene:
 
 
 def ours(s: Scene) -> Run:
-    return lambda: warp_image(s.pictures, s.view, SIZE, mean=MEAN, scale=SCALE, out=s.out)
+    return lambda: warp_image(s.images, s.view, SIZE, mean=MEAN, scale=SCALE)
 
 
 def ours_with_joints(s: Scene) -> Run:
     def run() -> Tensor:
         warp_joints(s.joints, s.view)
-        return warp_image(s.pictures, s.view, SIZE, mean=MEAN, scale=SCALE, out=s.out)
+        return warp_image(s.images, s.view, SIZE, mean=MEAN, scale=SCALE)
 
     return run
 
 
 def opencv(s: Scene) -> Run:
-    """A pool of threads; per picture warpAffine, split, and a table that converts and normalises a plane."""
+    """A pool of threads; per image warpAffine, split, and a table that converts and normalises a plane."""
     cv2 = pytest.importorskip("cv2")
-    cv2.setNumThreads(1)  # the pool is the parallelism: pictures are independent
+    cv2.setNumThreads(1)  # the pool is the parallelism: images are independent
     pool = ThreadPoolExecutor(THREADS)
-    pictures, out = s.pictures.numpy(), torch.empty_like(s.out)
+    images, out = s.images.numpy(), torch.empty_like(s.out)
     planes_out = out.numpy()
-    seen = np.empty((BATCH, SIZE, SIZE, 3), np.uint8)
+    warped = np.empty((BATCH, SIZE, SIZE, 3), np.uint8)
     planes = np.empty((BATCH, 3, SIZE, SIZE), np.uint8)
     table = ((np.arange(256) - MEAN) * SCALE).astype(np.float32)
 
     def one(i: int) -> None:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cv2.warpAffine(pictures[i], s.matrix[i], (SIZE, SIZE), dst=seen[i], flags=flags)
-        cv2.split(seen[i], list(planes[i]))
+        cv2.warpAffine(images[i], s.matrix[i], (SIZE, SIZE), dst=warped[i], flags=flags)
+        cv2.split(warped[i], list(planes[i]))
         for c in range(3):
             cv2.LUT(planes[i, c], table, dst=planes_out[i, c])
 
@@ -96,15 +96,15 @@ def opencv_warp_alone(s: Scene) -> Run:
     cv2 = pytest.importorskip("cv2")
     cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(THREADS)
-    pictures, seen = s.pictures.numpy(), np.empty((BATCH, SIZE, SIZE, 3), np.uint8)
+    images, warped = s.images.numpy(), np.empty((BATCH, SIZE, SIZE, 3), np.uint8)
 
     def one(i: int) -> None:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cv2.warpAffine(pictures[i], s.matrix[i], (SIZE, SIZE), dst=seen[i], flags=flags)
+        cv2.warpAffine(images[i], s.matrix[i], (SIZE, SIZE), dst=warped[i], flags=flags)
 
     def run() -> Tensor:
         list(pool.map(one, range(BATCH)))
-        return torch.from_numpy(seen)
+        return torch.from_numpy(warped)
 
     return run
 
@@ -124,8 +124,8 @@ def grid_sample(s: Scene) -> Run:
 
     def run() -> Tensor:
         grid = torch.nn.functional.affine_grid(theta, [BATCH, 3, SIZE, SIZE], align_corners=False)
-        seen = torch.nn.functional.grid_sample(s.planes.float(), grid, align_corners=False)
-        return seen.sub_(MEAN).mul_(SCALE)
+        warped = torch.nn.functional.grid_sample(s.planes.float(), grid, align_corners=False)
+        return warped.sub_(MEAN).mul_(SCALE)
 
     return run
 
@@ -138,14 +138,14 @@ def kornia_affine(s: Scene) -> Run:
     forward = torch.linalg.inv(full)[:, :2].float()
 
     def run() -> Tensor:
-        seen = kornia.geometry.transform.warp_affine(s.planes.float(), forward, (SIZE, SIZE), align_corners=True)
-        return seen.sub_(MEAN).mul_(SCALE)
+        warped = kornia.geometry.transform.warp_affine(s.planes.float(), forward, (SIZE, SIZE), align_corners=True)
+        return warped.sub_(MEAN).mul_(SCALE)
 
     return run
 
 
 def torchvision_affine(s: Scene) -> Run:
-    """A matrix a picture, as its augmentations do: flip, affine about the centre, crop, resize come apart there."""
+    """A matrix an image, as its augmentations do: flip, affine about the centre, crop, resize come apart there."""
     v2 = pytest.importorskip("torchvision.transforms.v2.functional")
     mean, std = [MEAN / 255] * 3, [1.0] * 3
 
@@ -158,7 +158,7 @@ def torchvision_affine(s: Scene) -> Run:
         x = v2.resize(v2.center_crop(x, [side, side]), [SIZE, SIZE], antialias=False)
         return v2.normalize(v2.to_dtype(x, torch.float32, scale=True), mean, std, inplace=True)
 
-    return lambda: torch.stack([one(i) for i in range(BATCH)], out=s.out)
+    return lambda: torch.stack([one(i) for i in range(BATCH)])
 
 
 def math_degrees(angle: Tensor) -> float:
@@ -166,7 +166,7 @@ def math_degrees(angle: Tensor) -> float:
 
 
 def albumentations_keypoints(s: Scene) -> Run:
-    """Its own pipeline with 21 keypoints: fixed parameters, so that it draws as little as ours does."""
+    """Its own pipeline with 21 keypoints: fixed parameters, so that it samples no random numbers."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     a = pytest.importorskip("albumentations")
     cv2 = pytest.importorskip("cv2")
@@ -192,13 +192,13 @@ def albumentations_keypoints(s: Scene) -> Run:
         return a.Compose(steps, keypoint_params=a.KeypointParams(format="xy", remove_invisible=False))
 
     pipelines = [pipeline(i) for i in range(BATCH)]
-    pictures, out = s.pictures.numpy(), torch.empty_like(s.out)
+    images, out = s.images.numpy(), torch.empty_like(s.out)
     planes_out = out.numpy()
     keypoints = (s.joints.numpy() / MARGIN * STORED + (STORED - 1) / 2).astype(np.float32)
 
     def one(i: int) -> None:
-        seen = pipelines[i](image=pictures[i], keypoints=keypoints[i])
-        planes_out[i] = seen["image"].transpose(2, 0, 1)
+        warped = pipelines[i](image=images[i], keypoints=keypoints[i])
+        planes_out[i] = warped["image"].transpose(2, 0, 1)
 
     def run() -> Tensor:
         list(pool.map(one, range(BATCH)))
@@ -220,19 +220,19 @@ def measure(benchmark, scene: Scene, name: str, make: Callable[[Scene], Run]) ->
         expected = ours(scene)().clone()
         # OpenCV rounds to bytes, and its weights to 1/32 of a pixel.
         assert (run() - expected).abs().mean() < 0.004
-    benchmark.extra_info |= {"threads": THREADS, "kernels": extension_loader.load().loaded}
+    benchmark.extra_info |= {"threads": THREADS, "kernels": kernel_state().loaded}
     benchmark.pedantic(run, rounds=int(os.environ.get("BENCH_ROUNDS", "15")), warmup_rounds=2)
 
 
-@pytest.mark.benchmark(group="64 pictures")
+@pytest.mark.benchmark(group="64 images")
 @pytest.mark.parametrize("name", IMAGE_MODALITIES)
-def test_pictures(benchmark, scene: Scene, name: str) -> None:
+def test_images(benchmark, scene: Scene, name: str) -> None:
     measure(benchmark, scene, name, IMAGE_MODALITIES[name])
 
 
-@pytest.mark.benchmark(group="64 pictures with 21 joints each")
+@pytest.mark.benchmark(group="64 images with 21 joints each")
 @pytest.mark.parametrize("name", WITH_JOINTS)
-def test_pictures_with_joints(benchmark, scene: Scene, name: str) -> None:
+def test_images_with_joints(benchmark, scene: Scene, name: str) -> None:
     measure(benchmark, scene, name, WITH_JOINTS[name])
 
 
@@ -240,11 +240,9 @@ def test_pictures_with_joints(benchmark, scene: Scene, name: str) -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_outputs(benchmark, scene: Scene, dtype: torch.dtype, channels_last: bool) -> None:
-    memory = torch.channels_last if channels_last else torch.contiguous_format
-    out = torch.empty(BATCH, 3, SIZE, SIZE, dtype=dtype, memory_format=memory)
     benchmark.pedantic(
         lambda: warp_image(
-            scene.pictures, scene.view, SIZE, mean=MEAN, scale=SCALE, channels_last=channels_last, dtype=dtype, out=out
+            scene.images, scene.view, SIZE, mean=MEAN, scale=SCALE, channels_last=channels_last, dtype=dtype
         ),
         rounds=9,
         warmup_rounds=2,
@@ -253,11 +251,8 @@ def test_outputs(benchmark, scene: Scene, dtype: torch.dtype, channels_last: boo
 
 @pytest.mark.benchmark(group="ours, depth")
 def test_depth(benchmark, scene: Scene) -> None:
-    depth = (scene.pictures[..., 0].to(torch.int32) * 257).to(torch.uint16)
-    out = torch.empty(BATCH, 1, SIZE, SIZE)
-    benchmark.pedantic(
-        lambda: warp_image(depth, scene.view, SIZE, mode="nearest_hole", out=out), rounds=9, warmup_rounds=2
-    )
+    depth = (scene.images[..., 0].to(torch.int32) * 257).to(torch.uint16)
+    benchmark.pedantic(lambda: warp_image(depth, scene.view, SIZE, mode="nearest_hole"), rounds=9, warmup_rounds=2)
 
 
 @pytest.mark.benchmark(group="memory")

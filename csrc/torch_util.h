@@ -1,4 +1,4 @@
-// Small helpers over torch's stable ABI: errors in our own words, fast allocation, dispatch on the number type.
+// Small helpers over torch's stable ABI: error messages, fast allocation, dispatch on the number type.
 #pragma once
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -17,6 +17,7 @@ namespace cvhpe {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+using MaybeTensor = std::optional<Tensor>;
 
 // The shape of a tensor, written out only where a message is made of it: a string stream costs microseconds.
 struct Shape {
@@ -50,6 +51,7 @@ inline bool same_device(const Tensor& a, const Tensor& b) {
 }
 
 inline Tensor dense(const Tensor& t) { return t.is_contiguous() ? t : torch::stable::contiguous(t); }
+inline MaybeTensor dense(const MaybeTensor& t) { return t ? MaybeTensor(dense(*t)) : MaybeTensor(); }
 
 // A fresh contiguous tensor on the device of `like`; past the dispatcher, which costs a microsecond each time.
 inline Tensor empty(const std::vector<int64_t>& sizes, ScalarType type, const Tensor& like) {
@@ -78,25 +80,20 @@ template <class F>
 inline void dispatch(ScalarType type, const char* what, F&& f) {
   switch (type) {
     case ScalarType::Float: return f(Tag<float>{});
-    case ScalarType::Double: return f(Tag<double>{});
     case ScalarType::BFloat16: return f(Tag<BFloat>{});
     case ScalarType::Half: return f(Tag<Half>{});
-    default: check(false, what, ": dtype is not floating point, expected float32, float64, bfloat16 or float16");
+    default: check(false, what, ": dtype is not floating point, expected float32, bfloat16 or float16");
   }
 }
 
-// The place of a number type in the tables of csrc/cpu: float, double, bfloat16, float16.
+// The NumberType of a dtype, which is its place in the tables of csrc/cpu.
 inline int type_index(ScalarType type, const char* what) {
   int index = 0;
   dispatch(type, what, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    index = std::is_same_v<T, float> ? 0 : std::is_same_v<T, double> ? 1 : std::is_same_v<T, BFloat> ? 2 : 3;
+    index = std::is_same_v<T, float> ? kFloat : std::is_same_v<T, BFloat> ? kBFloat : kHalf;
   });
   return index;
-}
-
-inline ScalarType wide_type(ScalarType type) {
-  return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
 inline const void* data(const Tensor& t) { return t.const_data_ptr(); }

@@ -222,7 +222,7 @@ def test_pip_makes_a_wheel_without_a_compiler(tmp_path: Path, compiler: str | No
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(tmp_path / "site")
         run = subprocess.run(
-            [sys.executable, "-c", "from cvhpe import ops; print(ops.state().reason)"],
+            [sys.executable, "-c", "from cvhpe import ops; print(ops.kernel_state().reason)"],
             env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "CVHPE_OPS": "", "CVHPE_LIBRARY_DIR": ""},
             cwd=tmp_path,
             capture_output=True,

@@ -75,7 +75,7 @@ struct RoundKeys {
 
 // Words of the 16 counters of each of the groups [group, group + groups): word w of counter j to out[16 w + j], a group
 // after the other.
-inline void philox_groups(uint64_t group, int groups, uint32_t stream, const RoundKeys& keys, uint32_t* out) {
+inline void philox_groups(uint64_t group, int groups, const RoundKeys& keys, uint32_t* out) {
 #if defined(__x86_64__)
   using V = Lanes::V;
   constexpr int kVectors = Lanes::together;  // vector 2 i holds even counters, 2 i + 1 the odd ones after them
@@ -87,8 +87,7 @@ inline void philox_groups(uint64_t group, int groups, uint32_t stream, const Rou
       const uint64_t counter = 16 * group + static_cast<uint64_t>(first + (i / 2) * 2 * Lanes::count + i % 2);
       c0[i] = Lanes::even(counter);  // its high half is not looked at
       c1[i] = Lanes::all(counter >> 32);
-      c2[i] = Lanes::all(stream);
-      c3[i] = Lanes::all(0);
+      c2[i] = c3[i] = Lanes::all(0);
     }
 #pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) {
@@ -117,19 +116,19 @@ inline void philox_groups(uint64_t group, int groups, uint32_t stream, const Rou
     for (int j = 0; j < 16; ++j) {
       const uint64_t counter = 16 * group + static_cast<uint64_t>(j);
       const math::Words r =
-          math::philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, 0, keys.key);
+          math::philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), keys.key);
       for (int w = 0; w < 4; ++w) out[16 * w + j] = r.v[w];
     }
 #endif
 }
 
 // The noise of whole groups of 64 elements (math::normal_at of each).
-inline void normal_groups(uint64_t group, int64_t groups, uint32_t stream, const RoundKeys& keys, float* out) {
+inline void normal_groups(uint64_t group, int64_t groups, const RoundKeys& keys, float* out) {
   constexpr int kAtOnce = 2;
   alignas(64) uint32_t words[kAtOnce * math::kNoiseGroup];
   for (int64_t g = 0; g < groups; g += kAtOnce) {
     const int n = groups - g < kAtOnce ? static_cast<int>(groups - g) : kAtOnce;
-    philox_groups(group + static_cast<uint64_t>(g), n, stream, keys, words);
+    philox_groups(group + static_cast<uint64_t>(g), n, keys, words);
     for (int k = 0; k < 2 * n; ++k, out += 32)
       for (int j = 0; j < 16; ++j) math::box_muller(words[32 * k + j], words[32 * k + 16 + j], out[j], out[16 + j]);
   }

@@ -2,8 +2,6 @@
 // vectorises them, because the formulas are branch-free.
 #include "cpu/sample_kl.simd.h"
 
-#include <type_traits>
-
 #include "cpu/philox_vector.h"
 #include "math/gauss.h"
 #include "math/noise.h"
@@ -12,8 +10,6 @@
 namespace cvhpe {
 namespace CVHPE_LEVEL {
 namespace {
-
-using math::exp_;
 
 constexpr int64_t kPiece = 1024;  // elements at a time: what is read and made of them stays in the L1 cache
 constexpr int kApart = 32;        // keeps arrays of a piece from lying 4096 bytes apart, which loads mistake for the same
@@ -24,22 +20,22 @@ template <class T>
 inline bool all_normal(const T* logvar, int64_t count) {
   uint32_t largest = 0;  // compared as integers: the order is the same, NaN comes last, and the loop vectorises
   for (int64_t i = 0; i < count; ++i) {
-    const uint32_t size = math::bits_of(static_cast<float>(math::widen(logvar[i]))) & 0x7fffffffu;
+    const uint32_t size = math::bits_of(math::widen(logvar[i])) & 0x7fffffffu;
     largest = size > largest ? size : largest;
   }
   return largest <= 0x432c0000u;  // 172
 }
 
-template <bool kNormal, class W>
-inline W sigma_of(W logvar) {
-  if constexpr (kNormal) return math::exp_normal(W(0.5) * logvar);
+template <bool kNormal>
+inline float sigma_of(float logvar) {
+  if constexpr (kNormal) return math::exp_normal(0.5f * logvar);
   else return math::gauss_sigma(logvar);
 }
 
 // Noise of elements [first, first + count), written to `buffer` (room for kPiece + 2 groups); returns where it starts.
-const float* noise(const SampleKlLoop& loop, const RoundKeys& keys, int64_t first, int64_t count, float* buffer) {
+const float* noise(const RoundKeys& keys, int64_t first, int64_t count, float* buffer) {
   const int64_t group = first / math::kNoiseGroup, last = (first + count + math::kNoiseGroup - 1) / math::kNoiseGroup;
-  normal_groups(static_cast<uint64_t>(group), last - group, loop.stream, keys, buffer);
+  normal_groups(static_cast<uint64_t>(group), last - group, keys, buffer);
   return buffer + (first - group * math::kNoiseGroup);
 }
 
@@ -68,40 +64,34 @@ inline void pieces(int64_t columns, int64_t begin, int64_t end, const F& f) {
       f(r * columns + c, columns - c < kPiece ? columns - c : kPiece, r, int64_t(1), c);
 }
 
-template <class W>
-using BitsOf = std::conditional_t<sizeof(W) == 8, uint64_t, uint32_t>;
-
 // Which lanes the last, incomplete vector of a row has: all bits or none. (A comparison within the loop would leave
 // it scalar.)
-template <class W>
 struct Tail {
-  BitsOf<W> keep[kLanes];
+  uint32_t keep[kLanes];
   explicit Tail(int64_t count) {
-    for (int j = 0; j < kLanes; ++j) keep[j] = j < count % kLanes ? ~BitsOf<W>(0) : BitsOf<W>(0);
+    for (int j = 0; j < kLanes; ++j) keep[j] = j < count % kLanes ? ~0u : 0u;
   }
 };
 
 // Adds `count` terms to the lanes: term d to lane d mod 16. `terms` may be read up to 15 beyond its end.
-template <class W>
-inline void add_to_lanes(const W* terms, int64_t count, const Tail<W>& tail, W* lanes) {
+inline void add_to_lanes(const float* terms, int64_t count, const Tail& tail, float* lanes) {
   int64_t d = 0;
   for (; d + kLanes <= count; d += kLanes)
     for (int j = 0; j < kLanes; ++j) lanes[j] += terms[d + j];
   if (d == count) return;
   for (int j = 0; j < kLanes; ++j)
-    lanes[j] += __builtin_bit_cast(W, __builtin_bit_cast(BitsOf<W>, terms[d + j]) & tail.keep[j]);
+    lanes[j] += __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, terms[d + j]) & tail.keep[j]);
 }
 
 // KL of `rows` whole rows: every row's terms to 16 lanes, then up a tree, a level for all rows before the next one.
-template <class W>
-inline void sum_rows(const W* terms, int64_t rows, int64_t columns, W* kl) {
+inline void sum_rows(const float* terms, int64_t rows, int64_t columns, float* kl) {
   constexpr int64_t kRows = 32;
-  const Tail<W> tail(columns);
-  alignas(64) W a[kRows * 16], b[kRows * 8], c[kRows * 4];
+  const Tail tail(columns);
+  alignas(64) float a[kRows * 16], b[kRows * 8], c[kRows * 4];
   for (int64_t first = 0; first < rows; first += kRows) {
     const int64_t n = rows - first < kRows ? rows - first : kRows;
     for (int64_t r = 0; r < n; ++r) {
-      W lanes[kLanes] = {};
+      float lanes[kLanes] = {};
       add_to_lanes(terms + (first + r) * columns, columns, tail, lanes);
       for (int j = 0; j < kLanes; ++j) a[16 * r + j] = lanes[j];
     }
@@ -110,13 +100,12 @@ inline void sum_rows(const W* terms, int64_t rows, int64_t columns, W* kl) {
     for (int64_t r = 0; r < n; ++r)
       for (int j = 0; j < 4; ++j) c[4 * r + j] = b[8 * r + j] + b[8 * r + j + 4];
     for (int64_t r = 0; r < n; ++r)
-      kl[first + r] = W(0.5) * ((c[4 * r] + c[4 * r + 2]) + (c[4 * r + 1] + c[4 * r + 3]));
+      kl[first + r] = 0.5f * ((c[4 * r] + c[4 * r + 2]) + (c[4 * r + 1] + c[4 * r + 3]));
   }
 }
 
-template <class W>
-inline W sum_lanes(const W* lanes) {
-  W a[kLanes / 2];
+inline float sum_lanes(const float* lanes) {
+  float a[kLanes / 2];
   for (int j = 0; j < 8; ++j) a[j] = lanes[j] + lanes[j + 8];
   for (int j = 0; j < 4; ++j) a[j] += a[j + 4];
   for (int j = 0; j < 2; ++j) a[j] += a[j + 2];
@@ -124,32 +113,30 @@ inline W sum_lanes(const W* lanes) {
 }
 
 template <bool kNormal, class T>
-inline void sigma_and_terms_with(const T* mu, const T* logvar, int64_t count, Wide<T>* sigma, Wide<T>* terms) {
+inline void sigma_and_terms_with(const T* mu, const T* logvar, int64_t count, float* sigma, float* terms) {
   for (int64_t i = 0; i < count; ++i) {
-    const Wide<T> a = math::widen(mu[i]), b = math::widen(logvar[i]);
+    const float a = math::widen(mu[i]), b = math::widen(logvar[i]);
     sigma[i] = sigma_of<kNormal>(b);
     terms[i] = math::gauss_kl_twice(a, b, sigma[i]);
   }
 }
 
 template <class T>
-inline void sigma_and_terms(const T* mu, const T* logvar, int64_t count, Wide<T>* sigma, Wide<T>* terms) {
-  if constexpr (!std::is_same_v<T, double>)
-    if (all_normal(logvar, count)) return sigma_and_terms_with<true>(mu, logvar, count, sigma, terms);
+inline void sigma_and_terms(const T* mu, const T* logvar, int64_t count, float* sigma, float* terms) {
+  if (all_normal(logvar, count)) return sigma_and_terms_with<true>(mu, logvar, count, sigma, terms);
   sigma_and_terms_with<false>(mu, logvar, count, sigma, terms);
 }
 
 template <class T>
 void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
-  using W = Wide<T>;
   const RoundKeys keys(loop.key);
   const T* mu = static_cast<const T*>(loop.mu);
   const T* logvar = static_cast<const T*>(loop.logvar);
-  W* kl = static_cast<W*>(loop.kl);
-  alignas(64) W sigma[kPiece + kApart], terms[kPiece + kLanes + kApart];
+  float* kl = static_cast<float*>(loop.kl);
+  alignas(64) float sigma[kPiece + kApart], terms[kPiece + kLanes + kApart];
   alignas(64) float buffer[kPiece + 2 * math::kNoiseGroup];
-  alignas(64) W lanes[kLanes] = {};
-  for (int j = 0; j < kLanes; ++j) terms[kPiece + j] = W(0);
+  alignas(64) float lanes[kLanes] = {};
+  for (int j = 0; j < kLanes; ++j) terms[kPiece + j] = 0.f;
   pieces(loop.columns, begin, end, [&](int64_t first, int64_t count, int64_t row, int64_t rows, int64_t column) {
     const T* m = mu + first;
     const T* l = logvar + first;
@@ -157,91 +144,60 @@ void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
     if (loop.columns <= kPiece) {
       sum_rows(terms, rows, loop.columns, kl + row);
     } else {
-      for (int j = 0; j < kLanes && column == 0; ++j) lanes[j] = W(0);
-      add_to_lanes(terms, count, Tail<W>(count), lanes);
-      kl[row] = W(0.5) * sum_lanes(lanes);
+      for (int j = 0; j < kLanes && column == 0; ++j) lanes[j] = 0.f;
+      add_to_lanes(terms, count, Tail(count), lanes);
+      kl[row] = 0.5f * sum_lanes(lanes);
     }
-    for (int64_t s = 0; s < loop.samples; ++s) {
-      const int64_t offset = s * loop.rows * loop.columns + first;
-      const float* e = noise(loop, keys, offset, count, buffer);
-      T* z = static_cast<T*>(loop.z) + offset;
-      for (int64_t i = 0; i < count; ++i)
-        z[i] = math::narrow<T>(math::gauss_sample(W(math::widen(m[i])), sigma[i], W(e[i])));
-    }
+    const float* e = noise(keys, first, count, buffer);
+    T* z = static_cast<T*>(loop.z) + first;
+    for (int64_t i = 0; i < count; ++i) z[i] = math::narrow<T>(math::gauss_sample(math::widen(m[i]), sigma[i], e[i]));
   });
 }
 
-// What reaches mu and logvar of elements [first, first + count). of_z(i) and of_z_noise(i) give the sums over the
-// samples of grad_z and of grad_z * noise; of_kl has the row's grad_kl at every element.
-template <bool kNormal, class T, class Z, class N>
-inline void gradients_with(const SampleKlLoop& loop, int64_t first, int64_t count, const Z& of_z, const N& of_z_noise,
-                      const Wide<T>* of_kl) {
-  using W = Wide<T>;
-  const T* mu = static_cast<const T*>(loop.mu) + first;
-  const T* logvar = static_cast<const T*>(loop.logvar) + first;
-  T* grad_mu = static_cast<T*>(loop.grad_mu) + first;
-  T* grad_logvar = static_cast<T*>(loop.grad_logvar) + first;
+// The gradients of elements [0, count). kSampled: grad_z and noise are there; grad_kl holds the row's gradient at every
+// element.
+template <bool kNormal, bool kSampled, class T>
+inline void gradients_with(const T* mu, const T* logvar, const T* grad_z, const float* noise, const float* grad_kl,
+                           int64_t count, T* grad_mu, T* grad_logvar) {
   for (int64_t i = 0; i < count; ++i) {
-    const W m = math::widen(mu[i]), sigma = sigma_of<kNormal>(W(math::widen(logvar[i])));
-    W of_mu, of_logvar;
-    math::gauss_backward(m, sigma, of_z(i), of_z_noise(i), of_kl[i], of_mu, of_logvar);
+    const float g = kSampled ? math::widen(grad_z[i]) : 0.f, e = kSampled ? noise[i] : 0.f;
+    float of_mu, of_logvar;
+    math::gauss_backward(math::widen(mu[i]), sigma_of<kNormal>(math::widen(logvar[i])), g, e, grad_kl[i], of_mu,
+                         of_logvar);
     grad_mu[i] = math::narrow<T>(of_mu);
     grad_logvar[i] = math::narrow<T>(of_logvar);
   }
 }
 
-template <class T, class Z, class N>
-inline void gradients(const SampleKlLoop& loop, int64_t first, int64_t count, const Z& of_z, const N& of_z_noise,
-                      const Wide<T>* of_kl) {
-  if constexpr (!std::is_same_v<T, double>)
-    if (all_normal(static_cast<const T*>(loop.logvar) + first, count))
-      return gradients_with<true, T>(loop, first, count, of_z, of_z_noise, of_kl);
-  gradients_with<false, T>(loop, first, count, of_z, of_z_noise, of_kl);
-}
-
 template <class T>
 void backward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
-  using W = Wide<T>;
   const RoundKeys keys(loop.key);
-  const T* grad_z = static_cast<const T*>(loop.grad_z);
-  const W* grad_kl = static_cast<const W*>(loop.grad_kl);
-  alignas(64) W of_z[kPiece], of_z_noise[kPiece], of_kl[kPiece + kLanes];
-  alignas(64) float buffer[kPiece + 2 * math::kNoiseGroup];
+  const float* of_row = static_cast<const float*>(loop.grad_kl);
+  alignas(64) float grad_kl[kPiece + kLanes], buffer[kPiece + 2 * math::kNoiseGroup];
   pieces(loop.columns, begin, end, [&](int64_t first, int64_t count, int64_t row, int64_t rows, int64_t) {
     const int64_t width = count / rows;
-    for (int64_t r = 0; r < rows; ++r) {  // whole vectors: what goes beyond a row is written again by the next one
-      const W g = grad_kl == nullptr ? W(0) : grad_kl[row + r];
+    for (int64_t r = 0; r < rows; ++r) {  // whole vectors: what goes beyond a row is overwritten by the next one
+      const float g = of_row == nullptr ? 0.f : of_row[row + r];
       for (int64_t d = 0; d < width; d += kLanes)
-        for (int j = 0; j < kLanes; ++j) of_kl[r * width + d + j] = g;
+        for (int j = 0; j < kLanes; ++j) grad_kl[r * width + d + j] = g;
     }
-    if (grad_z != nullptr && loop.samples == 1) {  // the usual case goes without the sums
-      const float* e = noise(loop, keys, first, count, buffer);
-      const T* g = grad_z + first;
-      return gradients<T>(
-          loop, first, count, [&](int64_t i) { return W(0) + math::widen(g[i]); },
-          [&](int64_t i) { return W(0) + math::widen(g[i]) * W(e[i]); }, of_kl);
-    }
-    for (int64_t i = 0; i < count; ++i) of_z[i] = of_z_noise[i] = W(0);
-    for (int64_t s = 0; grad_z != nullptr && s < loop.samples; ++s) {
-      const int64_t offset = s * loop.rows * loop.columns + first;
-      const float* e = noise(loop, keys, offset, count, buffer);
-      const T* g = grad_z + offset;
-      for (int64_t i = 0; i < count; ++i) {
-        const W wide = math::widen(g[i]);
-        of_z[i] += wide;
-        of_z_noise[i] += wide * W(e[i]);
-      }
-    }
-    gradients<T>(
-        loop, first, count, [&](int64_t i) { return of_z[i]; }, [&](int64_t i) { return of_z_noise[i]; }, of_kl);
+    const T* mu = static_cast<const T*>(loop.mu) + first;
+    const T* logvar = static_cast<const T*>(loop.logvar) + first;
+    const T* grad_z = loop.grad_z == nullptr ? nullptr : static_cast<const T*>(loop.grad_z) + first;
+    const bool normal = all_normal(logvar, count), sampled = grad_z != nullptr;
+    const float* e = sampled ? noise(keys, first, count, buffer) : nullptr;
+    const auto body = sampled ? (normal ? gradients_with<true, true, T> : gradients_with<false, true, T>)
+                              : (normal ? gradients_with<true, false, T> : gradients_with<false, false, T>);
+    body(mu, logvar, grad_z, e, grad_kl, count, static_cast<T*>(loop.grad_mu) + first,
+         static_cast<T*>(loop.grad_logvar) + first);
   });
 }
 
 }  // namespace
 
 extern const SampleKlTable sample_kl_table = {
-    {forward<float>, forward<double>, forward<BFloat>, forward<Half>},
-    {backward<float>, backward<double>, backward<BFloat>, backward<Half>},
+    {forward<float>, forward<BFloat>, forward<Half>},
+    {backward<float>, backward<BFloat>, backward<Half>},
 };
 
 }  // namespace CVHPE_LEVEL

@@ -6,19 +6,18 @@
 namespace cvhpe {
 
 struct SampleKlLoop {
-  int64_t rows, columns, samples;
-  uint32_t stream;
+  int64_t rows, columns;
   uint64_t key;
   const void *mu, *logvar;                // [rows, columns]
-  void *z, *kl;                           // forward: [samples, rows, columns], [rows] (wide)
+  void *z, *kl;                           // forward: [rows, columns], [rows] float32
   const void *grad_z, *grad_kl;           // backward, either may be null
   void *grad_mu, *grad_logvar;            // backward: [rows, columns]
 };
 
-// Entries by number type: float, double, bfloat16, float16 (SampleKlTable::index). A call does rows [begin, end).
+// Entries by NumberType. A call does rows [begin, end).
 struct SampleKlTable {
-  void (*forward[4])(const SampleKlLoop&, int64_t begin, int64_t end);
-  void (*backward[4])(const SampleKlLoop&, int64_t begin, int64_t end);
+  void (*forward[3])(const SampleKlLoop&, int64_t begin, int64_t end);
+  void (*backward[3])(const SampleKlLoop&, int64_t begin, int64_t end);
 };
 
 }  // namespace cvhpe

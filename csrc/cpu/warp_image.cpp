@@ -8,30 +8,19 @@ namespace {
 
 using namespace cvhpe;
 
-void warp_into(const Tensor& src, const Tensor& view, const WarpImageOptions& options, Tensor& out) {
-  const Tensor views = dense(view);
-  const WarpImageJob job = warp_image_job(src, views, options, out);
-  const auto rows = CVHPE_PICK(warp_image_table).rows[warp_source_type(src)];
-  const int64_t count = job.batch * job.h;
-  if (count == 0 || job.channels == 0) return;
-  // A thread gets at least this many values: below, waking it costs more than it does.
-  constexpr int64_t values = 16384;
-  const int64_t grain = (values + job.w * job.channels - 1) / (job.w * job.channels);
-  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { rows(job, begin, end); });
-}
-
-void warp_image_out(const Tensor& src, const Tensor& view, double margin, double mean, double scale, bool nearest_hole,
-                    double fill, Tensor out) {
-  check(out.dim() == 4, "warp_image: out: shape ", shape_of(out), ", expected [B, C, h, w]");
-  warp_image_check(src, view, out.size(2), out.size(3));
-  warp_into(src, view, {margin, mean, scale, nearest_hole, fill}, out);
-}
-
 Tensor warp_image(const Tensor& src, const Tensor& view, double margin, int64_t h, int64_t w, double mean,
                   double scale, bool nearest_hole, double fill, bool channels_last, ScalarType dtype) {
   warp_image_check(src, view, h, w);
   Tensor out = warp_image_empty(src, h, w, channels_last, dtype);
-  warp_into(src, view, {margin, mean, scale, nearest_hole, fill}, out);
+  const Tensor views = dense(view);
+  const WarpImageJob job = warp_image_job(src, views, {margin, mean, scale, nearest_hole, fill}, out);
+  const auto rows = CVHPE_PICK(warp_image_table).rows[warp_source_type(src)];
+  const int64_t count = job.batch * job.h;
+  if (count == 0 || job.channels == 0) return out;
+  // A thread gets at least this many values: fewer take less time than waking it.
+  constexpr int64_t values = 16384;
+  const int64_t grain = (values + job.w * job.channels - 1) / (job.w * job.channels);
+  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { rows(job, begin, end); });
   return out;
 }
 
@@ -39,5 +28,4 @@ Tensor warp_image(const Tensor& src, const Tensor& view, double margin, int64_t 
 
 STABLE_TORCH_LIBRARY_IMPL(cvhpe, CPU, m) {
   m.impl("warp_image", TORCH_BOX(&warp_image));
-  m.impl("warp_image_out", TORCH_BOX(&warp_image_out));
 }

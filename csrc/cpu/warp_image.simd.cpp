@@ -15,9 +15,9 @@ namespace {
 using math::WarpMatrix;
 
 // `count` values to the output's type.
-template <class Out, class R>
-inline void narrow_all(const R* from, int count, Out* to) {
-  for (int i = 0; i < count; ++i) to[i] = math::narrow<Out>(static_cast<Wide<Out>>(from[i]));
+template <class Out>
+inline void narrow_all(const float* from, int count, Out* to) {
+  for (int i = 0; i < count; ++i) to[i] = math::narrow<Out>(from[i]);
 }
 
 #if defined(__F16C__)
@@ -31,9 +31,8 @@ inline void narrow_all(const float* from, int count, Half* to) {
 #endif
 
 // Three planes to pixels.
-template <class R>
-inline void interleave(const R* const* planes, int count, R* to) {
-  const R *red = planes[0], *green = planes[1], *blue = planes[2];
+inline void interleave(const float* const* planes, int count, float* to) {
+  const float *red = planes[0], *green = planes[1], *blue = planes[2];
   for (int i = 0; i < count; ++i) {
     to[3 * i] = red[i];
     to[3 * i + 1] = green[i];
@@ -42,59 +41,57 @@ inline void interleave(const R* const* planes, int count, R* to) {
 }
 
 // `count` values of `channels` neighbouring channels to the output.
-template <class Out, class R>
-void store(const R* const* values, int channels, int count, Out* out, int64_t channel_step, int64_t pixel_step) {
+template <class Out>
+void store(const float* const* values, int channels, int count, Out* out, int64_t channel_step, int64_t pixel_step) {
   if (pixel_step == 1) {
     for (int c = 0; c < channels; ++c) narrow_all(values[c], count, out + c * channel_step);
   } else if (channels == 3 && pixel_step == 3 && channel_step == 1) {
-    if constexpr (__is_same(Out, R)) {
+    if constexpr (__is_same(Out, float)) {
       interleave(values, count, out);
     } else {
-      R packed[3 * kSpan];
+      float packed[3 * kSpan];
       interleave(values, count, packed);
       narrow_all(packed, 3 * count, out);
     }
   } else {
     for (int c = 0; c < channels; ++c)
       for (int i = 0; i < count; ++i)
-        out[c * channel_step + i * pixel_step] = math::narrow<Out>(static_cast<Wide<Out>>(values[c][i]));
+        out[c * channel_step + i * pixel_step] = math::narrow<Out>(values[c][i]);
   }
 }
 
-template <class R>
-void store_span(const WarpImageJob& job, const R* const* values, int channels, int count, int64_t offset) {
+void store_span(const WarpImageJob& job, const float* const* values, int channels, int count, int64_t offset) {
   const auto to = [&](auto* out) {
     store(values, channels, count, out + offset, job.out_channel, job.out_pixel);
   };
   switch (job.target) {
     case kToFloat: return to(static_cast<float*>(job.out));
-    case kToDouble: return to(static_cast<double*>(job.out));
     case kToBFloat: return to(static_cast<BFloat*>(job.out));
     default: return to(static_cast<Half*>(job.out));
   }
 }
 
-// Asks for a share of the next picture while this one is worked on: turned rows defeat the hardware's own guesses.
+// Asks for a share of the next image while this one is worked on: turned rows defeat the hardware's own guesses.
 inline void prefetch_share(const uint8_t* next, int64_t bytes, int j, int h) {
   constexpr int64_t line = 64;
   const int64_t begin = bytes * j / h / line * line, end = bytes * (j + 1) / h;
   for (int64_t at = begin; at < end; at += line) __builtin_prefetch(next + at, 0, 2);
 }
 
-// Calls f(picture, output row, matrix of the picture) for rows [begin, end) of the batch.
+// Calls f(image, output row, matrix of the image) for rows [begin, end) of the batch.
 template <class F>
 inline void each_row(const WarpImageJob& job, int64_t begin, int64_t end, const F& f) {
   WarpMatrix matrix{};
   for (int64_t r = begin, known = -1; r < end; ++r) {
-    const int64_t picture = r / job.h;
-    if (picture != known)
-      matrix = math::warp_matrix(job.views + picture * 5, job.margin, job.h, job.w, job.height, job.width);
-    known = picture;
-    f(picture, static_cast<int>(r - picture * job.h), matrix);
+    const int64_t image = r / job.h;
+    if (image != known)
+      matrix = math::warp_matrix(job.views + image * 5, job.margin, job.h, job.w, job.height, job.width);
+    known = image;
+    f(image, static_cast<int>(r - image * job.h), matrix);
   }
 }
 
-// May `Pair` read this source? Its pixels must be dense, and offsets within a picture fit in 31 bits.
+// May `Pair` read this source? Its pixels must be dense, and offsets within a image fit in 31 bits.
 template <class Pair>
 bool fits(const WarpImageJob& job) {
   constexpr int64_t size = sizeof(typename Pair::Element);
@@ -121,27 +118,27 @@ void vector_rows(const WarpImageJob& job, int64_t begin, int64_t end) {
   if (row.inner_rows < 0) row.inner_rows = 0;
   row.last = (job.height - 1) * row.pitch + job.width * Pair::kPixel - Pair::kRead;
   const bool planes = job.target == kToFloat && job.out_pixel == 1;
-  each_row(job, begin, end, [&](int64_t picture, int j, const WarpMatrix& m) {
+  each_row(job, begin, end, [&](int64_t image, int j, const WarpMatrix& m) {
     const float dj = math::warp_centred(j, job.h);
-    const auto* pixels = static_cast<const Element*>(job.source) + picture * job.source_picture;
-    if (picture + 1 < job.batch)
-      prefetch_share(reinterpret_cast<const uint8_t*>(pixels + job.source_picture), row.last, j, job.h);
+    const auto* pixels = static_cast<const Element*>(job.source) + image * job.source_image;
+    if (image + 1 < job.batch)
+      prefetch_share(reinterpret_cast<const uint8_t*>(pixels + job.source_image), row.last, j, job.h);
     row.x_along = m.xx;
     row.x_start = dj * m.xy + m.x0;
     row.y_along = m.yx;
     row.y_start = dj * m.yy + m.y0;
     for (int64_t channel = 0; channel < job.channels; channel += Pair::kChannels) {
-      row.picture = reinterpret_cast<const uint8_t*>(pixels + channel * job.source_channel);
+      row.image = reinterpret_cast<const uint8_t*>(pixels + channel * job.source_channel);
       for (int first = 0; first < job.w; first += kSpan) {
         const int count = job.w - first < kSpan ? job.w - first : kSpan;
-        const int64_t offset = picture * job.out_picture + channel * job.out_channel + j * job.out_row +
+        const int64_t offset = image * job.out_image + channel * job.out_channel + j * job.out_row +
                                first * job.out_pixel;
         const bool direct = planes && count % kLanes == 0;  // else a vector would write beyond the row
         float* to[Pair::kChannels];
         for (int c = 0; c < Pair::kChannels; ++c)
           to[c] = direct ? static_cast<float*>(job.out) + offset + c * job.out_channel : tiles[c];
         vector_span<Pair, kNearest>(row, math::warp_centred(first, job.w), count, to);
-        if (!direct) store_span<float>(job, to, Pair::kChannels, count, offset);
+        if (!direct) store_span(job, to, Pair::kChannels, count, offset);
       }
     }
   });
@@ -149,20 +146,19 @@ void vector_rows(const WarpImageJob& job, int64_t begin, int64_t end) {
 
 template <class T>
 void pixel_rows(const WarpImageJob& job, int64_t begin, int64_t end) {
-  using R = decltype(math::widen(T{}));
-  const R mean = static_cast<R>(job.mean), scale = static_cast<R>(job.scale);
-  R values[kSpan];
-  each_row(job, begin, end, [&](int64_t picture, int j, const WarpMatrix& m) {
+  const float mean = static_cast<float>(job.mean), scale = static_cast<float>(job.scale);
+  float values[kSpan];
+  each_row(job, begin, end, [&](int64_t image, int j, const WarpMatrix& m) {
     for (int64_t channel = 0; channel < job.channels; ++channel) {
       const T* plane =
-          static_cast<const T*>(job.source) + picture * job.source_picture + channel * job.source_channel;
+          static_cast<const T*>(job.source) + image * job.source_image + channel * job.source_channel;
       for (int first = 0; first < job.w; first += kSpan) {
         const int count = job.w - first < kSpan ? job.w - first : kSpan;
         for (int i = 0; i < count; ++i)
-          values[i] = (math::warp_sample<R>(job, plane, math::warp_place(m, job, first + i, j)) - mean) * scale;
-        const R* from[1] = {values};
-        store_span<R>(job, from, 1, count,
-                      picture * job.out_picture + channel * job.out_channel + j * job.out_row + first * job.out_pixel);
+          values[i] = (math::warp_sample(job, plane, math::warp_place(m, job, first + i, j)) - mean) * scale;
+        const float* from[1] = {values};
+        store_span(job, from, 1, count,
+                      image * job.out_image + channel * job.out_channel + j * job.out_row + first * job.out_pixel);
       }
     }
   });
@@ -180,8 +176,7 @@ void rows_of_bytes(const WarpImageJob& job, int64_t begin, int64_t end) {
 
 }  // namespace
 
-extern const WarpImageTable warp_image_table = {{rows_of_bytes, rows_as<Shorts>, rows_as<Singles>, pixel_rows<double>,
-                                                 pixel_rows<BFloat>, pixel_rows<Half>}};
+extern const WarpImageTable warp_image_table = {{rows_of_bytes, rows_as<Shorts>, rows_as<Singles>}};
 
 }  // namespace CVHPE_LEVEL
 }  // namespace cvhpe

@@ -8,7 +8,7 @@ namespace cvhpe {
 
 // Entries by source type (WarpSource). A call does output rows [begin, end) of the batch * h that there are.
 struct WarpImageTable {
-  void (*rows[6])(const WarpImageJob&, int64_t begin, int64_t end);
+  void (*rows[3])(const WarpImageJob&, int64_t begin, int64_t end);
 };
 
 }  // namespace cvhpe

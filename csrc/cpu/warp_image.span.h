@@ -1,4 +1,4 @@
-// The vector passes of warp_image.simd.cpp, for whose level they are compiled: a span of an output row of a picture
+// The vector passes of warp_image.simd.cpp, for whose level they are compiled: a span of an output row of a image
 // whose pixels are dense goes through where (locate), fetch, and blend (finish).
 #pragma once
 #include "math/warp_image.h"
@@ -110,7 +110,7 @@ struct Singles {
 
 // What does not change along a row of output pixels.
 struct Row {
-  const uint8_t* picture;
+  const uint8_t* image;
   float x_along, x_start, y_along, y_start;
   float mean, scale, fill;
   int width, height, pitch;       // of the source; pitch in bytes
@@ -189,18 +189,18 @@ inline void fetch(const Row& row, int vectors, const Place* places, Fetched* fet
     alignas(64) int32_t top[kLanes], bottom[kLanes];
     __builtin_memcpy(top, &places[v].top, sizeof top);
     if (places[v].inner) [[likely]] {
-      const uint8_t* below = row.picture + row.pitch;
+      const uint8_t* below = row.image + row.pitch;
 #pragma GCC unroll 16
       for (int k = 0; k < kLanes; ++k) {
-        fetched[v].top[k] = scalar(Pair::load(row.picture + top[k]));
+        fetched[v].top[k] = scalar(Pair::load(row.image + top[k]));
         fetched[v].bottom[k] = scalar(Pair::load(below + top[k]));
       }
       continue;
     }
     __builtin_memcpy(bottom, &places[v].bottom, sizeof bottom);
     for (int k = 0; k < kLanes; ++k) {
-      fetched[v].top[k] = scalar(Pair::load(row.picture + top[k]));
-      fetched[v].bottom[k] = scalar(Pair::load(row.picture + bottom[k]));
+      fetched[v].top[k] = scalar(Pair::load(row.image + top[k]));
+      fetched[v].bottom[k] = scalar(Pair::load(row.image + bottom[k]));
     }
   }
 }
@@ -222,7 +222,7 @@ inline __attribute__((always_inline)) void halves(const uint64_t* words, Words& 
 #endif
 }
 
-// A word that was read two bytes before its place, at the picture's very end, is moved there.
+// A word that was read two bytes before its place, at the image's very end, is moved there.
 template <class Pair>
 inline __attribute__((always_inline)) void put_right(const Row& row, Ints wanted, Words& low, Words& high) {
   if constexpr (Pair::kRead > 2 * Pair::kPixel) {
@@ -238,7 +238,7 @@ inline __attribute__((always_inline)) Floats combine(Floats a, Floats b, Floats 
   return kNearest ? math::nearest_hole(a, b, c, d, fx, fy) : math::blend(a, b, c, d, fx, fy);
 }
 
-// Third pass, of one vector: `kInner` where all its neighbours are inside the picture.
+// Third pass, of one vector: `kInner` where all its neighbours are inside the image.
 template <class Pair, bool kNearest, bool kInner>
 inline __attribute__((always_inline)) void finish(const Row& row, const Place& p, const Fetched& fetched,
                                                   float* const* out, int64_t at) {
@@ -259,7 +259,7 @@ inline __attribute__((always_inline)) void finish(const Row& row, const Place& p
     if constexpr (!kInner) {
       const Ints left = (x >= 0) & (x < row.width), right = (x >= -1) & (x < row.width - 1);
       const Ints top = (y >= 0) & (y < row.height), bottom = (y >= -1) & (y < row.height - 1);
-      const Ints from_right = x > read, from_left = x < read;  // the picture's edge runs between the two pixels
+      const Ints from_right = x > read, from_left = x < read;  // the image's edge runs between the two pixels
       const Floats fill = floats(row.fill), tl_read = tl, bl_read = bl;
       tl = (left & top) ? (from_right ? tr : tl) : fill;
       tr = (right & top) ? (from_left ? tl_read : tr) : fill;

@@ -8,14 +8,14 @@ namespace cvhpe {
 
 struct WarpJointsLoop {
   JointsView view;
-  Any in, out;  // [rows, joints, width], one type
+  TypedArray in, out;  // [rows, joints, width], one type
   int64_t joints;
 };
 
 // Entries by width - 2, then by number type. A call does samples [begin, end).
 struct WarpJointsTable {
-  void (*forward[2][4])(const WarpJointsLoop&, int64_t begin, int64_t end);
-  void (*backward[2][4])(const WarpJointsLoop&, int64_t begin, int64_t end);
+  void (*forward[2][3])(const WarpJointsLoop&, int64_t begin, int64_t end);
+  void (*backward[2][3])(const WarpJointsLoop&, int64_t begin, int64_t end);
 };
 
 }  // namespace cvhpe

@@ -7,13 +7,12 @@ namespace {
 
 using namespace cvhpe;
 
-// Up to this many samples of joints terms, one block does all: a second launch would take longer.
+// Up to this many samples of joints terms, one block in one launch computes everything.
 constexpr int64_t kOneLaunch = 128;
 // Blocks that a joints term is spread over; each counts the mask for itself.
 constexpr int64_t kMostBlocks = 528;
 
-template <class W>
-void launch(const Elbo& task, cudaStream_t stream) {
+void launch(const ElboTask& task, cudaStream_t stream) {
   int64_t samples = 0;
   for (int i = 0; i < task.terms; ++i) samples += task.term[i].is_joints ? task.rows : 0;
   const bool one_launch = samples <= kOneLaunch;
@@ -21,9 +20,9 @@ void launch(const Elbo& task, cudaStream_t stream) {
     const int64_t wanted = blocks(task.rows, kElboJointsThreads / kWarp);
     const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks),
                     static_cast<unsigned>(task.terms));
-    elbo_joints_kernel<W><<<grid, kElboJointsThreads, 0, stream>>>(task);
+    elbo_joints_kernel<<<grid, kElboJointsThreads, 0, stream>>>(task);
   }
-  elbo_sums_kernel<W><<<1, kElboThreads<W>, 0, stream>>>(task, one_launch);
+  elbo_sums_kernel<<<1, kElboThreads, 0, stream>>>(task, one_launch);
 }
 
 std::tuple<Tensor, Tensor, std::vector<Tensor>> elbo(const std::vector<Tensor>& tensors, std::vector<int64_t> plan,
@@ -31,7 +30,7 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> elbo(const std::vector<Tensor>& 
   check(!tensors.empty(), "elbo: terms: none given, expected at least one pair");
   const OnDevice on(tensors[0]);
   ElboHost host = elbo_host(tensors, plan, numbers, gradient);
-  (host.type == ScalarType::Double ? launch<double> : launch<float>)(host.task, on.stream);
+  launch(host.task, on.stream);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return {host.total, host.values, host.grads};
 }
@@ -42,7 +41,7 @@ std::vector<Tensor> elbo_backward(const Tensor& grad_total, const std::vector<Te
         2 * kMaxTerms);
   const OnDevice on(grad_total);
   ElboGradients task{};
-  task.grad_total = any_of(grad_total, "elbo_backward: grad_total");
+  task.grad_total = typed_array(grad_total, "elbo_backward: grad_total");
   std::vector<Tensor> kept, scaled;
   int64_t most = 0;
   for (const Tensor& grad : grads) {
@@ -50,19 +49,15 @@ std::vector<Tensor> elbo_backward(const Tensor& grad_total, const std::vector<Te
     std::vector<int64_t> shape(static_cast<size_t>(grad.dim()));
     for (size_t d = 0; d < shape.size(); ++d) shape[d] = grad.size(static_cast<int64_t>(d));
     scaled.push_back(empty(shape, grad.scalar_type(), grad));
-    task.in[task.count] = any_of(kept.back(), "elbo_backward: grads");
-    task.out[task.count] = any_of(scaled.back(), "elbo_backward: grads");
+    task.in[task.count] = typed_array(kept.back(), "elbo_backward: grads");
+    task.out[task.count] = typed_array(scaled.back(), "elbo_backward: grads");
     task.numbers[task.count++] = grad.numel();
     most = grad.numel() > most ? grad.numel() : most;
   }
   if (most == 0) return scaled;
   const int64_t wanted = blocks(most, kElboJointsThreads);
   const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks), static_cast<unsigned>(task.count));
-  if (grad_total.scalar_type() == ScalarType::Double) {
-    elbo_backward_kernel<double><<<grid, kElboJointsThreads, 0, on.stream>>>(task);
-  } else {
-    elbo_backward_kernel<float><<<grid, kElboJointsThreads, 0, on.stream>>>(task);
-  }
+  elbo_backward_kernel<<<grid, kElboJointsThreads, 0, on.stream>>>(task);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return scaled;
 }

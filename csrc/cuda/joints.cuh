@@ -11,76 +11,69 @@ constexpr int kWarp = 32;
 // so that more blocks fit, and spills the rest.
 
 // The sum over the lanes of a warp, the same bits in all of them.
-template <class W>
-__device__ __forceinline__ W warp_sum(W x) {
+template <class X>
+__device__ __forceinline__ X warp_sum(X x) {
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
   return x;
 }
 
 // Difference and weight of one joint; weight 0 for lanes without a joint.
-template <class W, int K>
+template <int K>
 struct JointLane {
-  W d[K], w;
+  float d[K], w;
 
-  static __device__ __forceinline__ JointLane make(const JointsLoss& loss, const math::Seen<W, K>& seen,
+  static __device__ __forceinline__ JointLane make(const JointsLoss& loss, const math::JointTransform<K>& transform,
                                                    int64_t sample, int64_t joint) {
     JointLane lane;
-    lane.w = W(0);
+    lane.w = 0.f;
 #pragma unroll
-    for (int c = 0; c < K; ++c) lane.d[c] = W(0);
+    for (int c = 0; c < K; ++c) lane.d[c] = 0.f;
     if (joint >= loss.joints) return lane;
     const int64_t place = sample * loss.joints + joint;
-    W p[K];
+    float p[K];
 #pragma unroll
     for (int c = 0; c < K; ++c)
-      p[c] = joint == seen.root ? seen.moved[c] : math::load<W>(loss.target, place * K + c);
-    seen.apply(p);
+      p[c] = joint == transform.root ? transform.shifted_root[c] : math::load(loss.target, place * K + c);
+    transform.apply(p);
     bool finite = true;
 #pragma unroll
     for (int c = 0; c < K; ++c) finite = finite && math::is_finite(p[c]);
-    lane.w = loss.weight == nullptr ? W(1) : static_cast<W>(loss.weight[place]);
-    if (loss.skip_nan && !finite) lane.w = W(0);
-    if (lane.w == W(0)) return lane;
+    lane.w = loss.weight == nullptr ? 1.f : loss.weight[place];
+    if (loss.skip_nan && !finite) lane.w = 0.f;
+    if (lane.w == 0.f) return lane;
 #pragma unroll
-    for (int c = 0; c < K; ++c) lane.d[c] = math::load<W>(loss.pred, place * K + c) - p[c];
+    for (int c = 0; c < K; ++c) lane.d[c] = math::load(loss.pred, place * K + c) - p[c];
     return lane;
   }
 };
 
 // The loss of one sample, in every lane; its gradient times grad_scale goes to loss.grad, where that is not null.
 // All 32 lanes of the warp come here together.
-template <class W, int K>
-__device__ __forceinline__ W joints_sample(const JointsLoss& loss, int64_t sample, int lane, W grad_scale) {
-  const W delta = static_cast<W>(loss.delta);
-  const auto seen = math::Seen<W, K>::make(loss.view, sample, [&](int64_t j, int c) {
-    return math::load<W>(loss.target, (sample * loss.joints + j) * K + c);
+template <int K>
+__device__ __forceinline__ float joints_sample(const JointsLoss& loss, int64_t sample, int lane, float grad_scale) {
+  const auto transform = math::JointTransform<K>::make(loss.view, sample, [&](int64_t j, int c) {
+    return math::load(loss.target, (sample * loss.joints + j) * K + c);
   });
-  W losses = W(0), weights = W(0);
+  float losses = 0.f, weights = 0.f;
   for (int64_t j = lane; j < loss.joints; j += kWarp) {
-    const auto joint = JointLane<W, K>::make(loss, seen, sample, j);
-    W sum = W(0), value, slope;
+    const auto joint = JointLane<K>::make(loss, transform, sample, j);
+    float sum = 0.f;
 #pragma unroll
-    for (int c = 0; c < K; ++c) {
-      math::difference_loss(joint.d[c], loss.kind, delta, value, slope);
-      sum += value;
-    }
+    for (int c = 0; c < K; ++c) sum += joint.d[c] * joint.d[c];
     losses += joint.w * sum;
     weights += joint.w;
   }
-  const W total = W(K) * warp_sum(weights);
-  const W inverse = math::reciprocal(total == W(0) ? W(1) : total);
-  const W result = warp_sum(losses) * inverse;
+  const float total = static_cast<float>(K) * warp_sum(weights);
+  const float inverse = math::reciprocal(total == 0.f ? 1.f : total);
+  const float result = warp_sum(losses) * inverse;
   if (loss.grad.data == nullptr) return result;
-  const W unit = grad_scale * inverse;
+  const float unit = grad_scale * inverse;
   for (int64_t j = lane; j < loss.joints; j += kWarp) {
-    const auto joint = JointLane<W, K>::make(loss, seen, sample, j);
-    W value, slope;
+    const auto joint = JointLane<K>::make(loss, transform, sample, j);
 #pragma unroll
-    for (int c = 0; c < K; ++c) {
-      math::difference_loss(joint.d[c], loss.kind, delta, value, slope);
-      math::store(loss.grad, (sample * loss.joints + j) * K + c, (joint.w * slope) * unit);
-    }
+    for (int c = 0; c < K; ++c)
+      math::store(loss.grad, (sample * loss.joints + j) * K + c, (joint.w * (2.f * joint.d[c])) * unit);
   }
   return result;
 }

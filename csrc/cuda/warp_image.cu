@@ -20,34 +20,20 @@ void launch(const WarpImageJob& job, cudaStream_t stream) {
   warp_image_kernel<T, 1><<<grid, kWarpImageThreads, 0, stream>>>(job);
 }
 
-void warp_into(const Tensor& src, const Tensor& view, const WarpImageOptions& options, Tensor& out) {
-  const OnDevice on(src);
-  const Tensor views = dense(view);
-  const WarpImageJob job = warp_image_job(src, views, options, out);
-  if (job.batch == 0 || job.channels == 0) return;
-  switch (warp_source_type(src)) {
-    case kFromByte: launch<uint8_t>(job, on.stream); break;
-    case kFromShort: launch<uint16_t>(job, on.stream); break;
-    case kFromFloat: launch<float>(job, on.stream); break;
-    case kFromDouble: launch<double>(job, on.stream); break;
-    case kFromBFloat: launch<BFloat>(job, on.stream); break;
-    default: launch<Half>(job, on.stream);
-  }
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
-}
-
-void warp_image_out(const Tensor& src, const Tensor& view, double margin, double mean, double scale, bool nearest_hole,
-                    double fill, Tensor out) {
-  check(out.dim() == 4, "warp_image: out: shape ", shape_of(out), ", expected [B, C, h, w]");
-  warp_image_check(src, view, out.size(2), out.size(3));
-  warp_into(src, view, {margin, mean, scale, nearest_hole, fill}, out);
-}
-
 Tensor warp_image(const Tensor& src, const Tensor& view, double margin, int64_t h, int64_t w, double mean,
                   double scale, bool nearest_hole, double fill, bool channels_last, ScalarType dtype) {
   warp_image_check(src, view, h, w);
   Tensor out = warp_image_empty(src, h, w, channels_last, dtype);
-  warp_into(src, view, {margin, mean, scale, nearest_hole, fill}, out);
+  const OnDevice on(src);
+  const Tensor views = dense(view);
+  const WarpImageJob job = warp_image_job(src, views, {margin, mean, scale, nearest_hole, fill}, out);
+  if (job.batch == 0 || job.channels == 0) return out;
+  switch (warp_source_type(src)) {
+    case kFromByte: launch<uint8_t>(job, on.stream); break;
+    case kFromShort: launch<uint16_t>(job, on.stream); break;
+    default: launch<float>(job, on.stream);
+  }
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
   return out;
 }
 
@@ -55,5 +41,4 @@ Tensor warp_image(const Tensor& src, const Tensor& view, double margin, int64_t 
 
 STABLE_TORCH_LIBRARY_IMPL(cvhpe, CUDA, m) {
   m.impl("warp_image", TORCH_BOX(&warp_image));
-  m.impl("warp_image_out", TORCH_BOX(&warp_image_out));
 }

@@ -16,11 +16,11 @@ struct alignas(sizeof(Out) >= 4 ? 16 : 8) FourValues {
 };
 
 // Four values to neighbouring places, the first `count` of them.
-template <class Out, class R>
-__device__ __forceinline__ void store_four(Out* to, const R* values, int count) {
+template <class Out>
+__device__ __forceinline__ void store_four(Out* to, const float* values, int count) {
   FourValues<Out> four;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) four.v[k] = math::narrow<Out>(static_cast<Wide<Out>>(values[k]));
+  for (int k = 0; k < 4; ++k) four.v[k] = math::narrow<Out>(values[k]);
   if (count == 4 && reinterpret_cast<uintptr_t>(to) % alignof(FourValues<Out>) == 0) {
     *reinterpret_cast<FourValues<Out>*>(to) = four;
     return;
@@ -31,8 +31,8 @@ __device__ __forceinline__ void store_four(Out* to, const R* values, int count) 
 }
 
 // `values[k][p]`: channel k of pixel p, of which `count` are inside the row; `out` is the first one's place.
-template <class Out, int K, class R>
-__device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, const R (&values)[K][4], int count) {
+template <class Out, int K>
+__device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, const float (&values)[K][4], int count) {
   if (job.out_pixel == 1) {
 #pragma unroll
     for (int k = 0; k < K; ++k) store_four(out + k * job.out_channel, values[k], count);
@@ -41,7 +41,7 @@ __device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, 
   if (job.out_pixel == K) {  // pixels of K channels: 4 K values in a row
 #pragma unroll
     for (int s = 0; s < K; ++s) {
-      R part[4];
+      float part[4];
 #pragma unroll
       for (int k = 0; k < 4; ++k) part[k] = values[(4 * s + k) % K][(4 * s + k) / K];
       const int left = count * K - 4 * s;
@@ -54,47 +54,45 @@ __device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, 
 #pragma unroll
     for (int k = 0; k < K; ++k)
       if (p < count)
-        out[p * job.out_pixel + k * job.out_channel] = math::narrow<Out>(static_cast<Wide<Out>>(values[k][p]));
+        out[p * job.out_pixel + k * job.out_channel] = math::narrow<Out>(values[k][p]);
 }
 
-// Grid: x over groups of four pixels of a picture, y over pictures, z over groups of K channels. K is 3 where the
+// Grid: x over groups of four pixels of a image, y over images, z over groups of K channels. K is 3 where the
 // source has pixels of three channels: they share the coordinates and the cache line.
 template <class T, int K>
 __global__ void __launch_bounds__(kWarpImageThreads, kWarpImageBlocks) warp_image_kernel(WarpImageJob job) {
-  using R = decltype(math::widen(T{}));
   __shared__ math::WarpMatrix matrix;
   const int groups_of_row = (job.w + kWarpImagePixels - 1) / kWarpImagePixels;
   const int64_t group = static_cast<int64_t>(blockIdx.x) * kWarpImageThreads + threadIdx.x;
   const int j = static_cast<int>(group / groups_of_row);
   const int first = static_cast<int>(group % groups_of_row) * kWarpImagePixels;
   const int count = job.w - first < kWarpImagePixels ? job.w - first : kWarpImagePixels;
-  const R mean = static_cast<R>(job.mean), scale = static_cast<R>(job.scale);
-  for (int64_t picture = blockIdx.y; picture < job.batch; picture += gridDim.y) {
+  const float mean = static_cast<float>(job.mean), scale = static_cast<float>(job.scale);
+  for (int64_t image = blockIdx.y; image < job.batch; image += gridDim.y) {
     if (threadIdx.x == 0)
-      matrix = math::warp_matrix(job.views + picture * 5, job.margin, job.h, job.w, job.height, job.width);
+      matrix = math::warp_matrix(job.views + image * 5, job.margin, job.h, job.w, job.height, job.width);
     __syncthreads();
     const math::WarpMatrix m = matrix;
     for (int64_t channel = static_cast<int64_t>(blockIdx.z) * K; j < job.h && channel < job.channels;
          channel += static_cast<int64_t>(gridDim.z) * K) {
-      const T* plane = static_cast<const T*>(job.source) + picture * job.source_picture + channel * job.source_channel;
-      R values[K][kWarpImagePixels];
+      const T* plane = static_cast<const T*>(job.source) + image * job.source_image + channel * job.source_channel;
+      float values[K][kWarpImagePixels];
 #pragma unroll
       for (int p = 0; p < kWarpImagePixels; ++p) {
         const math::WarpPlace place = math::warp_place(m, job, first + p, j);
 #pragma unroll
         for (int k = 0; k < K; ++k)
-          values[k][p] = (math::warp_sample<R>(job, plane + k * job.source_channel, place) - mean) * scale;
+          values[k][p] = (math::warp_sample(job, plane + k * job.source_channel, place) - mean) * scale;
       }
       const int64_t offset =
-          picture * job.out_picture + channel * job.out_channel + j * job.out_row + first * job.out_pixel;
+          image * job.out_image + channel * job.out_channel + j * job.out_row + first * job.out_pixel;
       switch (job.target) {
         case kToFloat: store_pixels<float, K>(job, static_cast<float*>(job.out) + offset, values, count); break;
-        case kToDouble: store_pixels<double, K>(job, static_cast<double*>(job.out) + offset, values, count); break;
         case kToBFloat: store_pixels<BFloat, K>(job, static_cast<BFloat*>(job.out) + offset, values, count); break;
         default: store_pixels<Half, K>(job, static_cast<Half*>(job.out) + offset, values, count);
       }
     }
-    __syncthreads();  // before the next picture's matrix
+    __syncthreads();  // before the next image's matrix
   }
 }
 

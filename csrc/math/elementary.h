@@ -1,8 +1,6 @@
-// Branch-free exp, log and sine/cosine in float32: they vectorise as plain loops and, made of additions and
-// multiplications only, give the same bits on every CPU level and on the GPU. Double precision uses libm.
+// Branch-free exp, log, sine and cosine: additions and multiplications only, so that they vectorise as plain loops and
+// give the same bits on every CPU level and on the GPU.
 #pragma once
-#include <cmath>
-
 #include "math/hd.h"
 
 CVHPE_MATH_BEGIN
@@ -37,7 +35,6 @@ CVHPE_HD float exp_normal(float x) {
   const float p = exp_parts(x, shifted);
   return float_of(bits_of(p) + (bits_of(shifted) << 23));
 }
-CVHPE_HD double exp_(double x) { return ::exp(x); }
 
 // -2 ln(n / 2^24) for n = 1 .. 2^24.
 CVHPE_HD float minus_two_log24(int32_t n) {
@@ -56,13 +53,6 @@ CVHPE_HD void sincos_eighth(float t, float& sine, float& cosine) {
   sine = t + t * y * (-1.66666549e-1f + y * (8.332177e-3f + y * -1.95171382e-4f));
   cosine = 1.f + y * (-0.5f + y * (4.16666468e-2f + y * (-1.38873660e-3f + y * 2.44382713e-5f)));
 }
-CVHPE_HD void sincos_eighth(double t, double& sine, double& cosine) {
-  const double y = t * t;
-  sine = t + t * y * (-1.0 / 6 + y * (1.0 / 120 + y * (-1.0 / 5040 + y * (1.0 / 362880 + y * (-1.0 / 39916800 +
-         y * (1.0 / 6227020800 + y * (-1.0 / 1307674368000 + y * (1.0 / 355687428096000))))))));
-  cosine = 1 + y * (-0.5 + y * (1.0 / 24 + y * (-1.0 / 720 + y * (1.0 / 40320 + y * (-1.0 / 3628800 +
-           y * (1.0 / 479001600 + y * (-1.0 / 87178291200 + y * (1.0 / 20922789888000))))))));
-}
 
 // Sine and cosine in radians, for |angle| up to some thousands (libm's, for any angle, need a stack on the GPU).
 CVHPE_HD void sincos_(float angle, float& sine, float& cosine) {
@@ -76,20 +66,30 @@ CVHPE_HD void sincos_(float angle, float& sine, float& cosine) {
   sine = (quadrant & 2u) ? -a : a;
   cosine = ((quadrant + 1u) & 2u) ? -b : b;
 }
+
+// Sine and cosine to double precision for |angle| below 10^6; NaN where the angle is not finite. CUDA's own
+// needs a stack frame for its reduction of huge angles.
 CVHPE_HD void sincos_(double angle, double& sine, double& cosine) {
-  const double to_integer = 6755399441055744.0;  // 1.5 * 2^52
-  const double shifted = angle * 0.63661977236758134308 + to_integer, k = shifted - to_integer;
-  const double t = (angle - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11;
-  const uint32_t quadrant = static_cast<uint32_t>(bits_of(shifted)) & 3u;
-  double s, c;
-  sincos_eighth(t, s, c);
-  const double a = (quadrant & 1u) ? c : s, b = (quadrant & 1u) ? s : c;
-  sine = (quadrant & 2u) ? -a : a;
-  cosine = ((quadrant + 1u) & 2u) ? -b : b;
+  const double to_integer = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to the nearest integer
+  const double quarter_turns = (angle * 0.63661977236758134308 + to_integer) - to_integer;
+  // pi / 2 in three pieces; the products with the first two are exact.
+  double r = angle - quarter_turns * 1.57079632673412561417e+00;
+  r = (r - quarter_turns * 6.07710050630396597660e-11) - quarter_turns * 2.02226624879595063154e-21;
+  const double y = r * r;
+  const double s = r + r * y * (-1. / 6 + y * (1. / 120 + y * (-1. / 5040 + y * (1. / 362880 + y * (-1. / 39916800 +
+                   y * (1. / 6227020800 + y * (-1. / 1307674368000)))))));
+  const double c = 1 + y * (-1. / 2 + y * (1. / 24 + y * (-1. / 720 + y * (1. / 40320 + y * (-1. / 3628800 +
+                   y * (1. / 479001600 + y * (-1. / 87178291200 + y * (1. / 20922789888000))))))));
+  const double wrapped = quarter_turns - 4 * ((quarter_turns * 0.25 + to_integer) - to_integer);  // -2, -1, 0, 1 or 2
+  const bool odd = wrapped == 1 || wrapped == -1;
+  sine = odd ? c : s;
+  cosine = odd ? s : c;
+  if (wrapped == 2 || wrapped == -2 || wrapped == -1) sine = -sine;
+  if (wrapped == 2 || wrapped == -2 || wrapped == 1) cosine = -cosine;
 }
 
-// A point of the unit circle for every word, all arcs alike: the lower 30 bits are an angle in [-pi/4, pi/4), bit 31
-// mirrors the point in the y axis, then bit 30 in the diagonal.
+// A point of the unit circle for every word, uniformly distributed: the lower 30 bits are an angle in [-pi/4, pi/4),
+// bit 31 reflects the point in the y axis, then bit 30 in the diagonal.
 CVHPE_HD void on_circle(uint32_t word, float& x, float& y) {
   const float t = static_cast<float>(static_cast<int32_t>(word << 2)) * 3.65729530e-10f;  // pi / 2^33
   float sine, cosine;

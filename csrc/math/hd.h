@@ -42,14 +42,6 @@ CVHPE_HD float float_of(uint32_t b) {
 #endif
 }
 
-CVHPE_HD uint64_t bits_of(double x) {
-#if defined(__CUDA_ARCH__)
-  return static_cast<uint64_t>(__double_as_longlong(x));
-#else
-  return __builtin_bit_cast(uint64_t, x);
-#endif
-}
-
 CVHPE_HD float sqrt_(float x) {
 #if defined(__CUDA_ARCH__)
   return __fsqrt_rn(x);

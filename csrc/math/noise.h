@@ -1,4 +1,4 @@
-// Standard normal noise that is a function of (seed, stream, element index) alone, so that it never has to be stored:
+// Standard normal noise that is a function of seed and element index alone, so that it never has to be stored:
 // Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) and Box-Muller.
 //
 // One counter yields four normals. Elements are dealt out in groups of 64, sixteen counters to a group: element
@@ -24,8 +24,8 @@ CVHPE_HD uint32_t multiply_high(uint32_t a, uint32_t b) {
 #endif
 }
 
-// Ours has the counter's low and high word, the stream and 0 as its four counter words.
-CVHPE_HD Words philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t key) {
+// The noise has the counter's low and high word, 0 and 0 as the four counter words.
+CVHPE_HD Words philox(uint32_t c0, uint32_t c1, uint64_t key, uint32_t c2 = 0, uint32_t c3 = 0) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
 #if defined(__CUDACC__)
 #pragma unroll
@@ -55,9 +55,9 @@ CVHPE_HD void box_muller(uint32_t a, uint32_t b, float& first, float& second) {
 }
 
 // The noise of one element.
-CVHPE_HD float normal_at(uint64_t element, uint32_t stream, uint64_t key) {
+CVHPE_HD float normal_at(uint64_t element, uint64_t key) {
   const uint64_t counter = (element >> 6) * 16 + (element & 15);
-  const Words r = philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, 0, key);
+  const Words r = philox(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), key);
   const bool upper = (element & 32) != 0;
   float first, second;
   box_muller(upper ? r.v[2] : r.v[0], upper ? r.v[3] : r.v[1], first, second);

@@ -1,6 +1,5 @@
-// The number types that kernels read and write, and the one they compute in (Wide): float for 16-bit and 32-bit
-// floats, double for double. Half and BFloat are the 16 bits of a torch.float16 / bfloat16, nothing more, so that
-// a kernel needs no header of torch or CUDA to handle them.
+// The number types that kernels read and write; they compute in float32. Half and BFloat hold the 16 bits of a
+// torch.float16 or torch.bfloat16, so that a kernel needs no header of torch or CUDA for them.
 #pragma once
 #include "math/hd.h"
 #if defined(__CUDACC__)
@@ -14,21 +13,10 @@ struct Half {
 struct BFloat {
   uint16_t bits;
 };
-template <class T>
-struct WideOf {
-  using type = float;
-};
-template <>
-struct WideOf<double> {
-  using type = double;
-};
-template <class T>
-using Wide = typename WideOf<T>::type;
+enum NumberType : int { kFloat, kBFloat, kHalf };
 
-enum NumberType : int { kFloat, kDouble, kBFloat, kHalf };
-
-// An array whose type is known when the kernel runs, not when it is compiled. Null where there is none.
-struct Any {
+// An array whose type is known only at run time. `data` is null where there is none.
+struct TypedArray {
   void* data;
   NumberType type;
 };
@@ -37,7 +25,6 @@ struct Any {
 CVHPE_MATH_BEGIN
 
 CVHPE_HD float widen(float x) { return x; }
-CVHPE_HD double widen(double x) { return x; }
 CVHPE_HD float widen(BFloat x) { return float_of(static_cast<uint32_t>(x.bits) << 16); }
 CVHPE_HD float widen(Half x) {
 #if defined(__CUDA_ARCH__)
@@ -53,13 +40,9 @@ CVHPE_HD float widen(Half x) {
 
 // To the nearest, ties to even, as torch rounds.
 template <class T>
-CVHPE_HD T narrow(Wide<T> x);
+CVHPE_HD T narrow(float x);
 template <>
 CVHPE_HD float narrow<float>(float x) {
-  return x;
-}
-template <>
-CVHPE_HD double narrow<double>(double x) {
   return x;
 }
 template <>
@@ -84,24 +67,20 @@ CVHPE_HD Half narrow<Half>(float x) {
 #endif
 }
 
-// An array of any of the four types, read and written one number at a time.
-template <class W>
-CVHPE_HD W load(Any array, int64_t i) {
+// One number of an array of any of the types.
+CVHPE_HD float load(TypedArray array, int64_t i) {
   switch (array.type) {
-    case kFloat: return static_cast<W>(static_cast<const float*>(array.data)[i]);
-    case kDouble: return static_cast<W>(static_cast<const double*>(array.data)[i]);
-    case kBFloat: return static_cast<W>(widen(static_cast<const BFloat*>(array.data)[i]));
-    default: return static_cast<W>(widen(static_cast<const Half*>(array.data)[i]));
+    case kFloat: return static_cast<const float*>(array.data)[i];
+    case kBFloat: return widen(static_cast<const BFloat*>(array.data)[i]);
+    default: return widen(static_cast<const Half*>(array.data)[i]);
   }
 }
 
-template <class W>
-CVHPE_HD void store(Any array, int64_t i, W x) {
+CVHPE_HD void store(TypedArray array, int64_t i, float x) {
   switch (array.type) {
-    case kFloat: static_cast<float*>(array.data)[i] = static_cast<float>(x); return;
-    case kDouble: static_cast<double*>(array.data)[i] = static_cast<double>(x); return;
-    case kBFloat: static_cast<BFloat*>(array.data)[i] = narrow<BFloat>(static_cast<float>(x)); return;
-    default: static_cast<Half*>(array.data)[i] = narrow<Half>(static_cast<float>(x)); return;
+    case kFloat: static_cast<float*>(array.data)[i] = x; return;
+    case kBFloat: static_cast<BFloat*>(array.data)[i] = narrow<BFloat>(x); return;
+    default: static_cast<Half*>(array.data)[i] = narrow<Half>(x); return;
   }
 }
 

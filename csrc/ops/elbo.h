@@ -1,8 +1,8 @@
-// Host side of elbo, shared by CPU and CUDA: the plan read, the tensors checked, the outputs made.
+// Host side of elbo, shared by CPU and CUDA: reads the plan, checks the tensors, makes the outputs.
 //
-// plan: number of kls U, number of terms P, then 16 numbers a term (PlanField); a place of a tensor is its index in
-// `tensors`, -1 for none. numbers: beta, then weight and delta of each term. tensors: the U kls, the P recs or
-// predictions, then whatever else the plan points to.
+// plan: the number of kls U, the number of terms P, then kPlanFields numbers a term (PlanField). A tensor is given by
+// its index in `tensors`, -1 for none. numbers: beta, then the weight of each term. tensors: the U kls, the P recs or
+// predictions, then the others that the plan names.
 #pragma once
 #include <vector>
 
@@ -12,36 +12,35 @@
 namespace cvhpe {
 
 enum PlanField : int {
-  kIsJoints, kTarget, kWeight, kAngle, kScale, kShift, kFlip, kPalm, kRoot, kToward, kRelative, kSkipNan, kKind, kKl,
+  kIsJoints, kTarget, kWeight, kAngle, kScale, kShift, kFlip, kRootShiftWeight, kRoot, kRootShiftJoint, kRelative, kSkipNan, kKl,
   kMask, kPlanFields
 };
 
 struct ElboHost {
-  Elbo task{};
-  ScalarType type = ScalarType::Float;
+  ElboTask task{};
   Tensor total, values;
   std::vector<Tensor> grads;
   std::vector<Tensor> kept;                // dense copies and losses of joints terms, alive while kernels run
   std::vector<JointsLossTensors> joints;
 };
 
-inline Any losses_of(ElboHost& host, const Tensor& t, int64_t rows, const Tensor& like, const char* what, int index) {
+inline TypedArray losses_of(ElboHost& host, const Tensor& t, int64_t rows, const Tensor& like, const char* what, int index) {
   check(t.dim() == 1 && t.size(0) == rows, "elbo: ", what, " ", index, ": shape ", shape_of(t), ", expected [", rows,
         "]");
   check(same_device(t, like), "elbo: ", what, " ", index, ": on another device than the first kl");
   host.kept.push_back(dense(t));
-  return any_of(host.kept.back(), what);
+  return typed_array(host.kept.back(), what);
 }
 
 inline ElboHost elbo_host(const std::vector<Tensor>& tensors, const std::vector<int64_t>& plan,
                           const std::vector<double>& numbers, bool gradient) {
   ElboHost host;
-  Elbo& task = host.task;
+  ElboTask& task = host.task;
   check(plan.size() >= 2, "elbo: plan: too short");
   const int64_t kls = plan[0], terms = plan[1];
   check(terms >= 1 && terms <= kMaxTerms, "elbo: terms: ", terms, " given, expected 1 to ", kMaxTerms);
   check(kls >= 1 && kls <= terms && plan.size() == static_cast<size_t>(2 + terms * kPlanFields) &&
-            numbers.size() == static_cast<size_t>(1 + 2 * terms) &&
+            numbers.size() == static_cast<size_t>(1 + terms) &&
             tensors.size() >= static_cast<size_t>(kls + terms),
         "elbo: plan: does not fit the tensors");
   const auto at = [&](int64_t place) -> MaybeTensor {
@@ -53,15 +52,13 @@ inline ElboHost elbo_host(const std::vector<Tensor>& tensors, const std::vector<
   const int64_t rows = first.size(0);
   host.kept.reserve(kls + 3 * terms);
   host.joints.reserve(terms);
-  for (int64_t i = 0; i < kls + terms; ++i)
-    if (tensors[i].scalar_type() == ScalarType::Double) host.type = ScalarType::Double;
   task.terms = static_cast<int>(terms);
   task.kls = static_cast<int>(kls);
   task.rows = rows;
   task.beta = numbers[0];
   const auto gradient_like = [&](const Tensor& t, const std::vector<int64_t>& shape) {
     host.grads.push_back(empty(shape, t.scalar_type(), t));
-    return any_of(host.grads.back(), "elbo");
+    return typed_array(host.grads.back(), "elbo");
   };
   for (int i = 0; i < kls; ++i) {
     task.kl[i] = losses_of(host, tensors[i], rows, first, "kl", i);
@@ -71,7 +68,7 @@ inline ElboHost elbo_host(const std::vector<Tensor>& tensors, const std::vector<
     const int64_t* p = plan.data() + 2 + i * kPlanFields;
     const Tensor& rec = tensors[kls + i];
     ElboTerm& term = task.term[i];
-    term.weight = numbers[1 + 2 * i];
+    term.weight = numbers[1 + i];
     check(p[kKl] >= 0 && p[kKl] < kls, "elbo: plan: no kl ", p[kKl]);
     term.kl = static_cast<int>(p[kKl]);
     if (const MaybeTensor mask = at(p[kMask])) {
@@ -94,17 +91,17 @@ inline ElboHost elbo_host(const std::vector<Tensor>& tensors, const std::vector<
           ", expected ", rows, " samples on the device of the first kl");
     host.joints.push_back(joints_loss_tensors(
         rec, *target, at(p[kWeight]),
-        view_tensors("elbo", rec, at(p[kAngle]), at(p[kScale]), at(p[kShift]), at(p[kFlip]), at(p[kPalm]), p[kRoot],
-                     p[kToward], p[kRelative] != 0),
-        p[kKind], p[kSkipNan] != 0, numbers[2 + 2 * i]));
+        view_tensors("elbo", rec, at(p[kAngle]), at(p[kScale]), at(p[kShift]), at(p[kFlip]), at(p[kRootShiftWeight]), p[kRoot],
+                     p[kRootShiftJoint], p[kRelative] != 0),
+        p[kSkipNan] != 0));
     term.joints = host.joints.back().loss;
     term.width = static_cast<int>(rec.size(2));
     if (gradient) term.joints.grad = gradient_like(rec, {rows, rec.size(1), rec.size(2)});
-    host.kept.push_back(empty({rows}, host.type, first));
-    term.rec = any_of(host.kept.back(), "elbo");
+    host.kept.push_back(empty({rows}, ScalarType::Float, first));
+    term.rec = typed_array(host.kept.back(), "elbo");
   }
-  host.total = empty({}, host.type, first);
-  host.values = empty({2 * terms}, host.type, first);
+  host.total = empty({}, ScalarType::Float, first);
+  host.values = empty({2 * terms}, ScalarType::Float, first);
   task.total = data(host.total);
   task.values = data(host.values);
   return host;

@@ -5,18 +5,14 @@
 
 namespace cvhpe {
 
-using MaybeTensor = std::optional<Tensor>;
-
-inline Any any_of(const Tensor& t, const char* what) {
+inline TypedArray typed_array(const Tensor& t, const char* what) {
   return {const_cast<void*>(data(t)), static_cast<NumberType>(type_index(t.scalar_type(), what))};
 }
 
-inline MaybeTensor dense(const MaybeTensor& t) { return t ? MaybeTensor(dense(*t)) : MaybeTensor(); }
-
 // A view's tensors, dense, for as long as the kernel may read them.
 struct ViewTensors {
-  MaybeTensor angle, scale, shift, flip, palm;
-  int64_t root, toward;
+  MaybeTensor angle, scale, shift, flip, root_shift_weight;
+  int64_t root, root_shift_joint;
   bool relative;
 
   JointsView pointers() const {
@@ -27,9 +23,9 @@ struct ViewTensors {
       v.shift = static_cast<const float*>(data(*shift));
       v.flip = static_cast<const bool*>(data(*flip));
     }
-    v.palm = palm ? static_cast<const float*>(data(*palm)) : nullptr;
+    v.root_shift_weight = root_shift_weight ? static_cast<const float*>(data(*root_shift_weight)) : nullptr;
     v.root = static_cast<int>(root);
-    v.toward = static_cast<int>(toward);
+    v.root_shift_joint = static_cast<int>(root_shift_joint);
     v.relative = relative;
     return v;
   }
@@ -52,7 +48,8 @@ inline void check_joints(const char* op, const char* name, const Tensor& joints)
 
 inline ViewTensors view_tensors(const char* op, const Tensor& joints, const MaybeTensor& angle,
                                 const MaybeTensor& scale, const MaybeTensor& shift, const MaybeTensor& flip,
-                                const MaybeTensor& palm, int64_t root, int64_t toward, bool relative) {
+                                const MaybeTensor& root_shift_weight, int64_t root, int64_t root_shift_joint,
+                                bool relative) {
   check(angle.has_value() == (scale && shift && flip), op, ": angle, scale, shift and flip go together");
   if (angle) {
     check_field(op, "angle", *angle, joints, false, ScalarType::Float);
@@ -60,13 +57,14 @@ inline ViewTensors view_tensors(const char* op, const Tensor& joints, const Mayb
     check_field(op, "shift", *shift, joints, true, ScalarType::Float);
     check_field(op, "flip", *flip, joints, false, ScalarType::Bool);
   }
-  if (palm) check_field(op, "palm", *palm, joints, false, ScalarType::Float);
-  if (palm || relative) {
+  if (root_shift_weight) check_field(op, "root_shift_weight", *root_shift_weight, joints, false, ScalarType::Float);
+  if (root_shift_weight || relative) {
     const int64_t count = joints.size(1);
-    check(root >= 0 && root < count && toward >= 0 && toward < count, op, ": palm: joints ", root, " and ", toward,
-          ", expected two of 0 .. ", count - 1);
+    check(root >= 0 && root < count && root_shift_joint >= 0 && root_shift_joint < count, op,
+          ": palm: joints ", root, " and ", root_shift_joint, ", expected two of 0 .. ", count - 1);
   }
-  return {dense(angle), dense(scale), dense(shift), dense(flip), dense(palm), root, toward, relative};
+  return {dense(angle), dense(scale),     dense(shift), dense(flip), dense(root_shift_weight), root,
+          root_shift_joint, relative};
 }
 
 }  // namespace cvhpe

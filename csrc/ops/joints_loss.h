@@ -9,11 +9,10 @@ struct JointsLossTensors {
   MaybeTensor weight;
   ViewTensors view;
   JointsLoss loss;
-  ScalarType type;  // of the result
 };
 
 inline JointsLossTensors joints_loss_tensors(const Tensor& pred, const Tensor& target, const MaybeTensor& weight,
-                                             const ViewTensors& view, int64_t kind, bool skip_nan, double delta) {
+                                             const ViewTensors& view, bool skip_nan) {
   check_joints("joints_loss", "pred", pred);
   bool same = target.dim() == 3;
   for (int64_t d = 0; same && d < 3; ++d) same = target.size(d) == pred.size(d);
@@ -26,24 +25,21 @@ inline JointsLossTensors joints_loss_tensors(const Tensor& pred, const Tensor& t
           "]");
     check(same_device(*weight, pred), "joints_loss: weight: on another device than pred");
   }
-  check(kind >= 0 && kind <= 2, "joints_loss: kind: ", kind, ", expected 0, 1 or 2");
-  JointsLossTensors in{dense(pred), dense(target), dense(weight), view, {}, wide_type(pred.scalar_type())};
+  JointsLossTensors in{dense(pred), dense(target), dense(weight), view, {}};
   in.loss.view = in.view.pointers();
-  in.loss.pred = any_of(in.pred, "joints_loss: pred");
-  in.loss.target = any_of(in.target, "joints_loss: target");
+  in.loss.pred = typed_array(in.pred, "joints_loss: pred");
+  in.loss.target = typed_array(in.target, "joints_loss: target");
   in.loss.weight = in.weight ? static_cast<const float*>(data(*in.weight)) : nullptr;
   in.loss.joints = pred.size(1);
-  in.loss.kind = static_cast<int>(kind);
   in.loss.skip_nan = skip_nan;
-  in.loss.delta = delta;
   return in;
 }
 
-// Room for the gradient of the prediction, if it is wanted; else an empty tensor.
+// The gradient of the prediction, still to be written; an empty tensor where none is wanted.
 inline Tensor joints_loss_gradient(JointsLossTensors& in, bool wanted) {
   if (!wanted) return empty({0}, in.pred.scalar_type(), in.pred);
   Tensor grad = empty({in.pred.size(0), in.pred.size(1), in.pred.size(2)}, in.pred.scalar_type(), in.pred);
-  in.loss.grad = any_of(grad, "joints_loss: pred");
+  in.loss.grad = typed_array(grad, "joints_loss: pred");
   return grad;
 }
 

@@ -5,7 +5,4 @@ STABLE_TORCH_LIBRARY_FRAGMENT(cvhpe, m) {
   m.def(
       "warp_image(Tensor src, Tensor view, float margin, SymInt h, SymInt w, float mean, float scale, "
       "bool nearest_hole, float fill, bool channels_last, ScalarType dtype) -> Tensor");
-  m.def(
-      "warp_image_out(Tensor src, Tensor view, float margin, float mean, float scale, bool nearest_hole, float fill, "
-      "Tensor(a!) out) -> ()");
 }

@@ -1,4 +1,4 @@
-// What the CPU and the CUDA face of warp_image share: checks, allocation, the job handed to the kernels.
+// Host side of warp_image, shared by CPU and CUDA: the arguments checked, the output made, the job of the kernels.
 #pragma once
 #include "math/warp_image.h"
 #include "torch_util.h"
@@ -16,10 +16,7 @@ inline int warp_source_type(const Tensor& src) {
     case ScalarType::Byte: return kFromByte;
     case ScalarType::UInt16: return kFromShort;
     case ScalarType::Float: return kFromFloat;
-    case ScalarType::Double: return kFromDouble;
-    case ScalarType::BFloat16: return kFromBFloat;
-    case ScalarType::Half: return kFromHalf;
-    default: check(false, "warp_image: src: dtype, expected uint8, uint16 or floating point");
+    default: check(false, "warp_image: src: dtype, expected uint8, uint16 or float32");
   }
   return -1;
 }
@@ -27,10 +24,9 @@ inline int warp_source_type(const Tensor& src) {
 inline int warp_target_type(const Tensor& out) {
   switch (out.scalar_type()) {
     case ScalarType::Float: return kToFloat;
-    case ScalarType::Double: return kToDouble;
     case ScalarType::BFloat16: return kToBFloat;
     case ScalarType::Half: return kToHalf;
-    default: check(false, "warp_image: dtype: expected float32, float64, bfloat16 or float16");
+    default: check(false, "warp_image: dtype: expected float32, bfloat16 or float16");
   }
   return -1;
 }
@@ -47,27 +43,23 @@ inline void warp_image_check(const Tensor& src, const Tensor& view, int64_t h, i
           "): sides, expected 1 to ", most);
 }
 
-// [B, C, h, w] with the memory of [B, h, w, C] where channels last.
+// [B, C, h, w], contiguous or channels-last.
 inline Tensor warp_image_empty(const Tensor& src, int64_t h, int64_t w, bool channels_last, ScalarType type) {
   if (!channels_last) return empty({src.size(0), src.size(1), h, w}, type, src);
   const Tensor pixels = empty({src.size(0), h, w, src.size(1)}, type, src);
   return torch::stable::transpose(torch::stable::transpose(pixels, 2, 3), 1, 2);
 }
 
-// `view` must be contiguous. `out` must be planes of dense rows or dense pixels.
 inline WarpImageJob warp_image_job(const Tensor& src, const Tensor& view, const WarpImageOptions& options,
                                    Tensor& out) {
-  check(out.dim() == 4 && out.size(0) == src.size(0) && out.size(1) == src.size(1), "warp_image: out: shape ",
-        shape_of(out), ", expected [", src.size(0), ", ", src.size(1), ", h, w]");
-  check(same_device(out, src), "warp_image: out: on another device than src");
   WarpImageJob job{};
   job.source = data(src);
   job.views = static_cast<const float*>(data(view));
-  job.source_picture = src.stride(0);
+  job.source_image = src.stride(0);
   job.source_channel = src.stride(1);
   job.source_row = src.stride(2);
   job.source_pixel = src.stride(3);
-  job.out_picture = out.stride(0);
+  job.out_image = out.stride(0);
   job.out_channel = out.stride(1);
   job.out_row = out.stride(2);
   job.out_pixel = out.stride(3);
@@ -77,18 +69,6 @@ inline WarpImageJob warp_image_job(const Tensor& src, const Tensor& view, const 
   job.width = static_cast<int>(src.size(3));
   job.h = static_cast<int>(out.size(2));
   job.w = static_cast<int>(out.size(3));
-  const int64_t c = job.channels, h = job.h, w = job.w;
-  const bool planes = job.out_pixel == 1 && job.out_row == w && job.out_channel == h * w;
-  const bool pixels = job.out_channel == 1 && job.out_pixel == c && job.out_row == w * c;
-  // A side of one pixel may have any stride: what the tensor calls contiguous is taken as planes.
-  if (!planes && !pixels && out.is_contiguous()) {
-    job.out_pixel = 1;
-    job.out_row = w;
-    job.out_channel = h * w;
-    job.out_picture = c * h * w;
-  } else {
-    check(planes || pixels, "warp_image: out: strides, expected contiguous or channels-last memory");
-  }
   job.margin = options.margin;
   job.mean = options.mean;
   job.scale = options.scale;

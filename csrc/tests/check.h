@@ -1,4 +1,4 @@
-// What the kernel tests share: checks that count, guarded buffers, both thread orders, deterministic test numbers.
+// Shared by the kernel tests: counted checks, guarded buffers, both thread orders, pseudo-random numbers.
 #pragma once
 #include <array>
 #include <cmath>
@@ -69,7 +69,7 @@ class Numbers {
   }
   template <class T>
   void fill(Guarded<T>& a, double scale) {
-    for (size_t i = 0; i < a.size(); ++i) a[i] = cvhpe::math::narrow<T>(static_cast<cvhpe::Wide<T>>(scale * next()));
+    for (size_t i = 0; i < a.size(); ++i) a[i] = cvhpe::math::narrow<T>(static_cast<float>(scale * next()));
   }
 
  private:

@@ -1,4 +1,4 @@
-// The joint operators in plain double arithmetic, written for reading and for nothing else; and a drawn test case.
+// The joint operators in plain double arithmetic, and random test cases.
 #pragma once
 #include "check.h"
 #include "math/joints.h"
@@ -8,7 +8,7 @@ namespace test {
 struct JointsCase {
   int64_t rows, joints;
   int width;
-  bool view, palm, relative, weighted;
+  bool view, root_shift_weight, relative, weighted;
 };
 
 inline std::vector<JointsCase> joints_cases() {
@@ -23,19 +23,19 @@ inline std::vector<JointsCase> joints_cases() {
 // The tensors of a case, of any of the number types.
 template <class T>
 struct JointsData {
-  Guarded<float> angle, scale, shift, palm, weight;
+  Guarded<float> angle, scale, shift, root_shift_weight, weight;
   Guarded<bool> flip;
   Guarded<T> pred, target;
   cvhpe::JointsView view{};
 
   explicit JointsData(const JointsCase& c)
-      : angle(c.rows), scale(c.rows), shift(2 * c.rows), palm(c.rows), weight(c.rows * c.joints), flip(c.rows),
+      : angle(c.rows), scale(c.rows), shift(2 * c.rows), root_shift_weight(c.rows), weight(c.rows * c.joints), flip(c.rows),
         pred(c.rows * c.joints * c.width), target(c.rows * c.joints * c.width) {
     Numbers numbers(static_cast<uint64_t>(c.rows * 1000 + c.joints * 10 + c.width));
     numbers.fill(angle, 3.2);
     numbers.fill(scale, 1.5);
     numbers.fill(shift, 1);
-    numbers.fill(palm, 1);
+    numbers.fill(root_shift_weight, 1);
     numbers.fill(pred, 2);
     numbers.fill(target, 2);
     for (size_t i = 0; i < weight.size(); ++i) weight[i] = numbers.next() > -0.3 ? static_cast<float>(numbers.next() + 1) : 0.f;
@@ -47,23 +47,23 @@ struct JointsData {
       view.shift = shift.data();
       view.flip = flip.data();
     }
-    view.palm = c.palm ? palm.data() : nullptr;
+    view.root_shift_weight = c.root_shift_weight ? root_shift_weight.data() : nullptr;
     view.root = static_cast<int>(c.joints > 4 ? 4 : 0);
-    view.toward = static_cast<int>(c.joints > 9 ? 9 : c.joints - 1);
+    view.root_shift_joint = static_cast<int>(c.joints > 9 ? 9 : c.joints - 1);
     view.relative = c.relative;
   }
 };
 
-// All joints of a sample as they are seen, [joints * width].
+// The warped joints of a sample, [joints * width].
 template <class T>
-std::vector<double> seen_reference(const JointsCase& c, JointsData<T>& data, int64_t sample) {
+std::vector<double> warp_reference(const JointsCase& c, JointsData<T>& data, int64_t sample) {
   std::vector<double> p(static_cast<size_t>(c.joints * c.width));
   for (size_t i = 0; i < p.size(); ++i) p[i] = cvhpe::math::widen(data.target[sample * c.joints * c.width + i]);
-  const int root = data.view.root, toward = data.view.toward;
+  const int root = data.view.root, root_shift_joint = data.view.root_shift_joint;
   std::vector<double> origin(3, 0.0);
   for (int k = 0; k < c.width; ++k) {
     double& at = p[root * c.width + k];
-    if (c.palm) at += data.palm[sample] * (p[toward * c.width + k] - at);
+    if (c.root_shift_weight) at += data.root_shift_weight[sample] * (p[root_shift_joint * c.width + k] - at);
     if (c.relative) origin[k] = at;
   }
   const double cosine = std::cos(static_cast<double>(data.angle[sample])), sine = std::sin(static_cast<double>(data.angle[sample]));
@@ -78,22 +78,19 @@ std::vector<double> seen_reference(const JointsCase& c, JointsData<T>& data, int
   return p;
 }
 
-// Loss of a sample; its gradient for the prediction goes to `grad`.
+// The loss of a sample; its gradient with respect to the prediction goes to `grad`.
 template <class T>
-double loss_reference(const JointsCase& c, JointsData<T>& data, int kind, double delta, int64_t sample, std::vector<double>& grad) {
-  const std::vector<double> aim = seen_reference(c, data, sample);
+double loss_reference(const JointsCase& c, JointsData<T>& data, int64_t sample, std::vector<double>& grad) {
+  const std::vector<double> target = warp_reference(c, data, sample);
   double total = 0, sum = 0;
   for (int64_t j = 0; j < c.joints; ++j) total += c.weighted ? data.weight[sample * c.joints + j] : 1;
-  grad.assign(aim.size(), 0.0);
+  grad.assign(target.size(), 0.0);
   if (total == 0) return 0;
-  for (size_t i = 0; i < aim.size(); ++i) {
+  for (size_t i = 0; i < target.size(); ++i) {
     const double w = c.weighted ? data.weight[sample * c.joints + i / c.width] : 1;
-    const double d = cvhpe::math::widen(data.pred[sample * c.joints * c.width + i]) - aim[i], sign = (d > 0) - (d < 0);
-    const bool near = std::fabs(d) <= delta;
-    const double value = kind == 0 ? d * d : kind == 1 ? std::fabs(d) : near ? d * d / 2 : delta * (std::fabs(d) - delta / 2);
-    const double slope = kind == 0 ? 2 * d : kind == 1 ? sign : near ? d : delta * sign;
-    sum += w * value;
-    grad[i] = w * slope / (c.width * total);
+    const double d = cvhpe::math::widen(data.pred[sample * c.joints * c.width + i]) - target[i];
+    sum += w * d * d;
+    grad[i] = 2 * w * d / (c.width * total);
   }
   return sum / (c.width * total);
 }

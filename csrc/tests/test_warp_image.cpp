@@ -1,6 +1,5 @@
-// warp_image: the GPU's kernel, run thread by thread on the CPU in both orders, and every CPU level, against each other
-// bit for bit, and against a reference written straight from the geometry, to rounding. Buffers end where the data
-// ends and have guards around them.
+// warp_image: the GPU's kernel, run on the CPU in both thread orders, and every CPU level: bit for bit against each other,
+// and to rounding against a reference written from the geometry. The source ends where its buffer ends.
 #include "check.h"
 
 #include <random>
@@ -45,8 +44,8 @@ WarpImageJob job_of(const Case& c, int target) {
   int64_t in[4], out[4];
   steps(c.source_pixels, c.channels, c.height, c.width, in);
   steps(c.out_pixels, c.channels, c.h, c.w, out);
-  job.source_picture = in[0], job.source_channel = in[1], job.source_row = in[2], job.source_pixel = in[3];
-  job.out_picture = out[0], job.out_channel = out[1], job.out_row = out[2], job.out_pixel = out[3];
+  job.source_image = in[0], job.source_channel = in[1], job.source_row = in[2], job.source_pixel = in[3];
+  job.out_image = out[0], job.out_channel = out[1], job.out_row = out[2], job.out_pixel = out[3];
   job.margin = 1.25;
   job.mean = 3;
   job.scale = 0.25;
@@ -67,7 +66,7 @@ double reference(const WarpImageJob& job, int64_t b, int64_t c, int j, int i, bo
   const double y = py / job.margin * job.height + (job.height - 1) / 2.;
   const int x0 = int(std::floor(x)), y0 = int(std::floor(y));
   const double fx = x - x0, fy = y - y0;
-  const T* plane = static_cast<const T*>(job.source) + b * job.source_picture + c * job.source_channel;
+  const T* plane = static_cast<const T*>(job.source) + b * job.source_image + c * job.source_channel;
   double blend = 0, covered = 0, best = 0, value = 0;
   for (int dy = 0; dy < 2; ++dy)
     for (int dx = 0; dx < 2; ++dx) {
@@ -100,10 +99,7 @@ void run(const Case& c, WarpSource source_type, const char* type, int target) {
   Guarded<T> source(in);
   for (size_t i = 0; i < in; ++i) {
     const int value = random() % 3 == 0 ? 0 : int(random() % 200);
-    if constexpr (sizeof(T) == 2 && !std::is_same_v<T, uint16_t>)
-      source.data()[i] = math::narrow<T>(float(value));
-    else
-      source.data()[i] = T(value);
+    source.data()[i] = T(value);
   }
   std::vector<float> views;
   for (int b = 0; b < c.batch; ++b)
@@ -149,7 +145,7 @@ void run(const Case& c, WarpSource source_type, const char* type, int target) {
         for (int i = 0; i < c.w; ++i) {
           bool unsure = false;
           const double wanted = reference<T>(job, b, ch, j, i, unsure);
-          const int64_t at = b * job.out_picture + ch * job.out_channel + j * job.out_row + i * job.out_pixel;
+          const int64_t at = b * job.out_image + ch * job.out_channel + j * job.out_row + i * job.out_pixel;
           const double got = reinterpret_cast<float*>(results[0].data())[at];
           if (!unsure && !(std::fabs(got - wanted) <= 5e-3)) {
             expect(false, what + ": " + std::to_string(got) + " instead of " + std::to_string(wanted));
@@ -161,7 +157,6 @@ void run(const Case& c, WarpSource source_type, const char* type, int target) {
 template <class T>
 void run_targets(const Case& c, WarpSource source, const char* type) {
   run<T, float>(c, source, type, kToFloat);
-  run<T, double>(c, source, type, kToDouble);
   run<T, BFloat>(c, source, type, kToBFloat);
   run<T, Half>(c, source, type, kToHalf);
 }
@@ -179,9 +174,6 @@ int main() {
             run_targets<uint8_t>(c, kFromByte, "bytes");
             run_targets<uint16_t>(c, kFromShort, "shorts");
             run_targets<float>(c, kFromFloat, "floats");
-            run_targets<double>(c, kFromDouble, "doubles");
-            run_targets<BFloat>(c, kFromBFloat, "bfloats");
-            run_targets<Half>(c, kFromHalf, "halves");
           }
   return test::report("warp_image");
 }

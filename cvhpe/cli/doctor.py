@@ -84,10 +84,10 @@ def _torch() -> Iterator[Finding]:
 def _kernels() -> Iterator[Finding]:
     from cvhpe import ops
 
-    state = ops.state()
+    state = ops.kernel_state()
     yield Finding("ok" if state.loaded else "note", state.reason)
     if not state.loaded:
-        yield Finding("note", "the pure-torch twins compute the same, slower")
+        yield Finding("note", "the reference implementations compute the same, slower")
     if state.build:
         yield Finding("ok", ", ".join(f"{k} {v}" for k, v in state.build.items() if v))
 

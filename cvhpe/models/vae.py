@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cvhpe.models.keypoint_encoder import masked_keypoint_loss
 from cvhpe.models.pairs import Pair, sources, targets
-from cvhpe.ops import Term, elbo, sample_kl
+from cvhpe.ops import ElboTerm, elbo, sample_kl
 from cvhpe.plugin.contract import Modality, Posterior, View
 
 
@@ -138,7 +138,7 @@ class CrossModalVAE(nn.Module):
             stored, view = batch.take(name, rows)
             seen[name] = self.modalities[name].augment(stored, view)
         keypoint_losses: list[Tensor] = []
-        terms: list[Term] = []
+        terms: list[ElboTerm] = []
         loss_pairs: list[Pair] = []
         unused: list[nn.Module] = []
         for k, source in enumerate(inputs):
@@ -159,7 +159,7 @@ class CrossModalVAE(nn.Module):
                     continue
                 prediction = self.decode(pair.target, z if of_z is None else z[of_z])
                 loss = self._reconstruction(pair.target, prediction, of_target, batch, seen)
-                terms.append(Term(loss, kl if of_z is None else kl[of_z], None, weights.get(pair, 1.0)))
+                terms.append(ElboTerm(loss, kl if of_z is None else kl[of_z], None, weights.get(pair, 1.0)))
                 loss_pairs.append(pair)
         if not terms:
             return Losses(idle(unused), {}, {})

@@ -1,31 +1,29 @@
-"""The step's own arithmetic as fused operators; ``docs/kernels.md`` says what each one fuses.
+"""Fused operators of the training step; ``docs/kernels.md`` describes what each one fuses.
 
-Every operator is a function here, an operator ``torch.ops.cvhpe.*`` below it where the kernels are built, and a
-pure-torch twin that computes the same and serves where they are not. :func:`state` says which it is.
+Each operator is a function here, an operator ``torch.ops.cvhpe.*`` where the kernels are built, and a reference
+implementation in PyTorch that serves where they are not. :func:`kernel_state` tells which of the two is in use.
 """
 
 from __future__ import annotations
 
-from cvhpe.ops.elbo import Elbo, JointsTerm, Term, elbo
-from cvhpe.ops.extension_loader import State
-from cvhpe.ops.extension_loader import load as state
+from cvhpe.ops.elbo import ElboResult, ElboTerm, JointsTerm, elbo
+from cvhpe.ops.extension_loader import KernelState, kernel_state
 from cvhpe.ops.joints_loss import joints_loss
-from cvhpe.ops.sample_kl import draw_seed, sample_kl
+from cvhpe.ops.sample_kl import sample_kl
 from cvhpe.ops.view_transform import Palm
 from cvhpe.ops.warp_image import warp_image
 from cvhpe.ops.warp_joints import warp_joints
 
 __all__ = [
-    "Elbo",
+    "ElboResult",
+    "ElboTerm",
     "JointsTerm",
+    "KernelState",
     "Palm",
-    "State",
-    "Term",
-    "draw_seed",
     "elbo",
     "joints_loss",
+    "kernel_state",
     "sample_kl",
-    "state",
     "warp_image",
     "warp_joints",
 ]

@@ -1,9 +1,8 @@
-"""Finds and loads the compiled kernels, and says what came of it; nothing here is silent.
+"""Finds and loads the compiled kernels, and reports what is in use.
 
-``_C`` (operators, CPU kernels) and ``_C_cuda`` (CUDA kernels, only in a build with nvcc) lie beside this package,
-or in the folder ``CVHPE_LIBRARY_DIR`` names. ``CVHPE_OPS=twin`` makes the pure-torch twins serve although there are
-kernels; ``CVHPE_OPS=kernels`` makes it an error that there are none. ``_C_autograd`` (autograd nodes in C++) is for the
-one torch release it was built against; Python nodes do the same otherwise, or where ``CVHPE_NODES=python`` asks.
+``_C`` (schemas and CPU kernels) and ``_C_cuda`` (CUDA kernels) lie beside this package, or in the folder that
+``CVHPE_LIBRARY_DIR`` names. ``CVHPE_OPS=reference`` selects the reference implementations; ``CVHPE_OPS=kernels`` makes
+missing kernels an error.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cvhpe.errors import UserError
@@ -27,123 +28,87 @@ log = logging.getLogger("cvhpe.ops")
 
 
 @dataclass(frozen=True)
-class State:
-    """What became of the kernels.
+class KernelState:
+    """Which kernels are in use.
 
-    built: a ``_C`` library is there.
-    loaded: its operators are registered and used.
-    reason: one line for people: what serves, and where kernels do not, why not.
-    devices: the device types whose tensors the kernels take; all others go to the twins.
-    build: how ``_C`` was built (``torch.ops.cvhpe`` aside, all it exports): compiler, torch, architectures.
-    nodes: the operators have their autograd nodes in C++.
+    Attributes:
+        loaded: The operators ``torch.ops.cvhpe.*`` are registered and in use.
+        reason: One line for the user: what is in use, and why kernels are missing.
+        devices: Device types that have kernels; tensors of others go to the reference implementations.
+        build: How ``_C`` was built: compiler, torch, CPU levels, GPU architectures.
     """
 
-    built: bool
     loaded: bool
     reason: str
     devices: frozenset[str] = frozenset()
     build: Mapping[str, str] = field(default_factory=dict)
-    nodes: bool = False
 
 
-def folder() -> Path:
-    """Where the libraries are looked for."""
-    return Path(os.environ.get("CVHPE_LIBRARY_DIR") or Path(__file__).parents[1])
+_state: KernelState | None = None  # a plain global: torch.compile cannot trace through functools.cache
+_reported: set[str] = set()  # device types whose lack of kernels has been logged
 
 
-def _find() -> Path | None:
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = folder() / f"_C{suffix}"
-        if path.exists():
-            return path
-    return None
+def kernel_state() -> KernelState:
+    """The state of the kernels, which are loaded on the first call.
 
+    Returns:
+        The state; without kernels its ``loaded`` is False.
 
-def _build_note() -> str:
-    """Why the build left kernels out, as setup.py wrote it."""
-    path = folder() / "_kernels.txt"
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
-
-
-_state: State | None = None  # a plain global: torch.compile reads it, and could not look through a cache
-
-
-def load() -> State:
-    """Load the kernels once and tell the state; never raises for their absence unless CVHPE_OPS=kernels."""
+    Raises:
+        UserError: ``CVHPE_OPS`` has an unknown value, or asks for kernels that cannot be loaded.
+    """
     global _state
     if _state is None:
-        _state = _first_load()
+        choice = os.environ.get("CVHPE_OPS", "")
+        if choice not in ("", "reference", "kernels"):
+            raise UserError(f"CVHPE_OPS={choice!r}: use 'reference', 'kernels' or leave it unset")
+        state = KernelState(False, "no kernels: CVHPE_OPS=reference") if choice == "reference" else _load_libraries()
+        if not state.loaded:
+            if choice == "kernels":
+                raise UserError(f"CVHPE_OPS=kernels, but there are {state.reason}")
+            log.warning("the reference implementations are in use: %s", state.reason)
+        _state = state
     return _state
 
 
-def _first_load() -> State:
-    wish = os.environ.get("CVHPE_OPS", "")
-    if wish not in ("", "twin", "kernels"):
-        raise UserError(f"CVHPE_OPS={wish!r}: use 'twin', 'kernels' or leave it unset")
-    state = _load(wish)
-    if not state.loaded:
-        if wish == "kernels":
-            raise UserError(f"CVHPE_OPS=kernels, but {state.reason}")
-        log.warning("kernels not in use, the pure-torch twins serve: %s", state.reason)
-    return state
-
-
-def _load(wish: str) -> State:
-    path = _find()
-    if wish == "twin":
-        return State(path is not None, False, "CVHPE_OPS=twin asks for the twins")
+def _load_libraries() -> KernelState:
+    folder = Path(os.environ.get("CVHPE_LIBRARY_DIR") or Path(__file__).parents[1])
+    paths = [folder / f"_C{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    path = next((p for p in paths if p.exists()), None)
     if path is None:
-        return State(False, False, f"no kernels: {_build_note() or 'they were never built: pip install .'}")
+        return KernelState(
+            False, f"no kernels: {_build_note(folder) or f'none in {folder}: pip install . builds them'}"
+        )
     try:
         import torch
-    except ImportError as error:
-        return State(True, False, f"torch cannot be imported: {error}")
-    try:
-        module = _import(path)
+
+        module = _import_extension(path)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        return State(True, False, f"{path.name} does not load: {_first_line(error)}")
+        return KernelState(False, f"no kernels: {path.name} does not load: {_first_line(error)}")
     build = module.build_info()
+    cuda = folder / "_C_cuda.so"
     devices = {"cpu", "meta"}
-    cuda = folder() / "_C_cuda.so"
     if not cuda.exists():
-        about = f"CPU kernels; no CUDA kernels: {_build_note() or 'they were not built'}"
+        reason = f"CPU kernels; no CUDA kernels: {_build_note(folder) or 'they were not built'}"
     elif torch.version.cuda is None:
-        about = "CPU kernels; _C_cuda is not loaded: this torch has no CUDA"
+        reason = "CPU kernels; no CUDA kernels: this torch is built without CUDA"
     else:
         try:
             torch.ops.load_library(str(cuda))
             devices.add("cuda")
-            about = f"CPU and CUDA kernels ({build['cuda_architectures']})"
+            reason = f"CPU and CUDA kernels ({build['cuda_architectures']})"
         except (OSError, RuntimeError) as error:
-            about = f"CPU kernels; _C_cuda does not load: {_first_line(error)}"
-    why_not = _load_nodes(build["torch"])
-    if why_not:
-        about = f"{about}; Python nodes: {why_not}"
-    return State(True, True, about, frozenset(devices), build, not why_not)
+            reason = f"CPU kernels; no CUDA kernels: _C_cuda does not load: {_first_line(error)}"
+    return KernelState(True, reason, frozenset(devices), build)
 
 
-def _load_nodes(built_against: str) -> str:
-    """Load the C++ nodes; why not, where they are not. Their interface to torch is another in every release."""
-    import torch
-
-    wish, path = os.environ.get("CVHPE_NODES", ""), folder() / "_C_autograd.so"
-    if wish not in ("", "python"):
-        raise UserError(f"CVHPE_NODES={wish!r}: use 'python' or leave it unset")
-    if wish:
-        return "CVHPE_NODES=python asks for them"
-    if not path.exists():
-        return "no _C_autograd was built (torch before 2.14, or its headers did not compile)"
-    here = torch.__version__.split("+")[0]
-    if here != built_against.split("+")[0]:
-        return f"_C_autograd was built against torch {built_against}, this is {here}"
-    try:
-        torch.ops.load_library(str(path))
-    except (OSError, RuntimeError) as error:
-        return f"_C_autograd does not load: {_first_line(error)}"
-    return ""
+def _build_note(folder: Path) -> str:
+    """Why the build left kernels out, as setup.py wrote it."""
+    path = folder / "_kernels.txt"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
-def _import(path: Path):
+def _import_extension(path: Path) -> ModuleType:
     loader = importlib.machinery.ExtensionFileLoader("cvhpe._C", str(path))
     spec = importlib.util.spec_from_file_location("cvhpe._C", path, loader=loader)
     assert spec is not None
@@ -158,48 +123,59 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-_told: set[str] = set()  # device types whose lack of kernels has been logged
+def has_kernels(device_type: str) -> bool:
+    """Whether the kernels take tensors of a device type. The first miss of a device type is logged.
 
-
-def serves(device: str) -> bool:
-    """Whether the kernels take tensors of this device type; the first no for a device is logged.
-
-    >>> serves("no-such-device")
+    >>> has_kernels("no-such-device")
     False
     """
-    state = load()
-    if device in state.devices:
+    state = kernel_state()
+    if device_type in state.devices:
         return True
-    if state.loaded and device not in _told:
-        _told.add(device)
-        log.warning("no kernels for %s tensors, the pure-torch twins serve: %s", device, state.reason)
+    if state.loaded and device_type not in _reported:
+        _reported.add(device_type)
+        log.warning(
+            "no kernels for %s tensors, the reference implementations are in use: %s", device_type, state.reason
+        )
     return False
 
 
-def transformed() -> bool:
-    """Whether torch.func (grad, vmap, ...) is at work: it looks through pure torch alone, so the twins serve."""
-    import torch
+def uses_kernels(*tensors: Tensor) -> bool:
+    """Whether an operator on these tensors runs as a kernel.
 
-    return torch._C._are_functorch_transforms_active()
-
-
-def below_autograd():
-    """Call an operator past its autograd registration, inside our own autograd function."""
-    import torch
-
-    return torch._C._AutoDispatchBelowAutograd()
-
-
-def once_differentiable(op: str, grads: Iterable[Tensor | None]) -> tuple[Tensor | None, ...]:
-    """Gradients that raise when they are differentiated again, rather than count as constants.
-
-    torch.autograd.function.once_differentiable does so too, and costs microseconds in every backward.
+    float64 and ``torch.func`` transforms (grad, vmap) go to the reference implementations.
     """
     import torch
 
-    if not torch.is_grad_enabled():  # the usual case: nobody asked for create_graph
+    if torch._C._are_functorch_transforms_active() or any(t.dtype == torch.float64 for t in tensors):
+        return False
+    return has_kernels(tensors[0].device.type)
+
+
+def below_autograd() -> AbstractContextManager[None]:
+    """A context in which an operator skips its own autograd registration, for use inside an autograd function."""
+    import torch
+
+    return torch._C._AutoDispatchBelowAutograd()  # type: ignore[no-any-return]
+
+
+def once_differentiable(op: str, grads: Iterable[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Gradients that raise when they are differentiated again.
+
+    ``torch.autograd.function.once_differentiable`` does the same with some microseconds more in every backward.
+
+    Args:
+        op: Name of the operator, for the message.
+        grads: Gradients of its inputs.
+
+    Returns:
+        The gradients, as they are where ``create_graph`` was not asked for.
+    """
+    import torch
+
+    if not torch.is_grad_enabled():
         return tuple(grads)
-    message = f"{op}: its gradient cannot be differentiated again; the twins' can (CVHPE_OPS=twin)"
+    message = f"{op}: the kernel has no second derivative; the reference implementation has (CVHPE_OPS=reference)"
     return tuple(
         None if g is None else torch._C._functions.DelayedError(message, 1)(g.detach().requires_grad_()) for g in grads
     )

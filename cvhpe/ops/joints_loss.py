@@ -1,25 +1,22 @@
-"""``joints_loss``: reconstruction loss of joints against a target that is warped on the fly."""
+"""``joints_loss``: mean squared error of joints against a target that is warped on the fly. Schema: csrc/ops."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cvhpe.ops import extension_loader
-from cvhpe.ops.view_transform import Palm, Parts, check_joints, parts_of, seen, wide
+from cvhpe.ops.extension_loader import below_autograd, kernel_state, once_differentiable, uses_kernels
+from cvhpe.ops.view_transform import (
+    Palm,
+    ViewTensors,
+    check_joints,
+    compute_dtype,
+    transform_joints_reference,
+    view_tensors,
+)
 from cvhpe.plugin.contract import View
-
-Kind = Literal["squared", "l1", "huber"]
-KINDS = ("squared", "l1", "huber")
-
-
-def kind_index(kind: str) -> int:
-    """The kernels' number of a kind."""
-    if kind not in KINDS:
-        raise RuntimeError(f"joints_loss: kind: {kind!r}, expected one of {', '.join(KINDS)}")
-    return KINDS.index(kind)
 
 
 def joints_loss(
@@ -29,125 +26,132 @@ def joints_loss(
     view: View | None = None,
     palm: Palm | None = None,
     *,
-    kind: Kind = "squared",
     relative: bool = False,
-    delta: float = 1.0,
     skip_nan: bool = False,
 ) -> Tensor:
-    """Loss of every sample: ``sum_j w_j sum_c l(pred - seen target) / (k * sum_j w_j)`` -> ``[B]``.
+    """Weighted mean squared error of each sample (paper section 3).
 
-    pred: ``[B, J, k]``, k 2 or 3; what a decoder gives.
-    target: ``[B, J, k]`` as stored; :func:`cvhpe.ops.warp_joints` of it under ``view``, ``palm`` and ``relative`` is
-        what ``pred`` is held against, made on the fly.
-    weight: ``[B, J]`` float32, how much each joint counts (visibility); None counts all alike. A joint of weight 0
-        counts for nothing, whatever its target is; where all weights are 0, so is the loss.
-    kind: ``"squared"`` d^2, ``"l1"`` |d|, ``"huber"`` d^2 / 2 up to ``delta``, then delta (|d| - delta / 2).
-    skip_nan: a joint whose seen target is not finite has weight 0 (it is not labelled).
+    ``sum_j w_j |pred_j - warped target_j|^2 / (k * sum_j w_j)``, where the target is warped as by
+    :func:`cvhpe.ops.warp_joints`. Differentiable in ``pred`` and ``target``.
 
-    Returns float32 (float64 for float64 ``pred``). Differentiable in ``pred`` and ``target``.
-    Raises RuntimeError for what does not fit, naming the argument.
+    Args:
+        pred: ``[B, J, k]``, k 2 or 3; float32, float64, bfloat16 or float16.
+        target: ``[B, J, k]`` as stored.
+        weight: ``[B, J]`` float32; None weighs all joints alike. A joint of weight 0 is not read, and the loss of a
+            sample whose weights are all 0 is 0.
+        view: ``B`` views of the target; None applies none.
+        palm: Root and root shift joint of the target; None shifts nothing.
+        relative: Subtract the target's shifted root.
+        skip_nan: Give weight 0 to joints whose warped target is not finite (unlabelled joints).
 
-    >>> pred = torch.zeros(1, 2, 3)
-    >>> joints_loss(pred, torch.tensor([[[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]]]), torch.tensor([[1.0, 0.0]]))
-    tensor([4.6667])
+    Returns:
+        ``[B]`` float32; float64 for float64 ``pred``.
+
+    Raises:
+        RuntimeError: An argument does not fit; the message names it.
+
+    Example:
+        >>> pred = torch.zeros(1, 2, 3)
+        >>> joints_loss(pred, torch.tensor([[[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]]]), torch.tensor([[1.0, 0.0]]))
+        tensor([4.6667])
     """
-    if extension_loader.transformed() or not extension_loader.serves(pred.device.type):
-        return joints_loss_twin(
-            pred, target, weight, view, palm, kind=kind, relative=relative, delta=delta, skip_nan=skip_nan
-        )
-    inputs = (pred, target, weight, *parts_of(view, palm), relative, kind_index(kind), delta, skip_nan)
-    wanted = torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad)
+    if not uses_kernels(pred, target):
+        return joints_loss_reference(pred, target, weight, view, palm, relative=relative, skip_nan=skip_nan)
+    inputs = (pred, target, weight, *view_tensors(view, palm), relative, skip_nan)
+    needs_grad = torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad)
     if torch.compiler.is_compiling():
-        return torch.ops.cvhpe.joints_loss(*inputs, wanted)[0]
-    if wanted:
+        return torch.ops.cvhpe.joints_loss(*inputs, needs_grad)[0]
+    if needs_grad:
         return _JointsLoss.apply(*inputs)
-    with extension_loader.below_autograd():
+    with below_autograd():
         return torch.ops.cvhpe.joints_loss.default(*inputs, False)[0]
 
 
-def joints_loss_twin(
+def joints_loss_reference(
     pred: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     view: View | None = None,
     palm: Palm | None = None,
     *,
-    kind: Kind = "squared",
     relative: bool = False,
-    delta: float = 1.0,
     skip_nan: bool = False,
 ) -> Tensor:
-    """:func:`joints_loss` in pure torch."""
-    parts = parts_of(view, palm)
-    check_loss(pred, target, weight, parts, kind, relative)
-    dtype = wide(pred)
-    aim = seen(target.to(dtype), parts, relative)
-    counts = torch.ones(pred.shape[:2], dtype=dtype, device=pred.device) if weight is None else weight.to(dtype)
+    """Reference implementation of :func:`joints_loss`.
+
+    Args:
+        pred: As of :func:`joints_loss`.
+        target: As of :func:`joints_loss`.
+        weight: As of :func:`joints_loss`.
+        view: As of :func:`joints_loss`.
+        palm: As of :func:`joints_loss`.
+        relative: As of :func:`joints_loss`.
+        skip_nan: As of :func:`joints_loss`.
+
+    Returns:
+        ``[B]`` float32; float64 for float64 ``pred``.
+    """
+    tensors = view_tensors(view, palm)
+    _check(pred, target, weight, tensors, relative)
+    dtype = compute_dtype(pred)
+    warped = transform_joints_reference(target.to(dtype), tensors, relative)
+    weights = torch.ones(pred.shape[:2], dtype=dtype, device=pred.device) if weight is None else weight.to(dtype)
     if skip_nan:
-        counts = torch.where(aim.isfinite().all(-1), counts, 0.0)
-    used = (counts != 0)[..., None]
-    d = torch.where(used, pred.to(dtype) - torch.where(used, aim, 0.0), 0.0)
-    if kind == "squared":
-        each = d * d
-    elif kind == "l1":
-        each = d.abs()
-    else:
-        near = d.clamp(-delta, delta)
-        each = near * (d - 0.5 * near)
-    total = pred.shape[2] * counts.sum(1)
-    return (counts[..., None] * each).sum((1, 2)) / torch.where(total == 0, 1.0, total)
+        weights = torch.where(warped.isfinite().all(-1), weights, 0.0)
+    counted = (weights != 0)[..., None]
+    difference = torch.where(counted, pred.to(dtype) - torch.where(counted, warped, 0.0), 0.0)
+    total = pred.shape[2] * weights.sum(1)
+    return (weights[..., None] * (difference * difference)).sum((1, 2)) / torch.where(total == 0, 1.0, total)
 
 
-def check_loss(pred: Tensor, target: Tensor, weight: Tensor | None, parts: Parts, kind: str, relative: bool) -> None:
-    """Say which argument does not fit, in the words of the kernels."""
-    check_joints("joints_loss", "pred", pred, parts, relative)
+def _check(pred: Tensor, target: Tensor, weight: Tensor | None, tensors: ViewTensors, relative: bool) -> None:
+    check_joints("joints_loss", "pred", pred, tensors, relative)
     if target.shape != pred.shape:
         raise RuntimeError(
             f"joints_loss: target: shape {list(target.shape)}, expected that of pred, {list(pred.shape)}"
         )
     if not target.dtype.is_floating_point:
-        raise RuntimeError(
-            "joints_loss: target: dtype is not floating point, expected float32, float64, bfloat16 or float16"
-        )
+        raise RuntimeError("joints_loss: target: dtype is not floating point, expected float32, bfloat16 or float16")
     if weight is not None and (weight.shape != pred.shape[:2] or weight.dtype != torch.float32):
         raise RuntimeError(f"joints_loss: weight: shape {list(weight.shape)}, expected float32 {list(pred.shape[:2])}")
-    kind_index(kind)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(output[1], *inputs[3:8])
-    ctx.rest = inputs[8:11]
+    ctx.options = inputs[8:11]
     ctx.target_dtype = inputs[1].dtype
 
 
 def _backward(ctx: Any, grad_loss: Tensor, _: Tensor | None = None) -> tuple[Tensor | None, ...]:
-    unit, *view = ctx.saved_tensors
-    grad = (unit * grad_loss[:, None, None]).to(unit.dtype)
-    of_target = None
+    grad_of_sum, *view = ctx.saved_tensors
+    grad = (grad_of_sum * grad_loss[:, None, None]).to(grad_of_sum.dtype)
+    grad_target = None
     if ctx.needs_input_grad[1]:
-        # the loss sees only pred - seen(target), and seen is linear up to a constant
-        of_target = torch.ops.cvhpe.warp_joints_backward(-grad.to(ctx.target_dtype), *view, *ctx.rest)
-    return grad, of_target, *(None,) * 13
+        # the loss depends on pred - warp(target) alone, and warp is affine
+        grad_target = torch.ops.cvhpe.warp_joints_backward(-grad.to(ctx.target_dtype), *view, *ctx.options)
+    return grad, grad_target, *(None,) * 11
 
 
 class _JointsLoss(torch.autograd.Function):
+    """Forward computes the gradient of the sum of the losses; backward scales it."""
+
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        with extension_loader.below_autograd():
+        with below_autograd():
             output = torch.ops.cvhpe.joints_loss.default(*inputs, True)
-        _save(ctx, inputs, output)
+        _save_for_backward(ctx, inputs, output)
         return output[0]
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        return extension_loader.once_differentiable("joints_loss", _backward(ctx, grad_loss)[:-1])
+        return once_differentiable("joints_loss", _backward(ctx, grad_loss)[:-1])
 
 
 def _fake(pred: Tensor, target: Tensor, weight: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:
-    check_loss(pred, target, weight, rest[:7], KINDS[rest[8]], rest[7])
-    return pred.new_empty(pred.shape[0], dtype=wide(pred)), pred.new_empty(pred.shape if rest[-1] else 0)
+    _check(pred, target, weight, rest[:7], rest[7])
+    return pred.new_empty(pred.shape[0], dtype=torch.float32), pred.new_empty(pred.shape if rest[-1] else 0)
 
 
-if extension_loader.load().loaded:
+if kernel_state().loaded:
     torch.library.register_fake("cvhpe::joints_loss", _fake)
-    torch.library.register_autograd("cvhpe::joints_loss", _backward, setup_context=_save)
+    torch.library.register_autograd("cvhpe::joints_loss", _backward, setup_context=_save_for_backward)

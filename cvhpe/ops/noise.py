@@ -1,4 +1,4 @@
-"""The kernels' noise in pure torch: Philox 4x32-10 and Box-Muller, a function of seed, stream and element index.
+"""Reference implementation of the kernels' noise: Philox 4x32-10 and Box-Muller, a function of seed and element index.
 
 Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Elements come in groups of 64, sixteen
 Philox counters to a group: element ``64 g + 16 w + j`` is normal ``w`` of counter ``16 g + j``.
@@ -20,9 +20,18 @@ def _multiply(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
     return (product >> 32) & LOW, product & LOW
 
 
-def philox(low: Tensor, high: Tensor, stream: int, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four random words (int64, 0 .. 2^32 - 1) of every counter ``high * 2^32 + low``."""
-    c0, c1, c2, c3 = low, high, torch.full_like(low, stream & LOW), torch.zeros_like(low)
+def philox(low: Tensor, high: Tensor, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four random words of each counter.
+
+    Args:
+        low: int64, the low 32 bits of the counters.
+        high: int64, their high 32 bits.
+        seed: One int64 element.
+
+    Returns:
+        Four int64 tensors in 0 .. 2^32 - 1.
+    """
+    c0, c1, c2, c3 = low, high, torch.zeros_like(low), torch.zeros_like(low)
     k0, k1 = seed & LOW, (seed >> 32) & LOW
     for _ in range(10):
         high0, low0 = _multiply(c0, 0xD2511F53)
@@ -33,8 +42,11 @@ def philox(low: Tensor, high: Tensor, stream: int, seed: Tensor) -> tuple[Tensor
 
 
 def _on_circle(word: Tensor) -> tuple[Tensor, Tensor]:
-    """A point of the unit circle for every word, all arcs alike: the lower 30 bits are an angle in [-pi/4, pi/4),
-    bit 31 mirrors the point in the y axis, then bit 30 in the diagonal."""
+    """A uniformly distributed point of the unit circle for each word.
+
+    The lower 30 bits are an angle in [-pi/4, pi/4); bit 31 reflects the point in the y axis, then bit 30 in the
+    diagonal.
+    """
     low = word & 0x3FFFFFFF
     angle = (low - ((low & 0x20000000) << 1)).double() * (math.pi / 2 * 2.0**-30)
     cosine = torch.where(word >= 1 << 31, -angle.cos(), angle.cos())
@@ -42,15 +54,20 @@ def _on_circle(word: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(swap, sine, cosine), torch.where(swap, cosine, sine)
 
 
-def normal(shape: tuple[int, ...], seed: Tensor, stream: int = 0) -> Tensor:
-    """Standard normal noise of ``shape``, float32, on the device of ``seed`` (int64, one element).
+def normal(shape: tuple[int, ...], seed: Tensor) -> Tensor:
+    """Standard normal noise, equal to the kernels' up to float32 rounding.
 
-    Agrees with the kernels to float32 rounding (they approximate log, sine and cosine; this does not).
+    Args:
+        shape: Shape of the result.
+        seed: One int64 element.
+
+    Returns:
+        float32 noise on the device of ``seed``; |noise| is at most 5.77.
     """
     count = math.prod(shape)
     groups = -(-count // 64)
     counter = torch.arange(16 * groups, device=seed.device)
-    words = philox(counter & LOW, counter >> 32, stream, seed.reshape(1))
+    words = philox(counter & LOW, counter >> 32, seed.reshape(1))
     pairs = []
     for radius_word, angle_word in (words[:2], words[2:]):
         uniform = ((radius_word >> 8) + 1).double() * 2.0**-24

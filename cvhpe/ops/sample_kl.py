@@ -1,72 +1,65 @@
-"""Reparameterised sample of a diagonal Gaussian posterior and its KL divergence, in one pass (paper section 3)."""
+"""``sample_kl``: sample of a Gaussian posterior and its KL divergence, in one pass. Schema: csrc/ops."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from cvhpe.ops import extension_loader
+from cvhpe.ops.extension_loader import below_autograd, kernel_state, once_differentiable, uses_kernels
 from cvhpe.ops.noise import normal
+from cvhpe.ops.view_transform import compute_dtype
 
 
-def draw_seed(generator: Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
-    """A fresh seed for :func:`sample_kl`: int64 ``[1]`` on ``device``, without a word to the host.
+def sample_kl(mu: Tensor, logvar: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample a diagonal Gaussian posterior and compute its KL divergence from N(0, I) (paper section 3).
 
-    generator: on ``device``; torch's own where None.
+    ``z = mu + exp(logvar / 2) * noise`` and ``kl = sum_d (mu^2 + sigma^2 - 1 - logvar) / 2``. The noise is a function
+    of ``seed`` alone: the same on CPU and GPU and for any number of threads, and regenerated in backward.
 
-    >>> a, b = (draw_seed(torch.Generator().manual_seed(7)) for _ in range(2))
-    >>> bool(a == b)
-    True
+    Args:
+        mu: ``[B, D]`` float32, float64, bfloat16 or float16.
+        logvar: ``[B, D]``, of the dtype of ``mu``. Autocast changes neither.
+        seed: One int64 element on the device of ``mu``.
+
+    Returns:
+        z: ``[B, D]``, of the dtype of ``mu``.
+        kl: ``[B]`` float32; float64 for float64.
+
+    Raises:
+        RuntimeError: A shape, dtype or device does not fit; the message names the argument.
+
+    Example:
+        >>> mu = torch.zeros(2, 3)
+        >>> z, kl = sample_kl(mu, mu, torch.tensor([1]))
+        >>> z.shape, kl
+        (torch.Size([2, 3]), tensor([0., 0.]))
     """
-    if generator is None and device == "cpu" and _draw is not None and not torch.compiler.is_compiling():
-        return _draw()
-    return torch.empty(1, dtype=torch.int64, device=device).random_(generator=generator)
+    if not uses_kernels(mu):
+        return sample_kl_reference(mu, logvar, seed)
+    if torch.compiler.is_compiling():
+        return torch.ops.cvhpe.sample_kl(mu, logvar, seed)
+    return _SampleKl.apply(mu, logvar, seed)
 
 
-def sample_kl(
-    mu: Tensor, logvar: Tensor, seed: Tensor, n: int | None = None, *, stream: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Sample ``z = mu + exp(logvar / 2) * noise`` and ``KL(N(mu, exp(logvar)) || N(0, I))`` of every row.
+def sample_kl_reference(mu: Tensor, logvar: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Reference implementation of :func:`sample_kl`.
 
-    mu, logvar: ``[B, D]`` float32, float64, bfloat16 or float16, both the same.
-    seed: int64, one element, on the device of ``mu`` (:func:`draw_seed`). Same seed, same noise: on CPU and GPU, on
-        any number of threads, and in backward, where it is made again rather than kept.
-    n: number of samples of every posterior; None for one without an axis of its own.
-    stream: which of the independent noises of one seed (0 .. 2^32 - 1), e.g. one for each modality of a step.
+    Args:
+        mu: As of :func:`sample_kl`.
+        logvar: As of :func:`sample_kl`.
+        seed: As of :func:`sample_kl`.
 
-    Returns ``z`` ``[B, D]``, or ``[n, B, D]``, in the dtype of ``mu``, and ``kl = sum_d (mu^2 + sigma^2 - 1 -
-    logvar) / 2`` ``[B]`` in float32 (float64 for float64). Under autocast the dtypes of the inputs stay as they are.
-
-    Raises RuntimeError for shapes, dtypes or devices that do not fit, naming the argument.
-
-    >>> mu = torch.zeros(2, 3)
-    >>> z, kl = sample_kl(mu, mu, torch.tensor([1]))
-    >>> z.shape, kl
-    (torch.Size([2, 3]), tensor([0., 0.]))
+    Returns:
+        z and kl, as of :func:`sample_kl`.
     """
-    if extension_loader.transformed() or not extension_loader.serves(mu.device.type):
-        return sample_kl_twin(mu, logvar, seed, n, stream=stream)
-    samples = -1 if n is None else n
-    if extension_loader.load().nodes or torch.compiler.is_compiling():
-        return _op(mu, logvar, seed, samples, stream)
-    return _SampleKl.apply(mu, logvar, seed, samples, stream)
-
-
-def sample_kl_twin(
-    mu: Tensor, logvar: Tensor, seed: Tensor, n: int | None = None, *, stream: int = 0
-) -> tuple[Tensor, Tensor]:
-    """:func:`sample_kl` in pure torch."""
     _check(mu, logvar, seed)
-    wide = torch.float64 if mu.dtype == torch.float64 else torch.float32
-    shape = tuple(mu.shape) if n is None else (n, *mu.shape)
-    noise = normal(shape, seed, stream).to(wide)
-    m, lv = mu.to(wide), logvar.to(wide)
+    dtype = compute_dtype(mu)
+    noise = normal(tuple(mu.shape), seed).to(dtype)
+    m, lv = mu.to(dtype), logvar.to(dtype)
     sigma = (0.5 * lv).exp()
-    z = (m + sigma * noise).to(mu.dtype)
-    return z, 0.5 * ((m * m + sigma * sigma) - (1 + lv)).sum(1)
+    return (m + sigma * noise).to(mu.dtype), 0.5 * ((m * m + sigma * sigma) - (1 + lv)).sum(1)
 
 
 def _check(mu: Tensor, logvar: Tensor, seed: Tensor) -> None:
@@ -77,64 +70,46 @@ def _check(mu: Tensor, logvar: Tensor, seed: Tensor) -> None:
     if logvar.dtype != mu.dtype:
         raise RuntimeError("sample_kl: logvar: dtype differs from that of mu")
     if seed.numel() != 1 or seed.dtype != torch.int64:
-        raise RuntimeError(
-            f"sample_kl: seed: shape {list(seed.shape)}, expected an int64 tensor of one element "
-            "(cvhpe.ops.draw_seed makes one)"
-        )
+        raise RuntimeError(f"sample_kl: seed: shape {list(seed.shape)}, expected an int64 tensor of one element")
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    mu, logvar, seed, ctx.n, ctx.stream = inputs
-    ctx.save_for_backward(mu, logvar, seed)
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[Tensor | None, ...]:
-    with extension_loader.below_autograd():
-        grads = torch.ops.cvhpe.sample_kl_backward.default(grad_z, grad_kl, *ctx.saved_tensors, ctx.n, ctx.stream)
-    return *grads, None, None, None
+    with below_autograd():
+        grads = torch.ops.cvhpe.sample_kl_backward.default(grad_z, grad_kl, *ctx.saved_tensors)
+    return *grads, None
 
 
 class _SampleKl(torch.autograd.Function):
-    """The eager way where csrc/autograd is not loaded; torch.library.register_autograd makes a slower one of the same
-    two functions."""
+    """The eager path; what torch.library.register_autograd makes of the same two functions is slower."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        _save(ctx, inputs, ())  # type: ignore[arg-type]
-        with extension_loader.below_autograd():
-            return _op(*inputs)
+        _save_for_backward(ctx, inputs, None)
+        with below_autograd():
+            return torch.ops.cvhpe.sample_kl.default(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[Tensor | None, ...]:
-        return extension_loader.once_differentiable("sample_kl", _backward(ctx, grad_z, grad_kl))
+        return once_differentiable("sample_kl", _backward(ctx, grad_z, grad_kl))
 
 
-def _fake(mu: Tensor, logvar: Tensor, seed: Tensor, n: int = -1, stream: int = 0) -> tuple[Tensor, Tensor]:
+def _fake(mu: Tensor, logvar: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
     _check(mu, logvar, seed)
-    shape = tuple(mu.shape) if n < 0 else (n, *mu.shape)
-    wide = torch.float64 if mu.dtype == torch.float64 else torch.float32
-    return mu.new_empty(shape), mu.new_empty(mu.shape[0], dtype=wide)
+    return mu.new_empty(mu.shape), mu.new_empty(mu.shape[0], dtype=torch.float32)
 
 
 def _fake_backward(
-    grad_z: Tensor | None,
-    grad_kl: Tensor | None,
-    mu: Tensor,
-    logvar: Tensor,
-    seed: Tensor,
-    n: int = -1,
-    stream: int = 0,
+    grad_z: Tensor | None, grad_kl: Tensor | None, mu: Tensor, logvar: Tensor, seed: Tensor
 ) -> tuple[Tensor, Tensor]:
     return mu.new_empty(mu.shape), mu.new_empty(mu.shape)
 
 
-_draw: Callable[[], Tensor] | None = None  # the same draw in one call, where csrc/autograd is loaded
-if extension_loader.load().nodes:
-    _draw = torch.ops.cvhpe._draw_seed.default
-    torch.library.register_fake("cvhpe::_draw_seed", lambda: torch.empty(1, dtype=torch.int64))
-if extension_loader.load().loaded:
-    _op = torch.ops.cvhpe.sample_kl.default
+if kernel_state().loaded:
     torch.library.register_fake("cvhpe::sample_kl", _fake)
     torch.library.register_fake("cvhpe::sample_kl_backward", _fake_backward)
-    torch.library.register_autograd("cvhpe::sample_kl", _backward, setup_context=_save)
+    torch.library.register_autograd("cvhpe::sample_kl", _backward, setup_context=_save_for_backward)

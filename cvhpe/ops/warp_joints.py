@@ -1,4 +1,4 @@
-"""``warp_joints``: joints seen under a view, wrist moved to the palm, in one pass."""
+"""``warp_joints``: joints under a view, with the root shifted to the palm, in one pass. Schema: csrc/ops."""
 
 from __future__ import annotations
 
@@ -7,71 +7,92 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cvhpe.ops import extension_loader
-from cvhpe.ops.view_transform import Palm, check_joints, parts_of, seen, wide
+from cvhpe.ops.extension_loader import below_autograd, kernel_state, once_differentiable, uses_kernels
+from cvhpe.ops.view_transform import (
+    Palm,
+    check_joints,
+    compute_dtype,
+    transform_joints_reference,
+    view_tensors,
+)
 from cvhpe.plugin.contract import View
 
 
 def warp_joints(joints: Tensor, view: View | None = None, palm: Palm | None = None, relative: bool = False) -> Tensor:
-    """See joints under a view: palm shift of the root, then minus the new root, then the view.
+    """Transform joints as a view shows them: shift the root to the palm, subtract it, apply the view.
 
-    joints: ``[B, J, 2]`` crop fractions (seen at ``scale * R(angle) @ F @ p + shift``), or ``[B, J, 3]``
-        (``R(angle) @ F`` about the z axis; no scale, no shift). ``F`` mirrors x, ``R`` turns x towards y.
-    view: as many views as samples; None leaves the joints where they are.
-    palm: which joint is the root and towards which it moves; None moves nothing and, for ``relative``, is root 0.
-    relative: subtract the (moved) root first.
+    With ``F`` the flip in x and ``R`` the rotation from x to y, 2D joints become ``scale * R(angle) @ F @ p + shift``
+    and 3D joints ``R(angle) @ F @ p`` about the z axis, without scale and shift. Differentiable in ``joints``.
 
-    Returns the shape and dtype of ``joints``; differentiable in ``joints`` alone. Raises RuntimeError for what does
-    not fit, naming the argument.
+    Args:
+        joints: ``[B, J, 2]`` in fractions of the crop, or ``[B, J, 3]``; float32, float64, bfloat16 or float16.
+        view: ``B`` views; None applies none.
+        palm: Root and root shift joint; None shifts nothing, and for ``relative`` the root is joint 0.
+        relative: Subtract the shifted root.
 
-    >>> import torch
-    >>> from cvhpe.plugin.contract import View
-    >>> view = View.identity(1)
-    >>> view.angle[:] = torch.pi / 2   # a quarter turn, from x to y
-    >>> view.shift[:, 1] = 0.25
-    >>> warp_joints(torch.tensor([[[0.5, 0.0]]]), view).round(decimals=3).abs()
-    tensor([[[0.0000, 0.7500]]])
+    Returns:
+        The transformed joints, of the same shape and dtype.
+
+    Raises:
+        RuntimeError: An argument does not fit; the message names it.
+
+    Example:
+        >>> view = View.identity(1)
+        >>> view.angle[:] = torch.pi / 2   # from x to y
+        >>> view.shift[:, 1] = 0.25
+        >>> warp_joints(torch.tensor([[[0.5, 0.0]]]), view).round(decimals=3).abs()
+        tensor([[[0.0000, 0.7500]]])
     """
-    if extension_loader.transformed() or not extension_loader.serves(joints.device.type):
-        return warp_joints_twin(joints, view, palm, relative)
-    inputs = (joints, *parts_of(view, palm), relative)
+    if not uses_kernels(joints):
+        return warp_joints_reference(joints, view, palm, relative)
+    inputs = (joints, *view_tensors(view, palm), relative)
     if torch.compiler.is_compiling():
         return torch.ops.cvhpe.warp_joints(*inputs)
     if joints.requires_grad and torch.is_grad_enabled():
         return _WarpJoints.apply(*inputs)
-    with extension_loader.below_autograd():
+    with below_autograd():
         return torch.ops.cvhpe.warp_joints.default(*inputs)
 
 
-def warp_joints_twin(
+def warp_joints_reference(
     joints: Tensor, view: View | None = None, palm: Palm | None = None, relative: bool = False
 ) -> Tensor:
-    """:func:`warp_joints` in pure torch."""
-    parts = parts_of(view, palm)
-    check_joints("warp_joints", "joints", joints, parts, relative)
-    return seen(joints.to(wide(joints)), parts, relative).to(joints.dtype)
+    """Reference implementation of :func:`warp_joints`.
+
+    Args:
+        joints: As of :func:`warp_joints`.
+        view: As of :func:`warp_joints`.
+        palm: As of :func:`warp_joints`.
+        relative: As of :func:`warp_joints`.
+
+    Returns:
+        The transformed joints, of the same shape and dtype.
+    """
+    tensors = view_tensors(view, palm)
+    check_joints("warp_joints", "joints", joints, tensors, relative)
+    return transform_joints_reference(joints.to(compute_dtype(joints)), tensors, relative).to(joints.dtype)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs[1:6])
-    ctx.rest = inputs[6:]
+    ctx.options = inputs[6:]
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return torch.ops.cvhpe.warp_joints_backward(grad, *ctx.saved_tensors, *ctx.rest), *(None,) * 8
+    return torch.ops.cvhpe.warp_joints_backward(grad, *ctx.saved_tensors, *ctx.options), *(None,) * 8
 
 
 class _WarpJoints(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        _save(ctx, inputs, None)
-        with extension_loader.below_autograd():
+        _save_for_backward(ctx, inputs, None)
+        with below_autograd():
             return torch.ops.cvhpe.warp_joints.default(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        with extension_loader.below_autograd():
-            return extension_loader.once_differentiable("warp_joints", _backward(ctx, grad))
+        with below_autograd():
+            return once_differentiable("warp_joints", _backward(ctx, grad))
 
 
 def _fake(joints: Tensor, *rest: Any) -> Tensor:
@@ -79,7 +100,7 @@ def _fake(joints: Tensor, *rest: Any) -> Tensor:
     return joints.new_empty(joints.shape)
 
 
-if extension_loader.load().loaded:
+if kernel_state().loaded:
     torch.library.register_fake("cvhpe::warp_joints", _fake)
     torch.library.register_fake("cvhpe::warp_joints_backward", _fake)
-    torch.library.register_autograd("cvhpe::warp_joints", _backward, setup_context=_save)
+    torch.library.register_autograd("cvhpe::warp_joints", _backward, setup_context=_save_for_backward)

@@ -1,4 +1,4 @@
-"""Fixtures of the operator tests: where the tensors live, which instruction set the CPU kernels use."""
+"""Fixtures of the operator tests: the devices that have kernels, the CPU kernels' instruction sets and threads."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cvhpe.ops import extension_loader
+from cvhpe.ops import kernel_state
 
-STATE = extension_loader.load()
+STATE = kernel_state()
 DEVICES = [
-    pytest.param("cpu", marks=pytest.mark.skipif(not STATE.loaded, reason=f"no kernels: {STATE.reason}")),
+    pytest.param("cpu", marks=pytest.mark.skipif(not STATE.loaded, reason=STATE.reason)),
     pytest.param(
         "cuda",
         marks=[
             pytest.mark.gpu,
             pytest.mark.skipif(
                 "cuda" not in STATE.devices or not torch.cuda.is_available(),
-                reason="no CUDA device" if "cuda" in STATE.devices else f"no CUDA kernels: {STATE.reason}",
+                reason="no CUDA device" if "cuda" in STATE.devices else STATE.reason,
             ),
         ],
     ),
@@ -35,7 +35,7 @@ def device(request: pytest.FixtureRequest) -> str:
 def cpu_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """One instruction set of the CPU kernels."""
     if not STATE.loaded:
-        pytest.skip(f"no kernels: {STATE.reason}")
+        pytest.skip(STATE.reason)
     from cvhpe import _C  # type: ignore[attr-defined]
 
     before = _C.cpu_level()
@@ -45,3 +45,12 @@ def cpu_level(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip(str(error))
     yield request.param
     _C.set_cpu_level(before)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
