@@ -118,8 +118,8 @@ class ModelShape:
         root_shift_joint: Index of the joint towards which ``View.root_shift_weight`` moves the root.
         hidden_dim: Units of a hidden layer of joint networks.
         num_hidden_layers: Hidden layers of joint networks.
-        backbone: Image encoder, one of ``cvhpe.models.blocks.BACKBONES`` or ``"keypoints"``.
-        joint_network: Joint network, one of ``cvhpe.models.blocks.NETWORKS``.
+        backbone: Image encoder: ``"resnet18"``, ``"resnet50"`` or ``"keypoints"``.
+        joint_network: Joint network, ``"paper"`` or ``"lifter"``.
         joint_loss: Loss of 3D joints, ``"mse"`` or ``"l2"``.
     """
 

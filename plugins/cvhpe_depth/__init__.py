@@ -1,7 +1,7 @@
-"""The depth modality: a depth picture of a cube around the hand, -0.5 near to 0.5 far (supplementary, 1.1).
+"""The depth modality: a depth map of a cube around the hand, -0.5 near to 0.5 far (supplementary, 1.1).
 
-Stored as uint16 codes: 0 is a hole or background, 1 to 65535 run linearly from the cube's near face to
-its far one. A hole is seen as background, at 0.5.
+Stored as uint16 codes: 0 is a hole or background, 1 to 65535 run linearly from the cube's near face to its far one.
+Holes become background, 0.5.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
+from torch.nn.functional import interpolate
 
 from cvhpe import Modality, ModelShape, View, hookimpl
 from cvhpe.models.backbones import ImageDecoder
@@ -18,30 +19,22 @@ from cvhpe.models.losses import image_loss
 from cvhpe.ops import warp_image
 
 
-def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    return image_encoder(1, latent_dim, shape)
-
-
-def decoder(latent_dim: int, *, size: int) -> nn.Module:
-    return ImageDecoder(1, size, latent_dim)
-
-
 def augment(x: Tensor, view: View, *, size: int) -> Tensor:
-    """Stored uint16 ``[B, H, W]`` or ready float ``[B, 1, H, W]`` -> float ``[B, 1, size, size]``.
+    """Stored uint16 ``[B, H, W]`` or network-ready float ``[B, 1, H, W]`` -> float ``[B, 1, size, size]``.
 
-    Nearest valid neighbour: a mean of hand and background would be a surface that is not there.
+    Nearest valid neighbour: the mean of hand and background would be a surface between them.
     """
     if x.dtype != torch.uint16:
-        # Ready depth has no holes left; 0.5 outside, and a shift by 1 keeps every value off the hole's 0.
+        # Network-ready depth has no holes; a shift by 1 keeps every value away from 0, the code of a hole.
         return warp_image(x + 1, view, size, layout="NCHW", mode="nearest_hole", fill=1.5, mean=1.0)
     code = warp_image(x[..., None], view, size, layout="NHWC", mode="nearest_hole", mean=32768.0, scale=1 / 65534)
     return torch.where(code < -0.5, 0.5, code)
 
 
 def fake(n: int, generator: Generator, *, size: int) -> Tensor:
-    """A smooth bump before a far background."""
-    coarse = torch.rand(n, 1, 6, 6, generator=generator)
-    bump = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1) - 0.5
+    """A smooth bump in front of a far background."""
+    grid = torch.rand(n, 1, 6, 6, generator=generator)
+    bump = interpolate(grid, size=(size, size), mode="bicubic").clamp(0, 1) - 0.5
     return torch.where(bump > 0.2, 0.5, bump)
 
 
@@ -57,8 +50,8 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         shape=(1, size, size),
         units="share of the cube's depth, -0.5 near to 0.5 far",
         geometry="image",
-        encoder=partial(encoder, shape=shape),
-        decoder=partial(decoder, size=size),
+        encoder=partial(image_encoder, 1, shape=shape),
+        decoder=partial(ImageDecoder, 1, size),
         loss=image_loss,
         augment=partial(augment, size=size),
         fake=partial(fake, size=size),

@@ -1,4 +1,4 @@
-"""The 2D joints: as fractions of the hand crop, centre (0, 0), edges at +-0.5."""
+"""The 2D joints, in fractions of the hand crop: centre (0, 0), edges at +-0.5."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe import Modality, ModelShape, hookimpl
 from cvhpe.models.blocks import joint_decoder, joint_encoder
 from cvhpe.models.losses import fused_points_loss, points_loss
 from cvhpe.ops import Palm, warp_joints
-
-
-def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
-    """``[B, J, 2]`` seen under the view: wrist to palm, mirrored, turned, scaled and shifted."""
-    return warp_joints(x, view, palm)
 
 
 def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
@@ -38,7 +33,7 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         encoder=partial(joint_encoder, shape=shape, k=2, centred=True),
         decoder=partial(joint_decoder, shape=shape, k=2),
         loss=points_loss,
-        augment=partial(augment, palm=palm),
+        augment=partial(warp_joints, palm=palm),
         fake=partial(fake, shape=shape),
         configure=build,
         fused_loss=partial(fused_points_loss, root=shape.root, root_shift_joint=shape.root_shift_joint, relative=False),

@@ -1,4 +1,4 @@
-"""The 3D joints: root-relative, in units of the hand's own middle-finger bone (paper, T and S)."""
+"""The 3D joints: root-relative, in lengths of the hand's own middle-finger bone (paper, protocols T and S)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from cvhpe import Modality, ModelShape, View, hookimpl
+from cvhpe import Modality, ModelShape, hookimpl
 from cvhpe.models.blocks import joint_decoder, joint_encoder
 from cvhpe.models.losses import distance_loss, fused_points_loss, points_loss
 from cvhpe.ops import Palm, warp_joints
-
-
-def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
-    """``[B, J, 3]`` seen under the view: wrist to palm, re-rooted, mirrored and turned about z."""
-    return warp_joints(x, view, palm, relative=True)
 
 
 def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
@@ -41,7 +36,7 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         encoder=partial(joint_encoder, shape=shape, k=3, centred=False),
         decoder=partial(joint_decoder, shape=shape, k=3),
         loss=points_loss if squared else distance_loss,
-        augment=partial(augment, palm=palm),
+        augment=partial(warp_joints, palm=palm, relative=True),
         fake=partial(fake, shape=shape),
         configure=build,
         fused_loss=fused if squared else None,

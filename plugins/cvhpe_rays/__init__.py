@@ -1,8 +1,8 @@
-"""The 2D joints of a camera that is known: as rays, in a frame whose z axis goes through the palm.
+"""The 2D joints of a known camera, as rays in a frame whose z axis goes through the palm.
 
-A crop tells how a hand looks, its rays also from where and how large: ``(x/z, y/z)`` of every joint before a camera
-that was turned to look at the palm. That is more than the paper gives its networks, and numbers of runs with this
-modality belong to a track of their own.
+A crop shows what a hand looks like; its rays also show from which direction and how large: ``(x/z, y/z)`` of every
+joint after the camera was rotated towards the palm. The paper's networks do not have this, so runs with this modality
+compare only with one another.
 """
 
 from __future__ import annotations
@@ -21,51 +21,50 @@ from cvhpe.models.losses import points_loss
 from cvhpe.ops import Palm, warp_joints
 
 INPUT_SCALE = 8.0
-"""A hand at arm's length spreads over rays of a tenth; networks are made for inputs about 1."""
-FARTHEST = 1.0
-"""Stored fractions end here, wherever beyond it a joint is."""
+"""A hand at arm's length spans rays of about a tenth; networks expect inputs of about 1."""
+MAX_FRACTION = 1.0
+"""Stored crop fractions are clipped here."""
 PULL = 0.75
-"""How far joints move towards their rays: most of the way, since a ray is surer than a network, but not all of it,
-since the depths that the network chose belong to the joints it chose."""
+"""How far joints move towards their rays. A ray is more precise than a prediction, but the predicted depths belong
+to the predicted joints."""
 
 
 def derive(fields: Mapping[str, Tensor]) -> Tensor:
-    """``[B, J, 2]``: x/z and y/z of where the 2D joints are seen; NaN beyond what a crop fraction can say."""
+    """``[B, J, 2]``: x/z and y/z of the 2D joints; NaN where the stored crop fraction was clipped."""
     crop, K = fields["crop"], fields["K"]
     fractions = fields["joints2d"]
-    known = (fractions.abs() < FARTHEST).all(-1, keepdim=True)
+    known = (fractions.abs() < MAX_FRACTION).all(-1, keepdim=True)
     uv = torch.where(known, fractions, torch.nan) * crop[:, None, 2:] + crop[:, None, :2]
     rays = torch.cat([uv, torch.ones_like(uv[..., :1])], 2) @ torch.linalg.inv_ex(K).inverse.transpose(1, 2)
     return rays[..., :2] / rays[..., 2:]
 
 
 def augment(x: Tensor, view: View, *, palm: Palm) -> Tensor:
-    """``[B, J, 2]``: wrist to palm, mirrored and turned about the axis. A crop's place and size are not the hand's."""
-    still = View.identity(len(view), x.device)
-    return warp_joints(x, replace(view, scale=still.scale, shift=still.shift), palm)
+    """``[B, J, 2]``: wrist to palm, then flip and rotation. Scale and shift move the crop, not the rays."""
+    identity = View.identity(len(view), x.device)
+    return warp_joints(x, replace(view, scale=identity.scale, shift=identity.shift), palm)
 
 
 def refine(joints: Tensor, x: Tensor, *, root: int) -> Tensor:
-    """Predicted joints ``[B, J, 3]`` mm, root-relative, moved towards the rays ``[B, J, 2]`` they were made from.
+    """Predicted joints ``[B, J, 3]`` mm, root-relative, moved towards the rays ``[B, J, 2]`` they were predicted from.
 
-    First the hand as a whole: the translation t that minimises the sum over joints of the squared distance from
-    ``joints + t`` to the joint's ray, a linear system of three unknowns. Then each joint by :data:`PULL` of the way
-    to the nearest point of its ray. The palm is where two other points' labels meet half-way, and so no projection
-    itself: it has no say. What the moved joints are relative to is the middle of the hand, which the network knows
-    better than any one joint.
+    First the whole hand: the translation t that minimises the sum over joints of the squared distance from ``joints +
+    t`` to the joint's ray, a linear system of three unknowns. Then each joint by :data:`PULL` of the way to the nearest
+    point of its ray. The palm is a midpoint of two labels and not a projection, so its ray does not count. The result
+    is relative to the middle of the hand, which a network predicts better than any one joint.
     """
     ray = normalize(pad(x, (0, 1), value=1.0), dim=-1)
     counts = x.isfinite().all(-1)
     counts[:, root] = False
     ray = torch.where(counts[..., None], ray, 0.0)
-    across = counts[..., None, None] * torch.eye(3) - ray[..., :, None] * ray[..., None, :]
-    whole = across.sum(1) + 1e-6 * torch.eye(3)
-    shift = torch.linalg.solve(whole, -(across @ joints[..., None]).sum(1))[..., 0]
+    across = counts[..., None, None] * torch.eye(3) - ray[..., :, None] * ray[..., None, :]  # projects off each ray
+    system = across.sum(1) + 1e-6 * torch.eye(3)
+    shift = torch.linalg.solve(system, -(across @ joints[..., None]).sum(1))[..., 0]
     placed = joints + shift[:, None]
     placed = placed - PULL * (across @ placed[..., None])[..., 0]
-    found = placed - placed.mean(1, keepdim=True) + joints.mean(1, keepdim=True)
-    found[:, root] = 0.0
-    return found
+    refined = placed - placed.mean(1, keepdim=True) + joints.mean(1, keepdim=True)
+    refined[:, root] = 0.0
+    return refined
 
 
 def fake(n: int, generator: Generator, *, shape: ModelShape) -> Tensor:
@@ -82,7 +81,7 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
     return Modality(
         name="rays",
         shape=(shape.joints, 2),
-        units="x/z and y/z before a camera that looks at the palm",
+        units="x/z and y/z of a camera that looks at the palm",
         geometry="none",
         reads=("joints2d", "crop", "K"),
         derive=derive,

@@ -1,11 +1,12 @@
-"""The RGB modality: a 256x256 colour picture of the hand in [-0.5, 0.5] (supplementary, 1.1)."""
+"""The RGB modality: a colour image of the hand in [-0.5, 0.5], 256x256 in the paper (supplementary, 1.1)."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
+from torch.nn.functional import interpolate
 
 from cvhpe import Modality, ModelShape, View, hookimpl
 from cvhpe.models.backbones import ImageDecoder
@@ -14,25 +15,17 @@ from cvhpe.models.losses import image_loss
 from cvhpe.ops import warp_image
 
 
-def encoder(latent_dim: int, *, shape: ModelShape) -> nn.Module:
-    return image_encoder(3, latent_dim, shape)
-
-
-def decoder(latent_dim: int, *, size: int) -> nn.Module:
-    return ImageDecoder(3, size, latent_dim)
-
-
 def augment(x: Tensor, view: View, *, size: int) -> Tensor:
-    """Stored uint8 ``[B, H, W, 3]`` or ready float ``[B, 3, H, W]`` -> float ``[B, 3, size, size]``."""
+    """Stored uint8 ``[B, H, W, 3]`` or network-ready float ``[B, 3, H, W]`` -> float ``[B, 3, size, size]``."""
     if x.dtype == torch.uint8:
         return warp_image(x, view, size, layout="NHWC", mean=127.5, scale=1 / 255)
     return warp_image(x, view, size, layout="NCHW", fill=-0.5)
 
 
 def fake(n: int, generator: Generator, *, size: int) -> Tensor:
-    """Smooth random pictures: like real ones, they bear resampling."""
-    coarse = torch.rand(n, 3, 8, 8, generator=generator)
-    return nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1) - 0.5
+    """Smooth random images, which resampling changes little, as real ones."""
+    grid = torch.rand(n, 3, 8, 8, generator=generator)
+    return interpolate(grid, size=(size, size), mode="bicubic").clamp(0, 1) - 0.5
 
 
 def draw(axes, sample, **style) -> None:
@@ -47,8 +40,8 @@ def build(modality: Modality | None, shape: ModelShape) -> Modality:
         shape=(3, size, size),
         units="colour, [-0.5, 0.5]",
         geometry="image",
-        encoder=partial(encoder, shape=shape),
-        decoder=partial(decoder, size=size),
+        encoder=partial(image_encoder, 3, shape=shape),
+        decoder=partial(ImageDecoder, 3, size),
         loss=image_loss,
         augment=partial(augment, size=size),
         fake=partial(fake, size=size),

@@ -1,4 +1,4 @@
-"""Hand silhouettes: 0.5 where the hand is, -0.5 where it is not, made from a data set's part mask."""
+"""Hand silhouettes from a data set's part mask: 0.5 on the hand, -0.5 elsewhere."""
 
 from functools import partial
 
@@ -11,12 +11,12 @@ from cvhpe.ops import warp_image
 
 
 def derive(fields):
-    """uint8 [B, S, S], 255 on the hand: whichever part it is."""
+    """uint8 [B, S, S], 255 on any part of the hand."""
     return (fields["mask"] > 0).to(torch.uint8) * 255
 
 
 def augment(x, view, *, size):
-    """Stored uint8 [B, S, S], or ready float [B, 1, H, W] -> float [B, 1, size, size]; soft along the outline."""
+    """Stored uint8 [B, S, S] or network-ready float [B, 1, H, W] -> float [B, 1, size, size], soft outline."""
     if x.dtype == torch.uint8:
         return warp_image(x, view, size, mean=127.5, scale=1 / 255)
     return warp_image(x, view, size, layout="NCHW", fill=-0.5)
@@ -43,7 +43,7 @@ def build(_, shape):
     return Modality(
         name="silhouette",
         shape=(1, size, size),
-        units="0.5 on the hand, -0.5 beside it",
+        units="0.5 on the hand, -0.5 elsewhere",
         geometry="image",
         reads=("mask",),
         derive=derive,

@@ -13,15 +13,15 @@ def test_contract(check):
     check()
 
 
-def test_every_part_of_the_hand_is_hand():
+def test_every_part_of_the_hand_is_in_the_silhouette():
     mask = torch.tensor([[[0, 1], [2, 33]]], dtype=torch.uint8)
     stored = derive({"mask": mask})
     assert stored.tolist() == [[[0, 255], [255, 255]]]
     assert SILHOUETTE.augment(stored.repeat(1, 8, 8), View.identity(1)).unique().numel() > 2  # the outline is soft
 
 
-def test_iou_of_known_pictures():
-    whole, half = torch.full((1, 1, 4, 4), 0.5), torch.full((1, 1, 4, 4), 0.5)
+def test_iou_of_known_silhouettes():
+    full, half = torch.full((1, 1, 4, 4), 0.5), torch.full((1, 1, 4, 4), 0.5)
     half[:, :, 2:] = -0.5
-    assert iou(half, whole).item() == pytest.approx(0.5)
-    assert iou(-whole, -whole).item() == 1
+    assert iou(half, full).item() == pytest.approx(0.5)
+    assert iou(-full, -full).item() == 1

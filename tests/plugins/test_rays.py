@@ -1,4 +1,4 @@
-"""The modality of known cameras: rays through a contract that also pictures meet, and joints moved towards them."""
+"""The modality of known cameras: rays under the contract, and joints moved towards them."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_rays_go_through_the_joints(fields):
     torch.testing.assert_close(rays[known], (mm[..., :2] / mm[..., 2:])[known], atol=1e-4, rtol=0)
 
 
-def test_a_turned_or_mirrored_hand_is_seen_along_turned_rays(fields):
-    """No view makes rays and 3D joints disagree: what is drawn of its scale and shift is the crop's alone."""
+def test_a_rotated_or_flipped_hand_has_rotated_or_flipped_rays(fields):
+    """Rays and 3D joints agree under every view: its scale and shift apply to the crop only."""
     n = len(fields["side"])
     view = replace(random_view(n, torch.Generator().manual_seed(0)), root_shift_weight=torch.zeros(n))
     seen = RAYS.augment(RAYS.stored(fields), view)
@@ -97,7 +97,7 @@ def test_swapped_hands_stay_on_their_rays(config):
     torch.testing.assert_close(rays[known], (mm[..., :2] / mm[..., 2:])[known], atol=2e-4, rtol=0)
 
 
-def test_refining_leaves_the_truth_and_mends_what_rays_can_tell(fields):
+def test_refining_keeps_the_truth_and_reduces_errors_across_the_rays(fields):
     view = identity_view(fields, 1.0)
     truth = truth_mm(fields, Palm(0, 9))
     rays = RAYS.augment(RAYS.stored(fields), view)
@@ -114,7 +114,7 @@ def test_refining_leaves_the_truth_and_mends_what_rays_can_tell(fields):
 
 
 def test_refining_pulls_most_of_the_way_to_the_ray():
-    """One joint beside its ray, twenty on theirs: it is pulled by its share, and the others stay."""
+    """One joint off its ray, twenty on theirs: it moves by its share, and the others stay."""
     joints = torch.randn(1, 21, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 40
     joints[:, 0] = 0
     there = joints + torch.tensor([0.0, 0, 500])
@@ -126,7 +126,7 @@ def test_refining_pulls_most_of_the_way_to_the_ray():
     assert float((found - joints).norm(dim=-1)[0, 6:].max()) < 1.5
 
 
-def test_a_run_is_scored_after_refining_and_not_used_on_photographs(config, tmp_path):
+def test_a_run_is_scored_after_refining_and_not_used_on_photos(config, tmp_path):
     data = open_data(config)
     train(config, data, tmp_path / "run")
     run = load_run(tmp_path / "run")
@@ -135,5 +135,5 @@ def test_a_run_is_scored_after_refining_and_not_used_on_photographs(config, tmp_
     without = score(run, data.validation, "rays", "joints3d", None)
     assert np.isfinite(with_rays.model.epe_median)
     assert abs(with_rays.model.epe_median - without.model.epe_median) > 0.01
-    with pytest.raises(UserError, match="photograph does not give"):
+    with pytest.raises(UserError, match="does not give; predict needs"):
         check_options(run, Options())
