@@ -14,18 +14,18 @@ def evaluate_predictions(file: Path, sources: Sequence[str], split: str, as_json
     from cvhpe.cli.console import plain_table, to_stdout, within
     from cvhpe.data.source import parse_source
     from cvhpe.errors import UserError
-    from cvhpe.evaluation.predictions import score
+    from cvhpe.evaluation.predictions import score_predictions
 
     if len(sources) != 1:
         raise UserError("--predictions needs one data set to score them on, as in --data icvl:PATH")
     spec, path = parse_source(sources[0])
-    result = score(file, spec, path, split or "test")
+    result = score_predictions(file, spec, path, split or "test")
     for note in result.notes:
         typer.echo(note, err=True)
     if as_json:
         typer.echo(json.dumps(result.as_dict() | {"predictions": str(file)}))
         return
-    s = result.summary
+    s = result.metrics
     cells = [f"{s.epe_mean:.3f}", f"{s.epe_median:.3f}", f"{s.pa_mpjpe:.2f}", f"{s.auc_0_50:.3f}", f"{s.auc_20_50:.3f}"]
     columns = ["", "mean EPE mm", "median EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50"]
     to_stdout().print(plain_table(f"{sources[0]}, {s.frames} frames", columns, [[file.name, *cells]]))

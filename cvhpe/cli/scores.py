@@ -42,13 +42,14 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     from cvhpe.augmentation.tta import IDENTITY_VIEW, tta_views
     from cvhpe.data.loader import Batches
     from cvhpe.errors import UserError
-    from cvhpe.evaluation.evaluate import baseline_summaries, check_request, palm_of, predict
+    from cvhpe.evaluation.baselines import baseline_summaries
+    from cvhpe.evaluation.evaluate import palm_of, predict, resolve_request
     from cvhpe.evaluation.metrics import summary
     from cvhpe.models.fusion import FusionParams
     from cvhpe.uncertainty.fusion import calibration_of, fusion_params
 
     names = list(dict.fromkeys(comma_list(source))) if source else [None]
-    checked = [check_request(run, name, target, protocol) for name in names]
+    checked = [resolve_request(run, name, target, protocol) for name in names]
     names, protocol = [name for name, _ in checked], checked[0][1]
     other = sorted({p.layout for p in packs} - {run.metadata.layout})
     if other:
@@ -60,16 +61,16 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     batches = Batches(packs, fields, 256, seed=0, shuffle=False)
     views = tta_views(run.config.augmentation, turns) if turns else [IDENTITY_VIEW]
 
-    def of(inputs: list[str], how: FusionParams) -> Summary:
+    def of(inputs: list[str], fusion: FusionParams) -> Summary:
         rows = batches.epoch(0)
-        got = predict(run.model, rows, inputs, margin=batches.margin, how=how, among=names, views=views, **common)
+        got = predict(run.model, rows, inputs, margin=batches.margin, fusion=fusion, among=names, views=views, **common)
         return summary(got.predicted, got.truth, got.visible)
 
     lifted = "joints2d" if "joints2d" in names else names[0]
     baselines = baseline_summaries(run.baselines, batches.epoch(0), lifted, reads, **common)
-    how = fusion_params(calibration_of(run.metadata.training), names) if len(names) > 1 else FusionParams()
+    fusion = fusion_params(calibration_of(run.metadata.training), names) if len(names) > 1 else FusionParams()
     alone = {name: of([name], {}) for name in names} if len(names) > 1 else {}
-    return Scores(",".join(names), target, protocol, of(names, how), baselines, alone, how.get("weights", {}))
+    return Scores(",".join(names), target, protocol, of(names, fusion), baselines, alone, fusion.get("weights", {}))
 
 
 def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:

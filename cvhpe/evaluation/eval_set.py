@@ -1,4 +1,4 @@
-"""EvalSet-out samples of a run as its networks see them: what every figure and the report are made of."""
+"""The held-out samples of a run, as figures and the report read them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,28 @@ from cvhpe.plugin.contract import Posterior, hand_side
 from cvhpe.runs.run_dir import Run, model_fields
 
 Array = np.ndarray
-AT_ONCE = 256
+CHUNK_SIZE = 256
 
 
-class Lacking(Exception):
-    """A figure cannot be drawn of a run; the message says what the run lacks."""
+class MissingDataError(Exception):
+    """A run or its data lacks what a figure needs; the message says what."""
 
 
 class EvalSet:
-    """The held-out samples ``packs`` of a run; a row is a number among them.
+    """Held-out samples of a run. A row is the number of a sample. Joints are in mm, root-relative.
 
-    inputs, outputs: what the run encodes and decodes. Joints are handed out in mm, relative to the root.
+    Args:
+        run: The run.
+        packs: The samples.
+
+    Attributes:
+        inputs: The modalities that the run encodes.
+        outputs: The modalities that it decodes.
+        arrays: All fields but images, of all samples.
+        palm: Root joint and the joint it shifts towards.
+
+    Raises:
+        UserError: The samples have another joint layout than the run.
     """
 
     def __init__(self, run: Run, packs: Sequence[Pack]) -> None:
@@ -44,14 +55,14 @@ class EvalSet:
                 f"{run.path}: trained on layout {run.metadata.layout}, the data has {other[0]}: other joints"
             )
         self.run = run
-        self.batches = Batches(packs, model_fields(run.config), AT_ONCE, seed=0, shuffle=False)
+        self.batches = Batches(packs, model_fields(run.config), CHUNK_SIZE, seed=0, shuffle=False)
         self.arrays = self.batches.arrays()
         self.palm = palm_of(run.metadata.layout)
         self.inputs, self.outputs = sources(run.model.pairs), targets(run.model.pairs)
         self.device = next(run.model.parameters()).device
 
-    def having(self, *modalities: str) -> Array:
-        """The rows that have all of some modalities, every joint of theirs labelled."""
+    def rows_with(self, *modalities: str) -> Array:
+        """The rows that have all the given modalities, with all their joints labelled."""
         keep = np.ones(self.batches.samples, bool)
         for name in modalities:
             for field in self.run.model.modalities[name].reads if name in self.run.model.modalities else (name,):
@@ -61,91 +72,138 @@ class EvalSet:
                     keep &= self.arrays[field].isfinite().flatten(1).all(1).numpy()
         return np.flatnonzero(keep)
 
-    def some(self, count: int, *modalities: str, seed: int = 0) -> Array:
-        """At most ``count`` rows that have ``modalities``: a draw that a smaller count is the beginning of."""
-        rows = self.having(*modalities)
-        return np.random.default_rng(seed).permutation(rows)[:count]
+    def sample_rows(self, count: int, *modalities: str, seed: int = 0) -> Array:
+        """Sample rows that have some modalities, without replacement.
+
+        Args:
+            count: The most rows wanted.
+            *modalities: What they must have.
+            seed: A smaller sample is the beginning of a larger one of the same seed.
+
+        Returns:
+            ``(n,)`` rows.
+        """
+        return np.random.default_rng(seed).permutation(self.rows_with(*modalities))[:count]
 
     def fields(self, rows: Array) -> dict[str, Tensor]:
-        """Those rows, as the loader gives them."""
+        """All fields of some rows, as the loader gives them."""
         return self.batches.batch(np.asarray(rows))
 
-    def to_network_input(self, modality: str, rows: Array, by: Run | None = None) -> Tensor:
-        """``[n, *shape]``: rows of a modality as its encoder takes them, unaugmented; ``by``: another run's encoder."""
-        fields = self.fields(rows)
-        return to_network_input((by or self.run).model, modality, fields, identity_view(fields, self.batches.margin))
+    def labels(self, rows: Array) -> dict[str, Tensor]:
+        """The fields of some rows but for images."""
+        index = torch.from_numpy(np.asarray(rows))
+        return {name: values[index] for name, values in self.arrays.items()}
+
+    def to_network_input(self, modality: str, rows: Array, encoder_run: Run | None = None) -> Tensor:
+        """A modality as its encoder takes it, not augmented.
+
+        Args:
+            modality: The modality.
+            rows: ``(n,)``.
+            encoder_run: Another run whose encoder is meant.
+
+        Returns:
+            ``[n, *shape]``.
+        """
+        fields, model = self.fields(rows), (encoder_run or self.run).model
+        return to_network_input(model, modality, fields, identity_view(fields, self.batches.margin))
 
     def side(self, rows: Array) -> Tensor:
-        """One-hot hand side ``[n, 2]``, zeros where the run is not given it."""
-        return hand_side(self.arrays["side"][torch.from_numpy(np.asarray(rows))], known=self.run.knows_side)
+        """One-hot hand side ``[n, 2]``, zeros if the run is not given it."""
+        return hand_side(self.labels(rows)["side"], known=self.run.knows_side)
 
-    def encode(self, modality: str, rows: Array, by: Run | None = None) -> Posterior:
-        """Posteriors ``[n, D]`` of some rows, on the CPU; ``by``: another run's encoder."""
-        model = (by or self.run).model
+    def encode(self, modality: str, rows: Array, encoder_run: Run | None = None) -> Posterior:
+        """Encode a modality of some rows.
+
+        Args:
+            modality: The modality.
+            rows: ``(n,)``.
+            encoder_run: Another run to encode with.
+
+        Returns:
+            Posteriors ``[n, D]``, on the CPU.
+        """
+        model = (encoder_run or self.run).model
+        device = next(model.parameters()).device
         means, logvars = [], []
-        for part in parts(rows):
-            x, side = self.to_network_input(modality, part, by), self.side(part)
+        for chunk in row_chunks(rows):
+            x, side = self.to_network_input(modality, chunk, encoder_run), self.side(chunk)
             with torch.inference_mode():
-                device = next(model.parameters()).device
                 mu, logvar = model.encode(modality, x.to(device), side.to(device))
             means.append(mu.cpu())
             logvars.append(logvar.cpu())
         return Posterior(torch.cat(means), torch.cat(logvars))
 
     def decode(self, modality: str, z: Tensor) -> Array:
-        """Latents ``[n, D]`` -> ``[n, *shape]``, network-ready."""
+        """Decode latents.
+
+        Args:
+            modality: The target modality.
+            z: ``[n, D]``.
+
+        Returns:
+            ``[n, *shape]``, network-ready.
+        """
         with torch.inference_mode():
-            out = [self.run.model.decode(modality, part.to(self.device)).float().cpu() for part in z.split(AT_ONCE)]
-        return torch.cat(out).numpy()
+            decoded = [self.run.model.decode(modality, c.to(self.device)).float().cpu() for c in z.split(CHUNK_SIZE)]
+        return torch.cat(decoded).numpy()
 
-    def scale(self, rows: Array) -> Array:
-        """``(n,)`` mm a bone: the hands' own where the run is given it, the training hands' mean otherwise."""
-        return self.run.model.units(self.arrays["scale_mm"][torch.from_numpy(np.asarray(rows))]).numpy()
+    def scale_mm(self, rows: Array) -> Array:
+        """``(n,)`` mm a bone: each hand's own under protocol S, the training hands' mean otherwise."""
+        return self.run.model.units(self.labels(rows)["scale_mm"]).numpy()
 
-    def truth(self, rows: Array) -> Array:
-        """True joints ``(n, J, 3)`` mm, relative to the root."""
-        return truth_mm({**self.fields_of_joints(rows)}, self.palm).numpy()
-
-    def fields_of_joints(self, rows: Array) -> dict[str, Tensor]:
-        """Those rows without their pictures."""
-        at = torch.from_numpy(np.asarray(rows))
-        return {name: values[at] for name, values in self.arrays.items()}
+    def true_joints(self, rows: Array) -> Array:
+        """True joints ``(n, J, 3)``."""
+        return truth_mm(self.labels(rows), self.palm).numpy()
 
     def visible(self, rows: Array) -> Array:
         """``(n, J)`` bool: joints that count in a score."""
-        fields = self.fields_of_joints(rows)
-        return visible_joints(fields).numpy()
+        return visible_joints(self.labels(rows)).numpy()
 
-    def judged(self, rows: Array) -> Array:
-        """Those of some rows of whose labelled joints at least half count; where there are none, those with any.
+    def mostly_visible(self, rows: Array) -> Array:
+        """The rows in which at least half of the labelled joints count; if there are none, those with any.
 
-        The root does not, as its error is 0 by definition. A hand out of sight but for two joints is no best one.
+        The root is left out, since its error is 0 by definition.
         """
         counts = self.visible(rows)
         counts[:, self.palm.root] = False
-        labelled = self.fields_of_joints(rows)["joints3d"].isfinite().all(-1).numpy()
+        labelled = self.labels(rows)["joints3d"].isfinite().all(-1).numpy()
         labelled[:, self.palm.root] = False
-        seen = counts.any(1)
-        mostly = seen & (2 * counts.sum(1) >= labelled.sum(1))
-        return rows[mostly if mostly.any() else seen]
+        any_visible = counts.any(1)
+        mostly = any_visible & (2 * counts.sum(1) >= labelled.sum(1))
+        return rows[mostly if mostly.any() else any_visible]
 
-    def joints(self, z: Tensor, rows: Array) -> Array:
-        """Joints ``(..., n, J, 3)`` mm, root-relative, that latents ``[..., n, D]`` of some rows decode to."""
+    def decode_joints(self, z: Tensor, rows: Array) -> Array:
+        """Decode latents of some rows to 3D joints.
+
+        Args:
+            z: ``[..., n, D]``.
+            rows: ``(n,)``, for their scales.
+
+        Returns:
+            ``(..., n, J, 3)``.
+        """
         flat = torch.from_numpy(self.decode("joints3d", z.flatten(0, -2))).unflatten(0, z.shape[:-1])
-        return root_relative(flat, self.palm.root).numpy() * self.scale(rows)[:, None, None]
+        return root_relative(flat, self.palm.root).numpy() * self.scale_mm(rows)[:, None, None]
 
     def predict(self, modality: str, rows: Array) -> Array:
-        """Joints ``(n, J, 3)`` mm that the posterior's mean of a modality decodes to, refined as in evaluation."""
-        joints = self.joints(self.encode(modality, rows).mu, rows)
+        """Predict 3D joints from posterior means, refined as in evaluation.
+
+        Args:
+            modality: The input modality.
+            rows: ``(n,)``.
+
+        Returns:
+            ``(n, J, 3)``.
+        """
+        joints = self.decode_joints(self.encode(modality, rows).mu, rows)
         if self.run.model.modalities[modality].refine is None:
             return joints
-        fields = self.fields(rows)
-        return refine_absolute_pose(
-            self.run.model, torch.from_numpy(joints), fields, [modality], self.batches.margin
-        ).numpy()
+        model, margin = self.run.model, self.batches.margin
+        return refine_absolute_pose(model, torch.from_numpy(joints), self.fields(rows), [modality], margin).numpy()
 
 
-def parts(rows: Array) -> Iterator[Array]:
-    """Rows in pieces that fit in memory as pictures; at least one."""
-    for start in range(0, max(1, len(rows)), AT_ONCE):
-        yield np.asarray(rows)[start : start + AT_ONCE]
+def row_chunks(rows: Array) -> Iterator[Array]:
+    """Rows in chunks whose images fit in memory; at least one chunk."""
+    for start in range(0, max(1, len(rows)), CHUNK_SIZE):
+        yield np.asarray(rows)[start : start + CHUNK_SIZE]

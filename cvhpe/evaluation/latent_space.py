@@ -1,4 +1,4 @@
-"""The latent space in numbers: means of every modality, how well they can be told apart, and their t-SNE."""
+"""Analyses of the latent space: how far modalities mix, and a t-SNE embedding."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from cvhpe.evaluation.eval_set import EvalSet
 from cvhpe.runs.run_dir import Run
 
 Array = np.ndarray
-FOLDS = 5
-LEAST = 4 * FOLDS
-NEIGHBOURS = 15
+NUM_FOLDS = 5
+MIN_HANDS = 4 * NUM_FOLDS
+NUM_NEIGHBOURS = 15
 
 
 @dataclass(frozen=True)
-class Space:
-    """Latent means ``(N, D)`` of some hands, each seen in several modalities.
+class LatentMeans:
+    """Posterior means of some hands in several modalities.
 
-    modality: ``(N,)``, a number into ``names``. row: ``(N,)``, which held-out sample it is.
+    Attributes:
+        names: The modalities.
+        means: ``(N, D)``.
+        modality: ``(N,)`` index into ``names``.
+        row: ``(N,)`` number of the held-out sample.
     """
 
     names: list[str]
@@ -31,13 +35,18 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Mixing:
-    """FusionParams well modalities are told apart by where their latents lie, on hands that were not learned from.
+class ModalityAccuracy:
+    """Modality classification accuracy: how well a classifier infers the modality from a latent mean.
 
-    Both accuracies count every modality the same, are ``chance`` where the modalities are perfectly mixed and 1
-    where each keeps to itself; the errors are standard errors over the folds. accuracy: by nearest neighbours,
-    which is what an eye sees in a t-SNE. linear: by the best plane of the full space, which may find a direction
-    that no picture shows.
+    Balanced over modalities: ``chance`` if they mix perfectly, 1 if they do not mix. Errors are standard errors over
+    cross-validation folds.
+
+    Attributes:
+        accuracy: Of a k-nearest-neighbour classifier.
+        error: Its standard error.
+        linear: Of logistic regression.
+        linear_error: Its standard error.
+        chance: One over the number of modalities.
     """
 
     accuracy: float
@@ -50,29 +59,50 @@ class Mixing:
         return f"{self.accuracy:.2f} ± {self.error:.2f}"
 
 
-def embed(held: EvalSet, count: int, by: Run | None = None) -> Space:
-    """Encode at most ``count`` held-out hands in each modality that the run encodes; ``by``: another run's encoders.
+def latent_means(eval_set: EvalSet, count: int, encoder_run: Run | None = None) -> LatentMeans:
+    """Encode held-out hands in each input modality.
 
-    The same hands stand for every modality as far as they have it.
+    The modalities share the hands if at least :data:`MIN_HANDS` hands have all of them.
+
+    Args:
+        eval_set: The held-out samples.
+        count: The most hands a modality.
+        encoder_run: Another run to encode with.
+
+    Returns:
+        The posterior means.
+
+    Raises:
+        UserError: No sample has an input of the run.
     """
     means, modality, rows = [], [], []
-    everywhere = held.some(count, *held.inputs)
-    for k, name in enumerate(held.inputs):
-        own = everywhere if len(everywhere) >= LEAST else held.some(count, name)
+    shared_rows = eval_set.sample_rows(count, *eval_set.inputs)
+    for k, name in enumerate(eval_set.inputs):
+        own = shared_rows if len(shared_rows) >= MIN_HANDS else eval_set.sample_rows(count, name)
         if not len(own):
             continue
-        mu = held.encode(name, own, by).mu.numpy()
-        fine = np.isfinite(mu).all(1)
-        means.append(mu[fine])
-        modality.append(np.full(int(fine.sum()), k))
-        rows.append(own[fine])
+        mu = eval_set.encode(name, own, encoder_run).mu.numpy()
+        finite = np.isfinite(mu).all(1)
+        means.append(mu[finite])
+        modality.append(np.full(int(finite.sum()), k))
+        rows.append(own[finite])
     if not means:
-        raise UserError(f"{held.run.path}: no held-out sample has anything that this run encodes")
-    return Space(list(held.inputs), np.concatenate(means), np.concatenate(modality), np.concatenate(rows))
+        raise UserError(f"{eval_set.run.path}: no held-out sample has anything that this run encodes")
+    return LatentMeans(list(eval_set.inputs), np.concatenate(means), np.concatenate(modality), np.concatenate(rows))
 
 
 def sklearn(module: str) -> Any:
-    """A module of scikit-learn, or how to get it."""
+    """Import a module of scikit-learn.
+
+    Args:
+        module: Its name below ``sklearn``.
+
+    Returns:
+        The module.
+
+    Raises:
+        UserError: scikit-learn is not installed.
+    """
     import importlib
 
     try:
@@ -81,38 +111,56 @@ def sklearn(module: str) -> Any:
         raise UserError("t-SNE needs scikit-learn: pip install 'cvhpe[figures]'") from None
 
 
-def mixing(space: Space, seed: int = 0) -> Mixing:
-    """Tell modalities apart by neighbours and by planes, cross-validated over hands.
+def modality_accuracy(latents: LatentMeans, seed: int = 0) -> ModalityAccuracy:
+    """Classify the modality of latent means, cross-validated over hands.
 
-    A hand is in one fold with all its modalities: no classifier has seen the hand that it is asked about, which
-    in another modality would be its own nearest neighbour.
+    All modalities of a hand are in one fold: in training, a test hand would be its own nearest neighbour.
+
+    Args:
+        latents: Posterior means of at least two modalities.
+        seed: Of the folds.
+
+    Returns:
+        The accuracies.
+
+    Raises:
+        UserError: A modality has fewer than :data:`MIN_HANDS` hands.
+        ValueError: There is one modality only.
     """
-    present, modality = np.unique(space.modality, return_inverse=True)
+    present, modality = np.unique(latents.modality, return_inverse=True)
     if len(present) < 2:
-        raise ValueError("one modality has nothing to be told apart from")
-    least = int(np.bincount(modality).min())
-    if least < LEAST:
-        raise UserError(f"telling modalities apart takes {LEAST} held-out hands of each; this data has {least}")
-    hands = np.unique(space.row)
-    fold_of = dict(zip(hands.tolist(), np.random.default_rng(seed).permutation(len(hands)) % FOLDS, strict=True))
-    fold = np.array([fold_of[r] for r in space.row.tolist()])
-    select, pipe = sklearn("model_selection"), sklearn("pipeline").make_pipeline
+        raise ValueError("modality_accuracy: needs at least two modalities")
+    fewest = int(np.bincount(modality).min())
+    if fewest < MIN_HANDS:
+        raise UserError(f"modality classification takes {MIN_HANDS} held-out hands of each; this data has {fewest}")
+    hands, hand = np.unique(latents.row, return_inverse=True)
+    fold = (np.random.default_rng(seed).permutation(len(hands)) % NUM_FOLDS)[hand]
+    select, pipeline = sklearn("model_selection"), sklearn("pipeline").make_pipeline
 
-    def judged(machine: Any) -> tuple[float, float]:
+    def cross_validate(classifier: Any) -> tuple[float, float]:
         scores = select.cross_val_score(
-            machine, space.means, modality, scoring="balanced_accuracy", cv=select.PredefinedSplit(fold)
+            classifier, latents.means, modality, scoring="balanced_accuracy", cv=select.PredefinedSplit(fold)
         )
-        return float(scores.mean()), float(scores.std(ddof=1) / np.sqrt(FOLDS))
+        return float(scores.mean()), float(scores.std(ddof=1) / np.sqrt(NUM_FOLDS))
 
-    neighbours = sklearn("neighbors").KNeighborsClassifier(min(NEIGHBOURS, least // 4))
-    plane = pipe(sklearn("preprocessing").StandardScaler(), sklearn("linear_model").LogisticRegression(max_iter=1000))
-    return Mixing(*judged(neighbours), *judged(plane), 1 / len(present))
+    knn = sklearn("neighbors").KNeighborsClassifier(min(NUM_NEIGHBOURS, fewest // 4))
+    scaler = sklearn("preprocessing").StandardScaler()
+    linear = pipeline(scaler, sklearn("linear_model").LogisticRegression(max_iter=1000))
+    return ModalityAccuracy(*cross_validate(knn), *cross_validate(linear), 1 / len(present))
 
 
-def tsne(space: Space, seed: int = 0) -> Array:
-    """A t-SNE embedding ``(N, 2)`` of all means together, centred, its larger half side 1."""
-    n = len(space.means)
+def tsne(latents: LatentMeans, seed: int = 0) -> Array:
+    """Embed posterior means of all modalities by t-SNE.
+
+    Args:
+        latents: ``N`` posterior means.
+        seed: Of the embedding.
+
+    Returns:
+        ``(N, 2)``, centred, the larger half side 1.
+    """
+    n = len(latents.means)
     model = sklearn("manifold").TSNE(init="pca", perplexity=min(30.0, max(1.0, (n - 1) / 4)), random_state=seed)
-    at = model.fit_transform(space.means.astype(np.float64))
-    at -= (at.max(0) + at.min(0)) / 2
-    return at / max(float(np.abs(at).max()), 1e-12)
+    points = model.fit_transform(latents.means.astype(np.float64))
+    points -= (points.max(0) + points.min(0)) / 2
+    return points / max(float(np.abs(points).max()), 1e-12)

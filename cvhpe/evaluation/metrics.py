@@ -1,7 +1,7 @@
-"""The paper's metric, and what the depth benchmarks plot: pure functions of float64 arrays.
+"""Metrics of 3D joints: the paper's (EPE, PCK, AUC), PA-MPJPE, and the curves of depth benchmarks.
 
-Predictions and truth are ``[N, J, 3]`` mm in one frame of reference (root-relative for the paper's
-protocols, with the frame's own bone length multiplied back in where S is on); ``visible`` is ``[N, J]``.
+Predictions and targets are ``[N, J, 3]`` mm in one frame of reference, root-relative for the paper's protocols. All is
+computed in float64.
 """
 
 from __future__ import annotations
@@ -15,19 +15,30 @@ import numpy as np
 Array = np.ndarray
 
 THRESHOLDS_MM: Array = np.linspace(0.0, 50.0, 20)
-"""Where PCK is measured; AUC 20-50 takes the last twelve, from 21.05 mm up."""
+"""Thresholds of PCK; AUC 20-50 uses the last twelve, from 21.05 mm."""
 _LAST = 12
 WITHIN_MM: Array = np.arange(0.0, 81.0, 5.0)
-"""Where the share of frames within an error is measured."""
+"""Thresholds of the share of frames within an error."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What :func:`summary` measures; mm throughout.
+    """The result of :func:`summary`; errors in mm.
 
-    per_joint_mean, per_joint_median: ``(J,)``, NaN for a joint that is never visible.
-    pck: ``(20,)`` at ``thresholds``.
-    within_max, within_mean: ``(17,)``, shares of frames whose largest or mean error is at most each of ``within``.
+    Attributes:
+        frames: Number of frames.
+        epe_mean: Mean end-point error, averaged over joints.
+        epe_median: Median end-point error, averaged over joints.
+        pa_mpjpe: Mean error after Procrustes alignment.
+        auc_0_50: Area under the PCK curve from 0 to 50 mm.
+        auc_20_50: From 20 to 50 mm.
+        thresholds: ``(20,)``.
+        pck: ``(20,)``, at ``thresholds``.
+        per_joint_mean: ``(J,)``, NaN for a joint that is never visible.
+        per_joint_median: ``(J,)``, likewise.
+        within: ``(17,)``.
+        within_max: ``(17,)``, share of frames whose largest error is at most each of ``within``.
+        within_mean: ``(17,)``, share of frames whose mean error is.
     """
 
     frames: int
@@ -45,9 +56,16 @@ class Summary:
     within_mean: Array
 
     def as_dict(self, joints: Sequence[str]) -> dict[str, Any]:
-        """Plain numbers and lists, as ``evaluate --json`` prints them; ``joints`` names the ``J`` joints.
+        """Plain numbers and lists, as ``evaluate --json`` prints them.
 
-        A joint that is never visible has None for its errors.
+        Args:
+            joints: Names of the ``J`` joints.
+
+        Returns:
+            The record; a joint that is never visible has None for its errors.
+
+        Raises:
+            ValueError: ``joints`` has another length.
         """
         if len(joints) != len(self.per_joint_mean):
             raise ValueError(f"{len(joints)} joint names for {len(self.per_joint_mean)} joints")
@@ -71,10 +89,21 @@ def _plain(x: float) -> float | None:
 
 
 def errors(pred: Array, target: Array) -> Array:
-    """End-point errors ``[N, J]`` mm: Euclidean distances of ``[N, J, 3]`` joints.
+    """End-point errors: Euclidean distances of joints.
 
-    >>> errors(np.array([[[3.0, 4.0, 0.0]]]), np.zeros((1, 1, 3)))
-    array([[5.]])
+    Args:
+        pred: ``[N, J, 3]`` mm.
+        target: ``[N, J, 3]`` mm.
+
+    Returns:
+        ``[N, J]`` mm.
+
+    Raises:
+        ValueError: The shapes differ or are not ``[N, J, 3]``.
+
+    Example:
+        >>> errors(np.array([[[3.0, 4.0, 0.0]]]), np.zeros((1, 1, 3)))
+        array([[5.]])
     """
     pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
     if pred.shape != target.shape or pred.ndim != 3 or pred.shape[-1] != 3:
@@ -83,13 +112,22 @@ def errors(pred: Array, target: Array) -> Array:
 
 
 def epe_per_joint(pred: Array, target: Array, visible: Array | None = None) -> tuple[Array, Array]:
-    """Mean and median error of each joint over the frames that show it: two ``(J,)``, NaN where none does.
+    """Mean and median end-point error of each joint, over the frames in which it is visible.
 
-    >>> mean, median = epe_per_joint(np.array([[[1.0, 0, 0]], [[2, 0, 0]], [[6, 0, 0]]]), np.zeros((3, 1, 3)))
-    >>> float(mean[0]), float(median[0])
-    (3.0, 2.0)
+    Args:
+        pred: ``[N, J, 3]`` mm.
+        target: ``[N, J, 3]`` mm.
+        visible: ``[N, J]`` bool; all if None.
+
+    Returns:
+        Two ``(J,)`` mm, NaN for a joint that is never visible.
+
+    Example:
+        >>> mean, median = epe_per_joint(np.array([[[1.0, 0, 0]], [[2, 0, 0]], [[6, 0, 0]]]), np.zeros((3, 1, 3)))
+        >>> float(mean[0]), float(median[0])
+        (3.0, 2.0)
     """
-    e, v = _shown(pred, target, visible)
+    e, v = _visible_errors(pred, target, visible)
     columns = [e[v[:, j], j] for j in range(e.shape[1])]
     mean = np.array([c.mean() if len(c) else np.nan for c in columns])
     median = np.array([np.median(c) if len(c) else np.nan for c in columns])
@@ -97,12 +135,24 @@ def epe_per_joint(pred: Array, target: Array, visible: Array | None = None) -> t
 
 
 def pck(pred: Array, target: Array, visible: Array | None = None, thresholds: Array = THRESHOLDS_MM) -> Array:
-    """Share of errors <= each threshold: per joint over the frames that show it, then averaged over joints.
+    """Percentage of correct keypoints: the share of errors within each threshold.
 
-    >>> pck(np.array([[[0.0, 0, 0]], [[0, 30, 0]]]), np.zeros((2, 1, 3)), thresholds=np.array([0.0, 50.0]))
-    array([0.5, 1. ])
+    It is computed for each joint over the frames in which it is visible, then averaged over joints.
+
+    Args:
+        pred: ``[N, J, 3]`` mm.
+        target: ``[N, J, 3]`` mm.
+        visible: ``[N, J]`` bool; all if None.
+        thresholds: ``(T,)`` mm.
+
+    Returns:
+        ``(T,)``, NaN if no joint is visible.
+
+    Example:
+        >>> pck(np.array([[[0.0, 0, 0]], [[0, 30, 0]]]), np.zeros((2, 1, 3)), thresholds=np.array([0.0, 50.0]))
+        array([0.5, 1. ])
     """
-    e, v = _shown(pred, target, visible)
+    e, v = _visible_errors(pred, target, visible)
     columns = [e[v[:, j], j] for j in range(e.shape[1]) if v[:, j].any()]
     if not columns:
         return np.full(len(thresholds), np.nan)
@@ -112,28 +162,43 @@ def pck(pred: Array, target: Array, visible: Array | None = None, thresholds: Ar
 def auc(values: Array, thresholds: Array) -> float:
     """Area under a PCK curve by the trapezoid rule, divided by that of a constant 1.
 
-    >>> auc(np.array([0.0, 1.0]), np.array([0.0, 50.0]))
-    0.5
+    Args:
+        values: ``(T,)``.
+        thresholds: ``(T,)``, ascending.
+
+    Returns:
+        The area, in [0, 1].
+
+    Example:
+        >>> auc(np.array([0.0, 1.0]), np.array([0.0, 50.0]))
+        0.5
     """
     widths = np.diff(thresholds)
     return float((widths * (values[1:] + values[:-1]) / 2).sum() / widths.sum())
 
 
 def procrustes(pred: Array, target: Array, weight: Array | None = None, *, scale: bool = True) -> Array:
-    """``pred`` ``[N, J, 3]`` turned, shifted (and scaled) onto ``target`` in the least-squares sense.
+    """Rotate, shift and scale joints onto others in the least-squares sense, without reflection (Umeyama 1991).
 
-    Rotations only, no reflections (Umeyama 1991). ``weight`` ``[N, J]``, 0 leaves a joint out of the fit.
-    A frame whose weighted joints coincide is only shifted.
+    Args:
+        pred: ``[N, J, 3]``.
+        target: ``[N, J, 3]``.
+        weight: ``[N, J]``; 0 leaves a joint out of the fit. A frame whose weighted joints coincide is only shifted.
+        scale: Whether to fit a scale.
 
-    >>> x = np.random.default_rng(0).normal(size=(1, 5, 3))
-    >>> turned = 2 * x @ np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]) + 7
-    >>> bool(np.allclose(procrustes(turned, x), x))
-    True
+    Returns:
+        The aligned ``pred`` ``[N, J, 3]``.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(1, 5, 3))
+        >>> moved = 2 * x @ np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]) + 7
+        >>> bool(np.allclose(procrustes(moved, x), x))
+        True
     """
     pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
     w = np.ones(pred.shape[:2]) if weight is None else np.asarray(weight, np.float64)
     total = np.maximum(w.sum(1), 1e-300)[:, None]
-    # A joint of weight 0 may be NaN in the truth; 0 * NaN would spoil the sums.
+    # A joint of weight 0 may be NaN in the target, and 0 * NaN is NaN.
     used = (w > 0)[..., None]
     mean_p = (w[..., None] * np.where(used, pred, 0)).sum(1) / total
     mean_t = (w[..., None] * np.where(used, target, 0)).sum(1) / total
@@ -143,35 +208,51 @@ def procrustes(pred: Array, target: Array, weight: Array | None = None, *, scale
     sign = np.linalg.det(u @ vt)
     s_signed = s * np.stack([np.ones_like(sign), np.ones_like(sign), sign], -1)
     u = u * np.stack([np.ones_like(sign), np.ones_like(sign), sign], -1)[:, None, :]
-    spread = np.einsum("nj,nja->n", w, p_fit**2)
-    factor = np.where(spread > 0, s_signed.sum(-1) / np.where(spread > 0, spread, 1), 1.0) if scale else 1.0
+    variance = np.einsum("nj,nja->n", w, p_fit**2)
+    factor = np.where(variance > 0, s_signed.sum(-1) / np.where(variance > 0, variance, 1), 1.0) if scale else 1.0
     return np.asarray(factor).reshape(-1, 1, 1) * (p @ (u @ vt)) + mean_t[:, None]
 
 
 def pa_mpjpe(pred: Array, target: Array, visible: Array | None = None) -> float:
-    """Mean error after Procrustes alignment (rotation, translation, scale) of each frame on its visible joints.
+    """Mean per-joint position error after Procrustes alignment of each frame on its visible joints.
 
-    The mean over a frame's visible joints, then over the frames; frames that show no joint are left out.
+    It is averaged over a frame's visible joints, then over the frames that have any.
+
+    Args:
+        pred: ``[N, J, 3]`` mm.
+        target: ``[N, J, 3]`` mm.
+        visible: ``[N, J]`` bool; all if None.
+
+    Returns:
+        mm, NaN if no joint is visible.
     """
-    _, v = _shown(pred, target, visible)
+    _, v = _visible_errors(pred, target, visible)
     e = errors(procrustes(pred, target, v.astype(np.float64)), target)
-    shown = v.any(1)
-    if not shown.any():
+    any_visible = v.any(1)
+    if not any_visible.any():
         return float("nan")
-    return float((np.where(v, e, 0).sum(1)[shown] / v.sum(1)[shown]).mean())
+    return float((np.where(v, e, 0).sum(1)[any_visible] / v.sum(1)[any_visible]).mean())
 
 
 def summary(pred: Array, target: Array, visible: Array | None = None) -> Summary:
-    """The paper's metric (PAPER metadata, "The metric"): see the fields of :class:`Summary`.
+    """All metrics of some predictions.
 
-    Per joint over the frames where it is visible: mean and median error; then the mean over joints, the
-    root among them, a joint that is never visible left out.
+    As in the paper, errors are averaged for each joint over the frames in which it is visible, then over joints: the
+    root counts, a joint that is never visible does not.
 
-    >>> rng = np.random.default_rng(0)
-    >>> truth = rng.normal(0, 40, (100, 21, 3))
-    >>> s = summary(truth + [3.0, 0, 4.0], truth)
-    >>> round(s.epe_mean, 6), round(s.epe_median, 6), round(s.auc_20_50, 6)
-    (5.0, 5.0, 1.0)
+    Args:
+        pred: ``[N, J, 3]`` mm.
+        target: ``[N, J, 3]`` mm.
+        visible: ``[N, J]`` bool; all if None.
+
+    Returns:
+        The metrics.
+
+    Example:
+        >>> truth = np.random.default_rng(0).normal(0, 40, (100, 21, 3))
+        >>> s = summary(truth + [3.0, 0, 4.0], truth)
+        >>> round(s.epe_mean, 6), round(s.epe_median, 6), round(s.auc_20_50, 6)
+        (5.0, 5.0, 1.0)
     """
     mean, median = epe_per_joint(pred, target, visible)
     curve = pck(pred, target, visible)
@@ -201,23 +282,32 @@ def frames_within(
     *,
     of: Literal["max", "mean"] = "max",
 ) -> Array:
-    """Share of frames whose largest (or mean) visible error is <= each threshold, as depth benchmarks plot it.
+    """Share of frames whose largest or mean error is within each threshold, as depth benchmarks plot it.
 
-    Frames that show no joint are left out.
+    Args:
+        pred: ``[N, J, 3]`` mm.
+        target: ``[N, J, 3]`` mm.
+        thresholds: ``(T,)`` mm.
+        visible: ``[N, J]`` bool; all if None. Frames without a visible joint are left out.
+        of: The error of a frame.
 
-    >>> frames_within(np.array([[[0.0, 0, 9]], [[0, 0, 30]]]), np.zeros((2, 1, 3)), np.array([10.0, 40.0]))
-    array([0.5, 1. ])
+    Returns:
+        ``(T,)``, NaN if no joint is visible.
+
+    Example:
+        >>> frames_within(np.array([[[0.0, 0, 9]], [[0, 0, 30]]]), np.zeros((2, 1, 3)), np.array([10.0, 40.0]))
+        array([0.5, 1. ])
     """
-    e, v = _shown(pred, target, visible)
-    shown = v.any(1)
-    if not shown.any():
+    e, v = _visible_errors(pred, target, visible)
+    any_visible = v.any(1)
+    if not any_visible.any():
         return np.full(len(thresholds), np.nan)
-    e, v = e[shown], v[shown]
+    e, v = e[any_visible], v[any_visible]
     frame = np.where(v, e, -np.inf).max(1) if of == "max" else np.where(v, e, 0).sum(1) / v.sum(1)
     return (frame[:, None] <= np.asarray(thresholds)).mean(0)
 
 
-def _shown(pred: Array, target: Array, visible: Array | None) -> tuple[Array, Array]:
+def _visible_errors(pred: Array, target: Array, visible: Array | None) -> tuple[Array, Array]:
     """Errors and visibility, both ``[N, J]``; a visible joint whose error is not finite is a ValueError."""
     e = errors(pred, target)
     v = np.ones(e.shape, bool) if visible is None else np.asarray(visible, bool)

@@ -1,7 +1,6 @@
-"""Score somebody's predictions: a text file with u, v, depth of every joint, one line a frame.
+"""Score a predictions file: text with u, v, depth of every joint, one line a frame.
 
-This is the form the depth benchmarks publish results in. Errors are taken in mm in the camera frame, not
-root-relative, as those benchmarks do.
+Depth benchmarks publish results in this form. As there, errors are in the camera frame, not root-relative.
 """
 
 from __future__ import annotations
@@ -23,24 +22,39 @@ from cvhpe.plugin.sample import DatasetSpec
 
 
 @dataclass(frozen=True)
-class Score:
-    """The metric over a file; ``notes``: what is to be said of the truth, such as that a copy is incomplete."""
+class PredictionScore:
+    """The score of a predictions file.
 
-    summary: Summary
+    Attributes:
+        metrics: The metrics.
+        joints: Joint names.
+        notes: Remarks on the truth, such as that the local copy is incomplete.
+    """
+
+    metrics: Summary
     joints: Sequence[str]
     notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``evaluate --json`` prints it."""
-        return self.summary.as_dict(self.joints) | {"notes": list(self.notes)}
+        """The record that ``evaluate --json`` prints."""
+        return self.metrics.as_dict(self.joints) | {"notes": list(self.notes)}
 
 
-def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test") -> Score:
+def score_predictions(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test") -> PredictionScore:
     """Score a predictions file against a split of a data set.
 
-    ``file`` has one line a sample of the split, in its order, with ``J`` x (u px, v px, depth mm). ``path``
-    is the data set's folder; for ICVL it may also be a text file of true labels in the same form, or a
-    folder with one such file named ``*groundtruth*``, as benchmark collections ship it.
+    Args:
+        file: One line a sample of the split, in its order, of ``J`` x (u px, v px, depth mm).
+        spec: The data set.
+        path: Its folder. For ICVL also a text file of true labels in the same form, or a folder with one such file
+            named ``*groundtruth*``.
+        split: The split.
+
+    Returns:
+        The score.
+
+    Raises:
+        DataError: The file does not fit the split, or the split has no 3D labels or cameras.
     """
     truth, K, names, note = _truth(spec, path, split)
     predicted = read_uvd(file, len(names))
@@ -52,11 +66,22 @@ def score(file: Path, spec: DatasetSpec, path: Path | None, split: str = "test")
         reject(file, f"line {line} has a joint at depth 0 or behind the camera")
     xyz = unproject(predicted[..., :2], depth, K)
     visible = np.isfinite(truth).all(-1)
-    return Score(summary(xyz, truth, visible), names, (note,) if note else ())
+    return PredictionScore(summary(xyz, truth, visible), names, (note,) if note else ())
 
 
 def read_uvd(file: Path, joints: int) -> Array:
-    """Lines of ``joints`` x (u, v, depth) as float64 ``(N, joints, 3)``."""
+    """Read a predictions file.
+
+    Args:
+        file: The file.
+        joints: Number ``J`` of joints a line.
+
+    Returns:
+        ``(N, J, 3)`` float64: u px, v px, depth mm.
+
+    Raises:
+        DataError: The file is empty or not such a table.
+    """
     lines = [(n, line) for n, line in enumerate(read_text(file).splitlines(), 1) if line.strip()]
     if not lines:
         reject(file, "holds no line")
@@ -87,5 +112,5 @@ def _icvl_labels(path: Path) -> Path | None:
     if path.is_file():
         refuse_archive(path, "icvl")
         return path
-    found = sorted(path.glob("*groundtruth*.txt")) if path.is_dir() and not (path / "Testing").exists() else []
-    return found[0] if len(found) == 1 else None
+    files = sorted(path.glob("*groundtruth*.txt")) if path.is_dir() and not (path / "Testing").exists() else []
+    return files[0] if len(files) == 1 else None

@@ -26,7 +26,8 @@ from cvhpe.data.loader import Batches
 from cvhpe.data.packing.pack import Pack
 from cvhpe.data.splits import Data
 from cvhpe.errors import UserError
-from cvhpe.evaluation.evaluate import fit_baselines, palm_of
+from cvhpe.evaluation.baselines import fit_baselines
+from cvhpe.evaluation.evaluate import palm_of
 from cvhpe.io import atomic
 from cvhpe.io.locking import run_lock
 from cvhpe.models.vae import CrossModalVAE

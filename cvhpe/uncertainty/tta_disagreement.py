@@ -48,7 +48,7 @@ def encode_tta(
     """The inputs ``names`` of the hands in ``fields`` under every view of :func:`tta_views`, encoded."""
     protocol = run.config.protocol
     return [
-        AugmentedPosteriors(*view, encode(run.model, fields, names, protocol=protocol, margin=margin, turn=view))
+        AugmentedPosteriors(*view, encode(run.model, fields, names, protocol=protocol, margin=margin, view=view))
         for view in tta_views(run.config.augmentation, turns)
     ]
 

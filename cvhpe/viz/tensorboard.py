@@ -118,7 +118,7 @@ class TensorBoardLogger:
             model: The model; its mode is restored.
             metadata: The metadata of the run so far.
         """
-        from cvhpe.evaluation.eval_set import EvalSet, Lacking
+        from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
         from cvhpe.runs.run_dir import Run
         from cvhpe.viz.figures.axes import primary_input
         from cvhpe.viz.figures.predictions import predictions_figure
@@ -129,13 +129,13 @@ class TensorBoardLogger:
         try:
             eval_set = EvalSet(Run(self.path, model, self.config, metadata, {}), self.validation)
             source = primary_input(eval_set)
-            rows = eval_set.some(HANDS, source, "joints3d")
+            rows = eval_set.sample_rows(HANDS, source, "joints3d")
             if len(rows):
                 with plot_style():
                     figure, _ = predictions_figure(eval_set, source, columns=HANDS, rows=rows)
                     writer = self._writer_at(step)
                     writer.add_image(f"predictions/{source}", rasterize(figure), step, dataformats="HWC")
-        except Lacking:
+        except MissingDataError:
             pass
         finally:
             model.train(was_training)

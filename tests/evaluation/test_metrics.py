@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cvhpe.evaluation.metrics import auc, epe_per_joint, errors, frames_within, pa_mpjpe, pck, procrustes, summary
 
 
-def in_the_papers_words(pred, target, visible) -> dict:
-    """The metric from its description, one number at a time, with nothing of the library and no numpy."""
+def paper_metric(pred, target, visible) -> dict:
+    """The paper's metric from its description, in plain Python."""
     joints = range(len(pred[0]))
     means, medians, curves = [], [], []
     thresholds = [50 * i / 19 for i in range(20)]
@@ -42,27 +42,27 @@ def in_the_papers_words(pred, target, visible) -> dict:
 
 
 @settings(deadline=None, max_examples=40)
-@given(n=st.integers(1, 12), j=st.sampled_from([14, 16, 21]), seen=st.floats(0.05, 1), seed=st.integers(0, 10**6))
-def test_the_metric_is_the_papers(n, j, seen, seed) -> None:
+@given(n=st.integers(1, 12), j=st.sampled_from([14, 16, 21]), share=st.floats(0.05, 1), seed=st.integers(0, 10**6))
+def test_summary_follows_the_paper(n, j, share, seed) -> None:
     rng = np.random.default_rng(seed)
     target = rng.normal(0, 40, (n, j, 3))
     pred = target + rng.normal(0, 18, (n, j, 3))
     pred[:, 0] = target[:, 0]  # the root, whose error is zero, counts
-    visible = rng.random((n, j)) < seen
+    visible = rng.random((n, j)) < share
     visible[0, 1] = True
     visible[:, 2] = False
     ours = summary(pred, target, visible)
-    words = in_the_papers_words(pred.tolist(), target.tolist(), visible.tolist())
-    assert ours.epe_mean == pytest.approx(words["mean"], abs=1e-9)
-    assert ours.epe_median == pytest.approx(words["median"], abs=1e-9)
-    assert ours.auc_0_50 == pytest.approx(words["auc_0_50"], abs=1e-9)
-    assert ours.auc_20_50 == pytest.approx(words["auc_20_50"], abs=1e-9)
-    assert np.abs(ours.pck - words["pck"]).max() < 1e-9
-    assert words["first"] == pytest.approx(21.05, abs=0.01)
+    expected = paper_metric(pred.tolist(), target.tolist(), visible.tolist())
+    assert ours.epe_mean == pytest.approx(expected["mean"], abs=1e-9)
+    assert ours.epe_median == pytest.approx(expected["median"], abs=1e-9)
+    assert ours.auc_0_50 == pytest.approx(expected["auc_0_50"], abs=1e-9)
+    assert ours.auc_20_50 == pytest.approx(expected["auc_20_50"], abs=1e-9)
+    assert np.abs(ours.pck - expected["pck"]).max() < 1e-9
+    assert expected["first"] == pytest.approx(21.05, abs=0.01)
     assert np.isnan(ours.per_joint_mean[2])
 
 
-def test_by_hand() -> None:
+def test_summary_of_known_errors() -> None:
     target = np.zeros((4, 2, 3))
     pred = np.zeros((4, 2, 3))
     pred[:, 1, 0] = [10, 20, 30, 1000]
@@ -80,7 +80,7 @@ def test_by_hand() -> None:
         s.as_dict(["a", "b", "c"])
 
 
-def test_an_unseen_joint_may_be_nan_and_a_seen_one_may_not() -> None:
+def test_only_invisible_joints_may_be_nan() -> None:
     target = np.zeros((2, 3, 3))
     target[1, 2] = np.nan
     visible = np.ones((2, 3), bool)
@@ -91,7 +91,7 @@ def test_an_unseen_joint_may_be_nan_and_a_seen_one_may_not() -> None:
     assert summary(np.zeros_like(target), target, visible).as_dict("abc")["per_joint"]["c"]["epe_mean_mm"] == 0
 
 
-def test_nothing_visible_is_nan_not_zero() -> None:
+def test_no_visible_joint_gives_nan() -> None:
     mean, median = epe_per_joint(np.zeros((2, 3, 3)), np.zeros((2, 3, 3)), np.zeros((2, 3)))
     assert np.isnan(mean).all()
     assert np.isnan(median).all()
@@ -123,20 +123,20 @@ def test_no_small_change_of_the_alignment_is_better(seed) -> None:
     cost = (errors(best, target) ** 2).sum()
     for _ in range(5):
         w = rng.normal(0, 1e-3, 3)
-        turn = np.eye(3) + np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
-        turn, _ = np.linalg.qr(turn)
-        turn = turn * np.sign(np.diag(turn))
-        other = (1 + rng.normal(0, 1e-3)) * best @ turn + rng.normal(0, 0.05, 3)
+        rotate = np.eye(3) + np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
+        rotate, _ = np.linalg.qr(rotate)
+        rotate = rotate * np.sign(np.diag(rotate))
+        other = (1 + rng.normal(0, 1e-3)) * best @ rotate + rng.normal(0, 0.05, 3)
         assert (errors(other, target) ** 2).sum() >= cost - 1e-9
 
 
-def test_a_mirrored_hand_is_not_aligned_away(rng) -> None:
+def test_procrustes_does_not_reflect(rng) -> None:
     target = rng.normal(0, 40, (3, 21, 3))
     assert pa_mpjpe(target * [-1, 1, 1], target) > 5
 
 
 def test_procrustes_on_too_few_joints() -> None:
-    """One visible joint fixes a shift alone, none fixes nothing; neither may give NaN on what is visible."""
+    """One visible joint determines only the shift."""
     target = np.random.default_rng(0).normal(0, 40, (2, 21, 3))
     visible = np.zeros((2, 21), bool)
     visible[0, 4] = True
@@ -158,7 +158,7 @@ def test_frames_within_takes_the_worst_visible_joint() -> None:
     assert np.isnan(frames_within(pred, target, np.array([5]), np.zeros((3, 2)), of="mean")).all()
 
 
-def test_a_summary_says_what_depth_benchmarks_plot() -> None:
+def test_summary_has_the_curves_of_depth_benchmarks() -> None:
     target = np.zeros((2, 2, 3))
     pred = target.copy()
     pred[:, 1, 0] = 12, 60
@@ -175,7 +175,7 @@ def test_auc_of_constants() -> None:
     assert auc(np.zeros(20), t) == 0
 
 
-def test_shapes_are_named() -> None:
+def test_shape_errors_name_the_shape() -> None:
     with pytest.raises(ValueError, match=r"\(2, 21, 2\)"):
         errors(np.zeros((2, 21, 2)), np.zeros((2, 21, 2)))
     with pytest.raises(ValueError, match=r"visible \(1, 21\)"):

@@ -100,7 +100,7 @@ def test_figures_and_calibration_follow(trained):
     torch.testing.assert_close(held.side(rows), side)
     gathered = gather(run, trainer.data.train, ["joints3d"])
     torch.testing.assert_close(gathered.posteriors["joints3d"].mu[:32], held.encode("joints3d", rows).mu)
-    np.testing.assert_allclose(gathered.scale.numpy()[:32], held.scale(rows))
+    np.testing.assert_allclose(gathered.scale.numpy()[:32], held.scale_mm(rows))
 
 
 def test_figures_of_another_runs_encoders_use_its_unit(trained, tmp_path):

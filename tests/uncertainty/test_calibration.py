@@ -151,7 +151,7 @@ def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     by_parts = error(run, held, fuse(held.posteriors, weights))
     batches = Batches(data.test, ("joints2d", "joints3d"), 64, seed=0, shuffle=False)
     common = {"protocol": "TSH", "mean_scale_mm": run.metadata.mean_scale_mm, "palm": palm_of("hand21")}
-    got = predict(run.model, batches.epoch(0), names, margin=batches.margin, how={"weights": weights}, **common)
+    got = predict(run.model, batches.epoch(0), names, margin=batches.margin, fusion={"weights": weights}, **common)
     np.testing.assert_allclose(errors(got.predicted, got.truth)[got.visible], by_parts, atol=1e-3)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
 from cvhpe.viz.skeleton import fit_axes_3d, plot_hand_3d
 from cvhpe.viz.style import PREDICTION, TRUTH
 
@@ -30,10 +30,10 @@ def require_3d(eval_set: EvalSet) -> None:
         eval_set: Samples of the run.
 
     Raises:
-        Lacking: It decodes other modalities only.
+        MissingDataError: It decodes other modalities only.
     """
     if "joints3d" not in eval_set.outputs:
-        raise Lacking(f"this run decodes {', '.join(eval_set.outputs)}, not joints3d")
+        raise MissingDataError(f"this run decodes {', '.join(eval_set.outputs)}, not joints3d")
 
 
 def select_examples(eval_set: EvalSet, modality: str, count: int) -> np.ndarray:
@@ -48,12 +48,12 @@ def select_examples(eval_set: EvalSet, modality: str, count: int) -> np.ndarray:
         Rows ``(n,)`` by ascending error.
 
     Raises:
-        Lacking: No sample has both the input and all 3D joints.
+        MissingDataError: No sample has both the input and all 3D joints.
     """
-    rows = eval_set.judged(eval_set.some(400, modality, "joints3d"))
+    rows = eval_set.mostly_visible(eval_set.sample_rows(400, modality, "joints3d"))
     if not len(rows):
-        raise Lacking(f"no held-out sample has both {modality} and all 3D joints")
-    errors_mm = hand_errors(eval_set.truth(rows), eval_set.predict(modality, rows), eval_set.visible(rows))
+        raise MissingDataError(f"no held-out sample has both {modality} and all 3D joints")
+    errors_mm = hand_errors(eval_set.true_joints(rows), eval_set.predict(modality, rows), eval_set.visible(rows))
     order = rows[np.argsort(errors_mm, kind="stable")]
     last = int(0.99 * (len(order) - 1))
     return order[np.unique(np.linspace(0, last, min(count, last + 1)).round().astype(int))]
@@ -104,11 +104,11 @@ def plot_sample(axes: Any, eval_set: EvalSet, modality: str, sample: np.ndarray)
         sample: Network input or output ``(*shape)``.
 
     Raises:
-        Lacking: The modality has no function that plots it.
+        MissingDataError: The modality has no function that plots it.
     """
     draw = eval_set.run.model.modalities[modality].draw
     if draw is None:
-        raise Lacking(f"modality {modality} cannot be plotted")
+        raise MissingDataError(f"modality {modality} cannot be plotted")
     draw(axes, sample)
     axes.set(xticks=[], yticks=[])
     if eval_set.run.model.modalities[modality].geometry == "points2d":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
 from cvhpe.viz.figures.axes import (
     add_axes,
     caption,
@@ -35,15 +35,15 @@ def depth_figure(eval_set: EvalSet) -> tuple[Figure, str]:
         The figure and its caption.
 
     Raises:
-        Lacking: The run does not encode depth or does not decode 3D joints.
+        MissingDataError: The run does not encode depth or does not decode 3D joints.
     """
     if "depth" not in eval_set.inputs:
-        raise Lacking(f"this run encodes {', '.join(eval_set.inputs)}, not depth")
+        raise MissingDataError(f"this run encodes {', '.join(eval_set.inputs)}, not depth")
     require_3d(eval_set)
     rows = select_examples(eval_set, "depth", HANDS)
     triplets = min(TRIPLETS, len(rows))
     lines = -(-len(rows) // triplets)
-    images, truth = eval_set.to_network_input("depth", rows).float().numpy(), eval_set.truth(rows)
+    images, truth = eval_set.to_network_input("depth", rows).float().numpy(), eval_set.true_joints(rows)
     predicted = eval_set.predict("depth", rows)
     errors_mm = hand_errors(truth, predicted, eval_set.visible(rows))
     widths = ([1.0, 1.0, 1.0, GAP] * triplets)[:-1]

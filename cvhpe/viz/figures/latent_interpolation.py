@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
 from cvhpe.viz.figures.axes import add_axes, hand_errors, plot_sample, primary_input, set_margins
 from cvhpe.viz.skeleton import crop_to_pixels, fit_axes_3d, plot_hand_2d
 from cvhpe.viz.style import display_name, empty_figure
@@ -41,7 +41,7 @@ def interpolate_latents(eval_set: EvalSet, steps: int, ends: tuple[int, int] | N
         The latents and what they lie between.
 
     Raises:
-        Lacking: Fewer than two samples have the input.
+        MissingDataError: Fewer than two samples have the input.
     """
     source = primary_input(eval_set)
     rows = np.array(ends) if ends else _select_ends(eval_set, source)
@@ -52,12 +52,12 @@ def interpolate_latents(eval_set: EvalSet, steps: int, ends: tuple[int, int] | N
 
 def _select_ends(eval_set: EvalSet, source: str) -> np.ndarray:
     """Two rows of one hand side whose latents are farthest apart, among the better predicted half of 256."""
-    rows = eval_set.some(256, source, *(["joints3d"] if "joints3d" in eval_set.outputs else []))
+    rows = eval_set.sample_rows(256, source, *(["joints3d"] if "joints3d" in eval_set.outputs else []))
     if len(rows) < 2:
-        raise Lacking(f"fewer than two held-out samples have {source}")
-    if "joints3d" in eval_set.outputs and len(eval_set.judged(rows)) >= 8:
-        rows = eval_set.judged(rows)
-        errors_mm = hand_errors(eval_set.truth(rows), eval_set.predict(source, rows), eval_set.visible(rows))
+        raise MissingDataError(f"fewer than two held-out samples have {source}")
+    if "joints3d" in eval_set.outputs and len(eval_set.mostly_visible(rows)) >= 8:
+        rows = eval_set.mostly_visible(rows)
+        errors_mm = hand_errors(eval_set.true_joints(rows), eval_set.predict(source, rows), eval_set.visible(rows))
         rows = rows[np.argsort(errors_mm, kind="stable")[: len(rows) // 2]]
     mu = eval_set.encode(source, rows).mu.numpy()
     distance = np.linalg.norm(mu[:, None] - mu[None], axis=-1)
@@ -79,7 +79,7 @@ def interpolation_figure(eval_set: EvalSet, ends: tuple[int, int] | None = None)
         The figure and its caption.
 
     Raises:
-        Lacking: Nothing that the run decodes can be plotted.
+        MissingDataError: Nothing that the run decodes can be plotted.
     """
     line = interpolate_latents(eval_set, STEPS, ends)
     modalities = eval_set.run.model.modalities
@@ -88,7 +88,7 @@ def interpolation_figure(eval_set: EvalSet, ends: tuple[int, int] | None = None)
     shown = [n for n in decoded if modalities[n].draw is not None]
     shown.sort(key=lambda n: order.index(n) if n in order else 2)
     if not shown:
-        raise Lacking("nothing that this run decodes can be plotted")
+        raise MissingDataError("nothing that this run decodes can be plotted")
     joints_on_rgb = "rgb" in shown and "joints2d" in shown
     figure = empty_figure(1.15 * (STEPS + 2), 1.22 * len(shown))
     grid = figure.add_gridspec(len(shown), STEPS + 2)

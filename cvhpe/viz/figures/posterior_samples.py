@@ -43,7 +43,7 @@ def decode_samples(eval_set: EvalSet, posterior: Posterior, rows: np.ndarray, co
     Returns:
         Joints ``(count, n, J, 3)`` mm, relative to the root.
     """
-    return eval_set.joints(sample_latents(posterior, count, torch.Generator().manual_seed(seed)), rows)
+    return eval_set.decode_joints(sample_latents(posterior, count, torch.Generator().manual_seed(seed)), rows)
 
 
 def posterior_samples_figure(eval_set: EvalSet) -> tuple[Figure, str]:
@@ -56,12 +56,12 @@ def posterior_samples_figure(eval_set: EvalSet) -> tuple[Figure, str]:
         The figure and its caption.
 
     Raises:
-        Lacking: The run or its data lack what the figure shows.
+        MissingDataError: The run or its data lack what the figure shows.
     """
     require_3d(eval_set)
     source = primary_input(eval_set)
     rows = select_examples(eval_set, source, HANDS)
-    inputs, truth = eval_set.to_network_input(source, rows).float().numpy(), eval_set.truth(rows)
+    inputs, truth = eval_set.to_network_input(source, rows).float().numpy(), eval_set.true_joints(rows)
     samples = decode_samples(eval_set, eval_set.encode(source, rows), rows, SAMPLES)
     figure = empty_figure(1.3 * len(rows), 2.75)
     grid = figure.add_gridspec(2, len(rows))

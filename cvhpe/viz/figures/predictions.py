@@ -41,13 +41,13 @@ def predictions_figure(
         The figure and its caption.
 
     Raises:
-        Lacking: The run or its data lack what the figure shows.
+        MissingDataError: The run or its data lack what the figure shows.
     """
     require_3d(eval_set)
     rows = select_examples(eval_set, source, HANDS) if rows is None else rows
     columns = min(columns, len(rows))
     lines = -(-len(rows) // columns)
-    inputs, truth = eval_set.to_network_input(source, rows).float().numpy(), eval_set.truth(rows)
+    inputs, truth = eval_set.to_network_input(source, rows).float().numpy(), eval_set.true_joints(rows)
     predicted = eval_set.predict(source, rows)
     errors_mm = hand_errors(truth, predicted, eval_set.visible(rows))
     figure = empty_figure(1.3 * columns, 2.75 * lines)

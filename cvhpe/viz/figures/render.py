@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvhpe.errors import UserError, nearest
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
 from cvhpe.io.atomic import write_text
 from cvhpe.runs.run_dir import Run
 from cvhpe.viz.figures.depth import depth_figure
@@ -86,7 +86,7 @@ def render_figures(
                     figure, caption = plot()
                     files = save_figure(figure, out / stem)
                 result = RenderedFigure(stem, tuple(f.name for f in files), caption)
-            except Lacking as lacking:
+            except MissingDataError as lacking:
                 result = RenderedFigure(stem, left_out=str(lacking))
             except UserError as error:
                 if only:

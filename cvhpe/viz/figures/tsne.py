@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
-from cvhpe.evaluation.latent_space import Mixing, Space, embed, mixing, sklearn, tsne
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
+from cvhpe.evaluation.latent_space import LatentMeans, ModalityAccuracy, latent_means, modality_accuracy, sklearn, tsne
 from cvhpe.runs.run_dir import Run
 from cvhpe.viz.style import display_name, empty_figure, modality_colours
 
@@ -29,14 +29,14 @@ def tsne_figure(eval_set: EvalSet, unimodal: Callable[[], Run]) -> tuple[Figure,
         The figure and its caption.
 
     Raises:
-        Lacking: The run encodes one modality only.
+        MissingDataError: The run encodes one modality only.
     """
     if len(eval_set.inputs) < 2:
-        raise Lacking(f"this run encodes {eval_set.inputs[0]} only; --variant 2 or 4 encodes the target as well")
+        raise MissingDataError(f"this run encodes only {eval_set.inputs[0]}; --variant 2 or 4 encodes the target too")
     sklearn("manifold")  # fails before the unimodal run is trained
     unimodal_run = unimodal()
-    spaces = [embed(eval_set, HANDS), embed(eval_set, HANDS, unimodal_run)]
-    crossed, single = (mixing(space) for space in spaces)
+    spaces = [latent_means(eval_set, HANDS), latent_means(eval_set, HANDS, unimodal_run)]
+    crossed, single = (modality_accuracy(space) for space in spaces)
     titles = ("Cross-modal training", "Unimodal training")
     figure = empty_figure(3.4 * len(spaces), 3.7)
     for k, (title, space, accuracy) in enumerate(zip(titles, spaces, (crossed, single), strict=True)):
@@ -58,11 +58,11 @@ def tsne_figure(eval_set: EvalSet, unimodal: Callable[[], Run]) -> tuple[Figure,
     return figure, text
 
 
-def _accuracy(mixed: Mixing) -> str:
+def _accuracy(mixed: ModalityAccuracy) -> str:
     return f"classification accuracy {mixed} (chance {mixed.chance:.2f})"
 
 
-def _plot_space(axes: Any, space: Space) -> None:
+def _plot_space(axes: Any, space: LatentMeans) -> None:
     points, colours = tsne(space), modality_colours(space.names)
     order = np.random.default_rng(0).permutation(len(points))  # no modality on top of all others
     point_colours = [colours[space.names[m]] for m in space.modality[order]]

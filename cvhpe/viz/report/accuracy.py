@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
-from cvhpe.evaluation.evaluate import baseline_summaries, labelled, predict
+from cvhpe.evaluation.baselines import baseline_summaries
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
+from cvhpe.evaluation.evaluate import labelled, predict
 from cvhpe.evaluation.metrics import Summary, summary
 from cvhpe.geometry.skeleton import FINGERS, layout
 from cvhpe.viz.figures.axes import hand_errors
@@ -106,12 +107,12 @@ def prediction_examples(eval_set: EvalSet, source: str) -> dict[str, Any]:
         JSON data: thumbnails, true and predicted joints.
 
     Raises:
-        Lacking: No sample has both the input and all 3D joints.
+        MissingDataError: No sample has both the input and all 3D joints.
     """
-    rows = eval_set.judged(eval_set.having(source, "joints3d"))
+    rows = eval_set.mostly_visible(eval_set.rows_with(source, "joints3d"))
     if not len(rows):
-        raise Lacking(f"no held-out sample has both {source} and all 3D joints")
-    predicted, truth = eval_set.predict(source, rows), eval_set.truth(rows)
+        raise MissingDataError(f"no held-out sample has both {source} and all 3D joints")
+    predicted, truth = eval_set.predict(source, rows), eval_set.true_joints(rows)
     errors_mm = hand_errors(truth, predicted, eval_set.visible(rows))
     order = np.argsort(errors_mm, kind="stable")
     count = min(EXAMPLES, len(order))

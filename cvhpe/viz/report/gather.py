@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cvhpe.errors import UserError
-from cvhpe.evaluation.eval_set import EvalSet, Lacking
-from cvhpe.evaluation.latent_space import embed, mixing, tsne
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
+from cvhpe.evaluation.latent_space import latent_means, modality_accuracy, tsne
 from cvhpe.geometry.skeleton import layout
 from cvhpe.runs.run_dir import Run
 from cvhpe.runs.serialization import read_card
@@ -74,7 +74,7 @@ def _section(gather: Callable[[], Any]) -> Any:
     """What ``gather`` returns, or why the run cannot give it."""
     try:
         return gather()
-    except (Lacking, UserError) as error:
+    except (MissingDataError, UserError) as error:
         return {"left_out": str(error)}
 
 
@@ -138,9 +138,9 @@ def _latent_space(eval_set: EvalSet, unimodal: Run | None) -> dict[str, Any]:
     title = "Cross-modal training" if len(eval_set.inputs) > 1 else display_name(eval_set.inputs[0])
     panels = []
     for name, run in ((title, None), *([("Unimodal training", unimodal)] if unimodal else [])):
-        space = embed(eval_set, LATENT_HANDS, run)
+        space = latent_means(eval_set, LATENT_HANDS, run)
         if len(np.unique(space.modality)) > 1:
-            accuracy = _section(lambda s=space: vars(mixing(s)))  # type: ignore[misc]
+            accuracy = _section(lambda s=space: vars(modality_accuracy(s)))  # type: ignore[misc]
         else:
             accuracy = {"left_out": "only one modality is encoded"}
         panels.append(
@@ -164,7 +164,7 @@ def _interpolation(eval_set: EvalSet) -> dict[str, Any]:
     line = interpolate_latents(eval_set, INTERPOLATION_STEPS)
     decoded: dict[str, Any] = {}
     if "joints3d" in eval_set.outputs:
-        decoded["joints3d"] = eval_set.decode("joints3d", line.z) * eval_set.scale(line.ends).mean()
+        decoded["joints3d"] = eval_set.decode("joints3d", line.z) * eval_set.scale_mm(line.ends).mean()
     if "joints2d" in eval_set.outputs:
         decoded["joints2d"] = eval_set.decode("joints2d", line.z)
     image = next((n for n in IMAGE_MODALITIES if n in eval_set.outputs), None)
@@ -172,7 +172,7 @@ def _interpolation(eval_set: EvalSet) -> dict[str, Any]:
         sheet = sprite_sheet(to_uint8_images(eval_set.decode(image, line.z)), EXAMPLE_PX)
         decoded["image"] = {"label": display_name(image), **sheet}
     if not decoded:
-        raise Lacking(f"nothing that this run decodes ({', '.join(eval_set.outputs)}) can be shown here")
+        raise MissingDataError(f"nothing that this run decodes ({', '.join(eval_set.outputs)}) can be shown here")
     ends = {"ends": line.ends, "inputs": thumbnails(eval_set, line.ends, EXAMPLE_PX)}
     return {"source": display_name(line.source), **ends, **decoded}
 

@@ -88,7 +88,7 @@ def thumbnails(eval_set: EvalSet, rows: Array, side: int) -> dict[str, Any]:
         ``sheet``, a sprite sheet, or ``points``, 2D joints ``(n, J, 2)`` that fill [-0.5, 0.5].
     """
     for name in IMAGE_MODALITIES:
-        if name in eval_set.run.model.modalities and len(eval_set.having(name)):
+        if name in eval_set.run.model.modalities and len(eval_set.rows_with(name)):
             chunks = np.array_split(rows, -(-len(rows) // 256))
             inputs = (eval_set.to_network_input(name, chunk).float().numpy() for chunk in chunks)
             return {"sheet": sprite_sheet(np.concatenate([downsize(to_uint8_images(x), side) for x in inputs]), side)}
@@ -97,8 +97,8 @@ def thumbnails(eval_set: EvalSet, rows: Array, side: int) -> dict[str, Any]:
 
 def _normalized_joints(eval_set: EvalSet, rows: Array) -> Array:
     """2D joints ``(n, J, 2)`` of rows, or x and y of the 3D joints, centred and scaled to [-0.5, 0.5]."""
-    fields = eval_set.fields_of_joints(rows)
+    fields = eval_set.labels(rows)
     has_2d = "joints2d" in fields and bool(fields["has_joints2d"].all())
-    points = (fields["joints2d"] if has_2d else torch.from_numpy(eval_set.truth(rows)[..., :2])).numpy()
+    points = (fields["joints2d"] if has_2d else torch.from_numpy(eval_set.true_joints(rows)[..., :2])).numpy()
     low, high = np.nanmin(points, axis=1, keepdims=True), np.nanmax(points, axis=1, keepdims=True)
     return (points - (low + high) / 2) / np.maximum((high - low).max(-1, keepdims=True), 1e-9)

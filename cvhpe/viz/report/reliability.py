@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from cvhpe.evaluation.eval_set import EvalSet, Lacking, parts
+from cvhpe.evaluation.eval_set import EvalSet, MissingDataError, row_chunks
 from cvhpe.uncertainty.calibration import EncodedSet, drawn_of, width_of
 from cvhpe.uncertainty.coverage import SAMPLES, coverage
 from cvhpe.uncertainty.fusion import AS_TRAINED, SampleScaling, calibration_of, spread
@@ -58,11 +58,11 @@ def reliability(eval_set: EvalSet, source: str) -> dict[str, Any]:
         JSON data of the two charts and the text below.
 
     Raises:
-        Lacking: Fewer than :data:`MIN_HANDS` hands have the input and 3D joints.
+        MissingDataError: Fewer than :data:`MIN_HANDS` hands have the input and 3D joints.
     """
-    rows = eval_set.some(MAX_HANDS, source, "joints3d")
+    rows = eval_set.sample_rows(MAX_HANDS, source, "joints3d")
     if len(rows) < MIN_HANDS:
-        raise Lacking(f"fewer than {MIN_HANDS} held-out samples have both {source} and all 3D joints")
+        raise MissingDataError(f"fewer than {MIN_HANDS} held-out samples have both {source} and all 3D joints")
     calibration = calibration_of(eval_set.run.metadata.training)
     scaling = calibration.width([source]) if calibration else None
     has_calibration = scaling is not None
@@ -70,7 +70,7 @@ def reliability(eval_set: EvalSet, source: str) -> dict[str, Any]:
         scaling = _fit_scaling(eval_set, source, rows[::2])
         rows = rows[1::2]
     posterior = eval_set.encode(source, rows)
-    centre, truth = eval_set.joints(posterior.mu, rows), eval_set.truth(rows)
+    centre, truth = eval_set.decode_joints(posterior.mu, rows), eval_set.true_joints(rows)
     counted = eval_set.visible(rows)
     counted[:, eval_set.palm.root] = False  # always zero
     error = np.linalg.norm(centre - truth, axis=-1)[counted].astype(np.float64)
@@ -124,9 +124,9 @@ def _tta_disagreement(eval_set: EvalSet, source: str, rows: Array, views: int) -
     """``[n]`` mm: standard deviation of the predictions of augmented views of each hand."""
     values = []
     with torch.inference_mode():
-        for chunk in parts(rows):
+        for chunk in row_chunks(rows):
             posteriors = encode_tta(eval_set.run, eval_set.fields(chunk), [source], eval_set.batches.margin, views)
-            values.append(tta_std(eval_set.run, posteriors, [source], {}, torch.from_numpy(eval_set.scale(chunk))))
+            values.append(tta_std(eval_set.run, posteriors, [source], {}, torch.from_numpy(eval_set.scale_mm(chunk))))
     return torch.cat(values)
 
 
@@ -137,6 +137,6 @@ def _has_validation_hands(eval_set: EvalSet) -> bool:
 
 def _fit_scaling(eval_set: EvalSet, source: str, rows: Array) -> SampleScaling:
     """The sample scaling that calibrates some hands."""
-    arrays = (eval_set.truth(rows), eval_set.scale(rows), eval_set.visible(rows))
+    arrays = (eval_set.true_joints(rows), eval_set.scale_mm(rows), eval_set.visible(rows))
     encoded = EncodedSet({source: eval_set.encode(source, rows)}, *map(torch.from_numpy, arrays))
     return width_of([drawn_of(eval_set.run, encoded, [source], {})])

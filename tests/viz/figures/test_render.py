@@ -49,7 +49,7 @@ def test_the_caption_of_the_tsne_has_the_numbers(rendered):
 def test_predictions_and_truth_have_the_papers_colours_and_places(held_lift):
     rows = np.arange(2)
     figure, _ = predictions_figure(held_lift, "joints2d", rows=rows)
-    predicted, truth = held_lift.predict("joints2d", rows), held_lift.truth(rows)
+    predicted, truth = held_lift.predict("joints2d", rows), held_lift.true_joints(rows)
     for n, axes in enumerate(a for a in figure.axes if a.name == "3d"):
         points = {style.PREDICTION: [], style.TRUTH: []}
         for line in axes.lines:
