@@ -1,0 +1,1 @@
+"""Geometric augmentation: views, pose swap, test-time augmentation."""

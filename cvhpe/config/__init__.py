@@ -1,0 +1,1 @@
+"""Settings: their schema, presets and comma-separated lists."""

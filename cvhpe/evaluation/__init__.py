@@ -1,0 +1,1 @@
+"""Metrics, evaluation on held-out data, scores of prediction files, latent-space statistics."""

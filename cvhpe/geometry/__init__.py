@@ -1,0 +1,1 @@
+"""Cameras, joint layouts and rectification."""

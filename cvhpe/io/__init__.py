@@ -1,0 +1,1 @@
+"""Files: atomic writes, locks, images, videos, caches, process pools."""

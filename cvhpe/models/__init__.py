@@ -1,0 +1,1 @@
+"""The cross-modal VAE, its networks and losses."""

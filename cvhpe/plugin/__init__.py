@@ -1,0 +1,1 @@
+"""The plugin contract, discovery of plugins, and the scaffold of a new one."""

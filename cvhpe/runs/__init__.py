@@ -1,0 +1,1 @@
+"""Run folders: settings, weights and metadata of trained models."""

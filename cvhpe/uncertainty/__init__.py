@@ -1,0 +1,1 @@
+"""Fusion of inputs, calibration of posteriors, coverage of credible regions."""

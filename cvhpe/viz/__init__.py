@@ -1,0 +1,1 @@
+"""Figures, overlays, reports and contact sheets."""

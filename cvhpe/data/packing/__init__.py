@@ -1,0 +1,1 @@
+"""Packing a data set: crops, memory maps, keys."""
