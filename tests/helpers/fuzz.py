@@ -4,7 +4,7 @@
 
 An input is a miniature data set of which one file is mutated, packed by the function that ``cvhpe data prepare`` calls.
 It fails if it ends in anything but samples or a ``UserError`` of one line, if it warns, or if it takes more than
-:data:`MAX_SECONDS` of processor time or :data:`MAX_BYTES` of address space. "most MB" is the memory of the worst input.
+:data:`MAX_SECONDS` of processor time or :data:`MAX_BYTES` of address space.
 """
 
 from __future__ import annotations
@@ -245,23 +245,6 @@ def no_warnings(name: str) -> Iterator[None]:
                 raise RuntimeError(f"{name}: warned: {first.category.__name__}: {first.message} ({place})")
 
 
-def resident_bytes() -> int:
-    """Bytes of this process that are in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-class Peak:
-    """The most memory, in MB, that the process took since :meth:`begin`."""
-
-    def begin(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-        self.before = resident_bytes()
-
-    def end(self) -> float:
-        status = Path("/proc/self/status").read_text()
-        return max(0.0, (int(status.partition("VmHWM:")[2].split()[0]) * 1024 - self.before) / 1e6)
-
-
 @contextmanager
 def bounded() -> Iterator[None]:
     """Let what is inside take :data:`MAX_SECONDS` of processor time and :data:`MAX_BYTES` of address space more."""
@@ -289,25 +272,24 @@ def main() -> None:
     parser.add_argument("--reader", choices=list(READERS))
     asked = parser.parse_args()
     names = [asked.reader] if asked.reader else list(READERS)
-    failures, peak = 0, Peak()
+    failures = 0
     with tempfile.TemporaryDirectory() as folder:
-        print("reader      inputs  read well  refused  failed  CPU s  slowest s  most MB", flush=True)
+        print("reader      inputs  read well  refused  failed  CPU s  slowest s", flush=True)
         for number, name in enumerate(names):
-            subject, count, slowest, most = Subject(name, Path(folder) / name), [0, 0, 0], 0.0, 0.0
+            subject, count, slowest = Subject(name, Path(folder) / name), [0, 0, 0], 0.0
             began = time.process_time()
             for i in range(number, asked.inputs, len(names)):
                 file, raw = subject.mutated(random.Random(f"{asked.seed} {i}"))
                 start = time.process_time()
-                peak.begin()
                 try:
                     count[subject.read(file, raw) is not None] += 1
                 except Exception as error:
                     count[2] += 1
                     print(f"{name}: input {i}, {file.name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
-                slowest, most = max(slowest, time.process_time() - start), max(most, peak.end())
+                slowest = max(slowest, time.process_time() - start)
             failures += count[2]
             taken = time.process_time() - began
-            figures = f"{count[0]:>11}{count[1]:>9}{count[2]:>8}{taken:>7.0f}{slowest:>11.2f}{most:>9.0f}"
+            figures = f"{count[0]:>11}{count[1]:>9}{count[2]:>8}{taken:>7.0f}{slowest:>11.2f}"
             print(f"{name:<12}{sum(count):>6}{figures}", flush=True)
     sys.exit(1 if failures else 0)
 

@@ -81,18 +81,10 @@ class JointMap:
         return JointMap(target.name, permutation(source, target), target.scale_bone, target.root)
 
 
-def canonical_joints(sample: Sample, joints: JointMap) -> dict[str, Array]:
-    """The labels of a sample in the layout of the pack. 2D labels that a data set lacks are projections of its 3D ones.
+def _canonical_joints(sample: Sample, joints: JointMap) -> dict[str, Array]:
+    """Labels in the pack's layout: ``joints3d_mm``, ``joints2d_px`` (NaN if not labelled) and ``visible``.
 
-    Args:
-        sample: in its data set's layout.
-        joints: the map of that layout.
-
-    Returns:
-        ``joints3d_mm`` ``(J, 3)`` and ``joints2d_px`` ``(J, 2)``, NaN if not labelled, and ``visible`` bool ``(J,)``.
-
-    Raises:
-        DataError: If an array has another shape than the layout.
+    2D labels that a data set lacks are projections of its 3D ones.
     """
     n, order = len(joints.order), list(joints.order)
     xyz = np.full((n, 3), np.nan) if sample.joints3d_mm is None else _check_shape(sample, sample.joints3d_mm, (n, 3))
@@ -113,20 +105,8 @@ def _check_shape(sample: Sample, array: Array, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def hand_crop(sample: Sample, joints: dict[str, Array], options: CropOptions) -> tuple[Crop, float]:
-    """The crop of a sample that the network sees.
-
-    Args:
-        sample: in its own frame.
-        joints: its labels, see :func:`canonical_joints`.
-        options: how to crop.
-
-    Returns:
-        The crop, and the depth of the hand's centre in mm (NaN: unknown).
-
-    Raises:
-        DataError: If the sample has neither joints nor a box.
-    """
+def _hand_crop(sample: Sample, joints: dict[str, Array], options: CropOptions) -> tuple[Crop, float]:
+    """The crop that the network sees, and the depth of the hand's centre in mm (NaN: unknown)."""
     xyz, uv = joints["joints3d_mm"], joints["joints2d_px"]
     known = np.isfinite(xyz).all(-1)
     in_front = known & (xyz[:, 2] > 0)
@@ -170,15 +150,10 @@ def _near_frame(uv: Array, size: tuple[float, float] | None) -> Array:
         return np.all((uv >= -beyond) & (uv <= size + beyond), axis=-1)
 
 
-def hand_depth(sample: Sample, crop: Crop) -> float:
-    """Depth of the hand's centre from the depth image, for samples without 3D labels.
+def _hand_depth(sample: Sample, crop: Crop) -> float:
+    """Depth of the hand's centre without 3D labels: the median on the mask or in the middle of the crop, mm.
 
-    Args:
-        sample: with ``depth``, and maybe ``mask``.
-        crop: of the hand.
-
-    Returns:
-        The median depth in mm on the mask or in the middle of the crop; NaN if nothing is measured there.
+    NaN if nothing is measured there.
     """
     depth = sample.images["depth"]
     if "mask" in sample.images:
@@ -271,8 +246,8 @@ def crop_sample(
     """
     if sample.side not in (0, 1):
         raise DataError(f"sample {sample.id}: hand side {sample.side}, it must be 0 (left) or 1 (right)")
-    row: dict[str, Any] = canonical_joints(sample, joints)
-    crop, z = hand_crop(sample, row, options)
+    row: dict[str, Any] = _canonical_joints(sample, joints)
+    crop, z = _hand_crop(sample, row, options)
     child, parent = joints.scale_bone
     xyz, uv = row["joints3d_mm"], row.pop("joints2d_px")
     scale = float(np.linalg.norm(xyz[child] - xyz[parent]))
@@ -293,7 +268,7 @@ def crop_sample(
     for name in image_fields:
         if name in sample.images:
             if name == "depth" and math.isnan(z):
-                z = hand_depth(sample, crop)
+                z = _hand_depth(sample, crop)
             row[name] = _stored_image(name, sample, wide, options, z)
     row["depth_z"] = np.float32(z)
     return row

@@ -12,12 +12,9 @@ from cvhpe.data.packing.crops import (
     MAX_FRACTION,
     CropOptions,
     JointMap,
-    canonical_joints,
     crop_image,
     crop_nearest,
     crop_sample,
-    hand_crop,
-    hand_depth,
 )
 from cvhpe.errors import DataError, UserError
 from cvhpe.geometry.camera import Crop, intrinsics, project
@@ -25,6 +22,7 @@ from cvhpe.geometry.skeleton import layout
 from cvhpe.plugin.sample import Sample
 
 K = intrinsics(280, 280, 160, 120)
+HAND21 = JointMap.of("hand21")
 
 
 def hand(seed: int = 0, at: tuple[float, float, float] = (10.0, -20.0, 500.0)) -> np.ndarray:
@@ -90,27 +88,26 @@ def test_black_beyond_the_frame(crop: Crop, black: tuple[slice, slice]) -> None:
 
 def test_every_21_joint_layout_becomes_the_canonical_one() -> None:
     xyz = hand()
-    canonical = JointMap.of("hand21")
     for name in ("rhd", "stb", "msra", "freihand", "fphab", "interhand"):
         source = layout(name)
         native = np.empty_like(xyz)
         for i, joint in enumerate(layout("hand21").joints):
             native[source.index(joint)] = xyz[i]
         joints = JointMap.of(name)
-        row = canonical_joints(sample(joints3d_mm=native, joints2d_px=None), joints)
-        np.testing.assert_array_equal(row["joints3d_mm"], xyz)
-        assert (joints.name, joints.scale_bone, joints.root) == ("hand21", canonical.scale_bone, 0)
+        row = crop_sample(sample(joints3d_mm=native, joints2d_px=None), joints, CropOptions(), ())
+        np.testing.assert_array_equal(row["joints3d_mm"], xyz.astype(np.float32))
+        assert (joints.name, joints.scale_bone, joints.root) == ("hand21", HAND21.scale_bone, 0)
 
 
 def test_missing_2d_labels_are_projected() -> None:
-    row = crop_sample(sample(joints2d_px=None), JointMap.of("hand21"), CropOptions(), ())
-    want = crop_sample(sample(), JointMap.of("hand21"), CropOptions(), ())
+    row = crop_sample(sample(joints2d_px=None), HAND21, CropOptions(), ())
+    want = crop_sample(sample(), HAND21, CropOptions(), ())
     np.testing.assert_allclose(row["joints2d"], want["joints2d"], atol=1e-6)
     assert row["has_joints2d"]
 
 
 def test_the_crop_is_the_square_around_the_joints() -> None:
-    row = crop_sample(sample(), JointMap.of("hand21"), CropOptions(factor=1.25), ())
+    row = crop_sample(sample(), HAND21, CropOptions(factor=1.25), ())
     assert np.abs(row["joints2d"]).max() == pytest.approx(0.5 / 1.25, abs=1e-6)
     np.testing.assert_allclose(row["joints2d"] * row["crop"][2] + row["crop"][:2], sample().joints2d_px, atol=1e-3)
     assert row["scale_mm"] == pytest.approx(np.linalg.norm(hand()[10] - hand()[9]), rel=1e-6)
@@ -122,7 +119,7 @@ def test_joints_beside_the_camera_do_not_set_the_crop() -> None:
     wild[4], wild[8] = (-8000, 5), (3, 9000)
     xyz = hand()
     xyz[8, 2] = -3.0
-    row = crop_sample(sample(joints2d_px=wild, joints3d_mm=xyz), JointMap.of("hand21"), CropOptions(), ())
+    row = crop_sample(sample(joints2d_px=wild, joints3d_mm=xyz), HAND21, CropOptions(), ())
     usual = np.delete(np.arange(21), [4, 8])
     box = np.ptp(wild[usual], axis=0).max()
     assert row["crop"][2] == pytest.approx(box * 1.25, rel=1e-6)
@@ -132,21 +129,21 @@ def test_joints_beside_the_camera_do_not_set_the_crop() -> None:
 
 def test_a_hand_outside_the_frame_still_has_a_crop() -> None:
     far = sample().joints2d_px + 5000
-    row = crop_sample(sample(joints2d_px=far), JointMap.of("hand21"), CropOptions(), ())
+    row = crop_sample(sample(joints2d_px=far), HAND21, CropOptions(), ())
     assert np.abs(row["joints2d"]).max() <= 0.4 + 1e-6
 
 
 def test_the_crop_does_not_depend_on_images() -> None:
-    with_image = hand_crop(
-        sample(images={"rgb": ramps()}), canonical_joints(sample(), JointMap.of("hand21")), CropOptions()
+    with_image, without = (
+        crop_sample(s, HAND21, CropOptions(), ()) for s in (sample(images={"rgb": ramps()}), sample())
     )
-    assert with_image == hand_crop(sample(), canonical_joints(sample(), JointMap.of("hand21")), CropOptions())
+    np.testing.assert_array_equal(with_image["crop"], without["crop"])
 
 
 def test_unlabelled_joints_stay_unlabelled() -> None:
     uv, xyz = sample().joints2d_px.copy(), hand()
     uv[3], xyz[5] = np.nan, np.nan
-    row = crop_sample(sample(joints2d_px=uv, joints3d_mm=xyz), JointMap.of("hand21"), CropOptions(), ())
+    row = crop_sample(sample(joints2d_px=uv, joints3d_mm=xyz), HAND21, CropOptions(), ())
     assert np.isnan(row["joints2d"]).any(1).nonzero()[0].tolist() == [3]
     assert np.isnan(row["joints3d_mm"]).any(1).nonzero()[0].tolist() == [5]
     assert row["has_joints2d"]
@@ -157,7 +154,7 @@ def test_unlabelled_joints_stay_unlabelled() -> None:
 def test_without_root_or_scale_bone_there_is_no_3d(joint: int) -> None:
     xyz = hand()
     xyz[joint] = np.nan
-    row = crop_sample(sample(joints3d_mm=xyz), JointMap.of("hand21"), CropOptions(), ())
+    row = crop_sample(sample(joints3d_mm=xyz), HAND21, CropOptions(), ())
     assert not row["has_joints3d"]
     assert row["scale_mm"] == 1
     assert np.isnan(row["joints3d_mm"]).all()
@@ -166,18 +163,18 @@ def test_without_root_or_scale_bone_there_is_no_3d(joint: int) -> None:
 def test_with_a_scale_bone_without_length_there_is_no_3d() -> None:
     xyz = hand()
     xyz[10] = xyz[9] + [0, 0, 1e-6]
-    row = crop_sample(sample(joints3d_mm=xyz), JointMap.of("hand21"), CropOptions(), ())
+    row = crop_sample(sample(joints3d_mm=xyz), HAND21, CropOptions(), ())
     assert not row["has_joints3d"]
 
 
 def test_samples_without_joints_are_cropped_by_their_box() -> None:
     bare = Sample(id="x", side=0, images={"rgb": ramps()}, box=(100.0, 50.0, 40.0, 60.0))
-    row = crop_sample(bare, JointMap.of("hand21"), CropOptions(image_size=32), ("rgb",))
+    row = crop_sample(bare, HAND21, CropOptions(image_size=32), ("rgb",))
     np.testing.assert_allclose(row["crop"], [119.5, 79.5, 75.0])
     assert not row["has_joints2d"]
     assert not row["has_joints3d"]
     with pytest.raises(DataError, match="sample x: neither 2D joints"):
-        crop_sample(Sample(id="x", side=0), JointMap.of("hand21"), CropOptions(), ())
+        crop_sample(Sample(id="x", side=0), HAND21, CropOptions(), ())
 
 
 def test_depth_and_mask_are_stored_where_the_joints_are() -> None:
@@ -188,7 +185,7 @@ def test_depth_and_mask_are_stored_where_the_joints_are() -> None:
         depth[v - 2 : v + 3, u - 2 : u + 3], mask[v - 2 : v + 3, u - 2 : u + 3] = z, i % 16 + 1
     options = CropOptions(image_size=128, margin=1.5, cube=150)
     images = {"rgb": ramps(), "depth": depth, "mask": mask}
-    row = crop_sample(sample(images=images), JointMap.of("hand21"), options, ("rgb", "depth", "mask"))
+    row = crop_sample(sample(images=images), HAND21, options, ("rgb", "depth", "mask"))
     assert row["rgb"].shape == (192, 192, 3)
     assert row["depth"].dtype == np.uint16
     assert row["depth_z"] == pytest.approx((xyz[:, 2].min() + xyz[:, 2].max()) / 2)
@@ -201,7 +198,7 @@ def test_depth_and_mask_are_stored_where_the_joints_are() -> None:
 
 
 def test_a_cube_crop_covers_the_cube() -> None:
-    row = crop_sample(sample(), JointMap.of("hand21"), CropOptions(kind="cube", cube=125), ())
+    row = crop_sample(sample(), HAND21, CropOptions(kind="cube", cube=125), ())
     xyz = hand()
     centre = (xyz.min(0) + xyz.max(0)) / 2
     assert row["crop"][2] == pytest.approx(250 * 280 / centre[2], rel=1e-9)
@@ -211,27 +208,26 @@ def test_a_cube_crop_covers_the_cube() -> None:
 def test_the_depth_of_a_hand_without_3d_labels_comes_from_the_image() -> None:
     depth = np.full((240, 320), 900, np.float32)
     depth[100:140, 140:180] = 432
-    images = {"depth": depth}
-    bare = Sample(id="x", side=0, images=images, box=(140.0, 100.0, 40.0, 40.0))
-    row = crop_sample(bare, JointMap.of("hand21"), CropOptions(image_size=32), ("depth",))
+    images, box = {"depth": depth}, (140.0, 100.0, 40.0, 40.0)
+    bare = Sample(id="x", side=0, images=images, box=box)
+    row = crop_sample(bare, HAND21, CropOptions(image_size=32), ("depth",))
     assert row["depth_z"] == 432
     assert (row["depth"][20:28, 20:28] == 32768).all()
-    mask = (depth == 900).astype(np.uint8)
-    masked = Sample(id="x", side=0, images={**images, "mask": mask})
-    assert hand_depth(masked, Crop((160.0, 120.0), 40.0)) == 900
-    nothing = Sample(id="x", side=0, images={"depth": depth * 0}, box=(140.0, 100.0, 40.0, 40.0))
-    row = crop_sample(nothing, JointMap.of("hand21"), CropOptions(image_size=32), ("depth",))
+    masked = Sample(id="x", side=0, images={**images, "mask": (depth == 900).astype(np.uint8)}, box=box)
+    assert crop_sample(masked, HAND21, CropOptions(image_size=32), ("depth",))["depth_z"] == 900
+    nothing = Sample(id="x", side=0, images={"depth": depth * 0}, box=box)
+    row = crop_sample(nothing, HAND21, CropOptions(image_size=32), ("depth",))
     assert np.isnan(row["depth_z"])
     assert not row["depth"].any()
 
 
 def test_faults_name_the_sample() -> None:
     with pytest.raises(DataError, match="sample 7: hand side 2"):
-        crop_sample(sample(side=2), JointMap.of("hand21"), CropOptions(), ())
+        crop_sample(sample(side=2), HAND21, CropOptions(), ())
     with pytest.raises(DataError, match=r"sample 7: joints of shape \(20, 3\)"):
-        crop_sample(sample(joints3d_mm=hand()[:20]), JointMap.of("hand21"), CropOptions(), ())
+        crop_sample(sample(joints3d_mm=hand()[:20]), HAND21, CropOptions(), ())
     with pytest.raises(UserError, match="image 'flow': float64"):
-        crop_sample(sample(images={"flow": np.zeros((4, 4))}), JointMap.of("hand21"), CropOptions(), ("flow",))
+        crop_sample(sample(images={"flow": np.zeros((4, 4))}), HAND21, CropOptions(), ("flow",))
 
 
 @given(size=st.sampled_from([64, 128, 256]), margin=st.floats(1, 3))
