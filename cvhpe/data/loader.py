@@ -28,7 +28,7 @@ class Batches:
     bool ``[B]``, False if a sample lacks the field, which is zeros then. A joint that is not labelled is NaN. Always:
     ``index`` int64 (number of the sample in the concatenation), ``side`` int64, ``root_shift_weight``, ``scale_mm``,
     ``visible``, ``K``, ``crop``, ``depth_z``, ``root_mm`` ``[B, 3]`` (camera frame), ``group``. With several processes
-    also ``together`` int64: ``index`` of all of them, rank after rank.
+    also ``global_index`` int64: ``index`` of all of them, rank after rank.
 
     Args:
         packs: concatenated in their order.
@@ -108,13 +108,13 @@ class Batches:
         order = self.order(epoch)
         numbers = range(start, len(self))
         if not self.workers:
-            yield from (self._own(order, number) for number in numbers)
+            yield from (self._rank_batch(order, number) for number in numbers)
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="cvhpe-loader") as pool:
             ahead: deque[Future[dict[str, Tensor]]] = deque()
             try:
                 for number in numbers:
-                    ahead.append(pool.submit(self._own, order, number))
+                    ahead.append(pool.submit(self._rank_batch, order, number))
                     if len(ahead) > 2 * self.workers:
                         yield ahead.popleft().result()
                 while ahead:
@@ -132,29 +132,29 @@ class Batches:
             out[name] = self._gather(name, np.asarray(index))
         return out
 
-    def _own(self, order: Array, number: int) -> dict[str, Tensor]:
-        """This process's part of a batch of all processes."""
-        together = order[number * self.batch_size * self.world :][: self.batch_size * self.world]
+    def _rank_batch(self, order: Array, number: int) -> dict[str, Tensor]:
+        """This rank's part of a batch of all processes."""
+        index = order[number * self.batch_size * self.world :][: self.batch_size * self.world]
         if self.world == 1:
-            return self.batch(together)
-        part = self.batch(np.array_split(together, self.world)[self.rank])
-        return part | {"together": torch.from_numpy(np.ascontiguousarray(together, np.int64))}
+            return self.batch(index)
+        part = self.batch(np.array_split(index, self.world)[self.rank])
+        return part | {"global_index": torch.from_numpy(np.ascontiguousarray(index, np.int64))}
 
     def _gather(self, name: str, index: Array) -> Tensor:
         dtype, shape = self._image_types[name]
         out = np.empty((len(index), *shape), dtype)
-        which = np.searchsorted(self._starts, index, "right") - 1
+        pack_of = np.searchsorted(self._starts, index, "right") - 1
         for number, pack in enumerate(self.packs):
-            mine = np.flatnonzero(which == number)
-            rows = index[mine] - self._starts[number]
-            if not len(mine):
+            at = np.flatnonzero(pack_of == number)
+            rows = index[at] - self._starts[number]
+            if not len(at):
                 continue
             if name not in pack:
-                out[mine] = 0
-            elif len(mine) == len(index):
+                out[at] = 0
+            elif len(at) == len(index):
                 pack.take(name, rows, out)
             else:
-                out[mine] = pack.take(name, rows)
+                out[at] = pack.take(name, rows)
         return torch.from_numpy(out)
 
     def _check_images(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:

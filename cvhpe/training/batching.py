@@ -64,7 +64,7 @@ class BatchBuilder:
 
     def __call__(self, fields: Fields, generator: Generator) -> tuple[list[MicroBatch], Tensor]:
         """The parts of a batch on the device, and int64 ``[inputs]``: a key of noise for each input modality."""
-        together = fields.get("together")
+        together = fields.get("global_index")
         index = fields["index"] if together is None else together
         palm = fields["root_shift_weight"] if together is None else self.palm[together]
         view = sample_views(palm, self.config.augmentation, generator, self.batches.margin)
@@ -79,7 +79,7 @@ class BatchBuilder:
         parts = []
         for piece in range(pieces):
             at, to = position(own, piece, pieces), position(own, piece + 1, pieces)
-            cut = {name: t[at:to] for name, t in fields.items() if name != "together"}
+            cut = {name: t[at:to] for name, t in fields.items() if name != "global_index"}
             seen = view if (at, to) == (0, len(index)) else view.select(torch.arange(start + at, start + to))
             parts.append(self._part(cut, seen, has, start + at, len(index)))
         return parts, self._move(seeds)

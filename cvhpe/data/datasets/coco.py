@@ -48,21 +48,20 @@ class Coco(Reader):
             raise DataError(f"coco?side={options['side']}: left or right")
         file, has_test_file = _annotation_file(root, split)
         content = read_json(file)
-        if not isinstance(content, dict) or not all(
-            isinstance(content.get(k), list) for k in ("images", "annotations")
-        ):
+        lists = ("images", "annotations")
+        if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
             reject(file, "is not COCO-style: it needs the lists 'images' and 'annotations'")
         companions = interhand_files(file)
         num_unsided = 0
         if companions:
-            of, hands = layout("interhand"), read_interhand(content, file, companions)
+            joint_layout, hands = layout("interhand"), read_interhand(content, file, companions)
         else:
-            of = layout(options["layout"] or _usual_layout(content))
-            hands, num_unsided = _read_hands(content, file, of, SIDES.get(options["side"], RIGHT))
+            joint_layout = layout(options["layout"] or _usual_layout(content))
+            hands, num_unsided = _read_hands(content, file, joint_layout, SIDES.get(options["side"], RIGHT))
         notes = []
         if num_unsided:
             assumed = options["side"] or "right"
-            notes.append(f"{num_unsided} of {len(hands)} hands say no side and are taken for {assumed} hands (?side=)")
+            notes.append(f"{num_unsided} of {len(hands)} hands have no side and are taken for {assumed} hands (?side=)")
         if not has_test_file:
             hands = [h for h in hands if (zlib.crc32(h.image.encode()) % _TEST_MODULUS == 0) == (split == "test")]
             notes.append(f"{file.name} has no test file: a tenth of its images, chosen by name, is the test split")
@@ -71,7 +70,7 @@ class Coco(Reader):
         folder = file.parent
         self.hands, self.split, self.note = hands, split, "; ".join(notes)
         self.folders = [folder, folder / "images", folder.parent, folder.parent / "images"]
-        self.layout, self.root = of.name, of.root_kind
+        self.layout, self.root = joint_layout.name, joint_layout.root_kind
 
     def __len__(self) -> int:
         return len(self.hands)
@@ -141,22 +140,21 @@ def _usual_layout(content: Mapping[str, Any]) -> str:
 
 
 def _read_hands(
-    content: Mapping[str, Any], file: Path, of: Layout, default_side: int
+    content: Mapping[str, Any], file: Path, joint_layout: Layout, default_side: int
 ) -> tuple[list[HandAnnotation], int]:
     """The hands of a file, and how many of them have no side."""
     images = image_table(content, file)
+    shape = (len(joint_layout), 3)
     hands, num_unsided = [], 0
     for at, annotation in enumerate(content["annotations"]):
         label = f"annotation {at}"
         image, number = find_image(annotation, label, images, file)
-        xyz = (
-            parse_array(file, label, "joint_cam", annotation["joint_cam"], (len(of), 3))
-            if "joint_cam" in annotation
-            else None
-        )
+        xyz = None
+        if "joint_cam" in annotation:
+            xyz = parse_array(file, label, "joint_cam", annotation["joint_cam"], shape)
         K = _camera(file, label, annotation.get("cam_param") or image.get("cam_param"))
         if "keypoints" in annotation:
-            keypoints = parse_array(file, label, "keypoints", annotation["keypoints"], (len(of), 3))
+            keypoints = parse_array(file, label, "keypoints", annotation["keypoints"], shape)
             visible = np.asarray(keypoints[:, 2] > 0)
             uv = np.where(visible[:, None], keypoints[:, :2], np.nan)
         elif xyz is not None and K is not None:

@@ -104,7 +104,7 @@ def parse_array(file: Path, label: str, key: str, value: Any, shape: tuple[int, 
     except (TypeError, ValueError, OverflowError):
         reject(file, f"{label}: {key!r} is not a list of numbers")
     if array.size != np.prod(shape):
-        of = f"{shape[0]} joints of {shape[1]}" if len(shape) == 2 else f"{shape[0]}"
-        reject(file, f"{label}: {key!r} has {array.size} numbers, expected {int(np.prod(shape))} ({of})")
+        size = f"{shape[0]} joints of {shape[1]}" if len(shape) == 2 else f"{shape[0]}"
+        reject(file, f"{label}: {key!r} has {array.size} numbers, expected {int(np.prod(shape))} ({size})")
     require_plausible(file, f"{label}: {key!r}", array)
     return array.reshape(shape)

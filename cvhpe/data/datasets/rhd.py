@@ -60,14 +60,14 @@ class Rhd(Reader):
 
     def labels(self, index: int) -> Sample:
         row, side = self._hand(index)
-        of = slice(21 * side, 21 * side + 21)
+        joints = slice(21 * side, 21 * side + 21)
         frame = f"{FOLDERS[self.split]}/{self.frames[row]:05d}"
         return Sample(
             id=f"{frame}:{('left', 'right')[side]}",
             side=side,
-            joints3d_mm=(self.xyz_m[row, of] * 1000).astype(np.float32),
-            joints2d_px=self.uv_vis[row, of, :2].astype(np.float32),
-            visible=(self.uv_vis[row, of, 2] > 0.5) & (self.xyz_m[row, of, 2] > 0),
+            joints3d_mm=(self.xyz_m[row, joints] * 1000).astype(np.float32),
+            joints2d_px=self.uv_vis[row, joints, :2].astype(np.float32),
+            visible=(self.uv_vis[row, joints, 2] > 0.5) & (self.xyz_m[row, joints, 2] > 0),
             K=self.K[row],
             group=int(self.frames[row]),
         )

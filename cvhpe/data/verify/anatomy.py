@@ -18,23 +18,23 @@ _FINGERS = ("index", "middle", "ring", "little")
 _KNUCKLES = (5, 9, 13, 17)  # first joints of these fingers in the layout hand21
 
 
-def finger_bend(xyz: Array, of: Layout) -> Array:
+def finger_bend(xyz: Array, joint_layout: Layout) -> Array:
     """How far the fingers bend towards where a right hand has its palm.
 
     Args:
         xyz: joints ``(N, J, 3)`` mm, x right, y down, z forward; NaN if not labelled.
-        of: their layout.
+        joint_layout: their layout.
 
     Returns:
         ``(N,)`` mm, negative for left hands; NaN if a joint is not labelled.
     """
-    middle, index, little = (of.fingers[f][0] for f in ("middle", "index", "little"))
-    up, across = xyz[:, middle] - xyz[:, of.root], xyz[:, little] - xyz[:, index]
+    middle, index, little = (joint_layout.fingers[f][0] for f in ("middle", "index", "little"))
+    up, across = xyz[:, middle] - xyz[:, joint_layout.root], xyz[:, little] - xyz[:, index]
     normal = np.cross(up, across)
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
     total = np.zeros(len(xyz))
     for finger in _FINGERS:
-        base, second, *_, tip = of.fingers[finger]
+        base, second, *_, tip = joint_layout.fingers[finger]
         along = xyz[:, second] - xyz[:, base]
         along /= np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
         rest = xyz[:, tip] - xyz[:, second]
@@ -42,31 +42,31 @@ def finger_bend(xyz: Array, of: Layout) -> Array:
     return total
 
 
-def check_anatomy(xyz: Array, side: Array, of: Layout, root: str) -> list[Finding]:
+def check_anatomy(xyz: Array, side: Array, joint_layout: Layout, root: str) -> list[Finding]:
     """Check side against bend, the order along the fingers, and what the root is.
 
     Args:
         xyz: joints ``(N, J, 3)`` mm; hands with NaN are left out.
         side: ``(N,)``, 0 left, 1 right.
-        of: the layout.
+        joint_layout: their layout.
         root: ``wrist`` or ``palm``.
 
     Returns:
         The findings; none for layouts with too few joints.
     """
-    if any(len(chain) < 3 for chain in of.fingers.values()):
+    if any(len(chain) < 3 for chain in joint_layout.fingers.values()):
         return []
     findings: list[Finding] = []
-    bend = finger_bend(xyz, of)
+    bend = finger_bend(xyz, joint_layout)
     known = np.isfinite(bend)
     if known.any():
         agreement = float(((bend > 0) == (side == 1))[known].mean())
         is_fatal = known.sum() >= _MIN_HANDS and agreement < 0.3
         verdict: Verdict = "ok" if agreement > 0.65 else "fatal" if is_fatal else "warn"
         findings.append(Finding("fingers bend as the side says", f"{agreement:.0%} of hands", "over 65 %", verdict))
-    if len(of) != 21:
+    if len(joint_layout) != 21:
         return findings
-    hand = xyz[:, list(permutation(of, "hand21"))]
+    hand = xyz[:, list(permutation(joint_layout, "hand21"))]
     with np.errstate(all="ignore"):
         first = sum(np.linalg.norm(hand[:, k + 1] - hand[:, k], axis=-1) for k in _KNUCKLES)
         last = sum(np.linalg.norm(hand[:, k + 3] - hand[:, k + 2], axis=-1) for k in _KNUCKLES)
