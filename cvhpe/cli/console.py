@@ -14,7 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from cvhpe.evaluation.metrics import Summary
     from cvhpe.runs.run_dir import Run
-    from cvhpe.training.trainer import Reporter
+    from cvhpe.training.callbacks import Reporter
 
 PLAIN_SECONDS = 10.0
 WITHIN_SHOWN = (10, 20, 30, 40, 60, 80)
@@ -53,7 +53,7 @@ class Console:
         self._show(what, done, total, "")
 
     def reporter(self) -> Reporter:
-        from cvhpe.training.trainer import Reporter
+        from cvhpe.training.callbacks import Reporter
 
         return Reporter(note=self.note, step=self._step, validation=self._validation)
 

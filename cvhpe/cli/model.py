@@ -30,7 +30,7 @@ def model(
     else:
         chosen = variant_pairs(variant, list(dict.fromkeys((input, "joints3d"))))
         names = list(dict.fromkeys((*sources(chosen), *targets(chosen))))
-    settings: dict = {"modalities": names, "pairs": [str(p) for p in chosen]}
+    settings: dict[str, object] = {"modalities": names, "pairs": [str(p) for p in chosen]}
     for setting in set_ or ():
         assign(settings, setting)
     built = build_model(checked(settings, "--set"))

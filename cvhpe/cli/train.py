@@ -45,12 +45,12 @@ def train(
 
     from cvhpe.cli.console import Console
     from cvhpe.errors import UserError
+    from cvhpe.training.callbacks import Stopped
     from cvhpe.training.datamodule import open_data
     from cvhpe.training.device import pick_device
     from cvhpe.training.diagnostics import out_of_memory, stop_at_once, stopping_on_signals
     from cvhpe.training.distributed import is_peer_failure, launch, process_group, without_procs, world_of
     from cvhpe.training.resolve import resolved, resumed
-    from cvhpe.training.trainer import Stopped
     from cvhpe.training.trainer import train as run
     from cvhpe.viz.tensorboard import add_logger
 

@@ -195,7 +195,7 @@ def visible_joints(batch: Mapping[str, Tensor]) -> Tensor:
     return batch["visible"] & batch["joints3d"].isfinite().all(-1)
 
 
-def _same(what: str, values: list) -> Any:
+def _same(what: str, values: list[Any]) -> Any:
     if any(value != values[0] for value in values):
         raise UserError(f"the data sets differ in their {what}: {', '.join(dict.fromkeys(map(str, values)))}")
     return values[0]

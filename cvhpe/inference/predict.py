@@ -89,7 +89,7 @@ class Hand:
         }
 
 
-def _plain(x: Array) -> list:
+def _plain(x: Array) -> list[Any]:
     return np.round(x.astype(np.float64), 2).tolist()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -186,8 +187,12 @@ def fused_loss_agrees(s: ModalityUnderTest) -> None:
     n = len(stored)
     view, pred = random_view(n, generator(2), margin=MARGIN), s.fake(1, n)
     fused_loss = s.modality.fused_loss
+    losses: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda p: fused_loss(p, stored, view),
+        lambda p: s.modality.loss(p, s.modality.augment(stored, view)),
+    )
     results = []
-    for loss in (lambda p: fused_loss(p, stored, view), lambda p: s.modality.loss(p, s.modality.augment(stored, view))):
+    for loss in losses:
         p = pred.clone().requires_grad_()
         value = loss(p)
         require(value.shape == (n,), f"fused_loss gave the shape {tuple(value.shape)}", "one number a sample: [B]")
@@ -231,9 +236,13 @@ def draw_plots_a_sample(s: ModalityUnderTest) -> None:
 
 def is_picklable(s: ModalityUnderTest) -> None:
     """the modality can be pickled and deep-copied, as worker processes need"""
-    for what, make in (("pickled", lambda m: pickle.loads(pickle.dumps(m))), ("deep-copied", copy.deepcopy)):
+    copies: tuple[tuple[str, Callable[[], Modality]], ...] = (
+        ("pickled", lambda: pickle.loads(pickle.dumps(s.modality))),
+        ("deep-copied", lambda: copy.deepcopy(s.modality)),
+    )
+    for what, make in copies:
         try:
-            copied = make(s.modality)
+            copied = make()
         except Exception as error:
             fail_check(
                 f"cannot be {what}: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
