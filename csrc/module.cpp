@@ -1,5 +1,5 @@
-// The Python module cvhpe._C. Importing it registers the operators (csrc/ops, csrc/cpu); what it exports itself is
-// only what `cvhpe doctor` and the tests ask.
+// The Python module cvhpe._C. Importing it registers the operators (csrc/ops, csrc/cpu); its functions are for
+// `cvhpe doctor` and the tests.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

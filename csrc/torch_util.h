@@ -19,7 +19,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using MaybeTensor = std::optional<Tensor>;
 
-// The shape of a tensor, written out only where a message is made of it: a string stream costs microseconds.
+// The shape of a tensor, formatted only where a message needs it: a string stream takes microseconds.
 struct Shape {
   const Tensor& tensor;
 };
@@ -39,7 +39,7 @@ template <class... Parts>
   throw std::runtime_error(message.str());
 }
 
-// The message is "op: argument: what it is, what is expected"; it becomes a RuntimeError in Python.
+// The message is "op: argument: its value, what is expected"; it becomes a RuntimeError in Python.
 template <class... Parts>
 inline void check(bool ok, const Parts&... parts) {
   if (!ok) [[unlikely]]
@@ -53,7 +53,7 @@ inline bool same_device(const Tensor& a, const Tensor& b) {
 inline Tensor dense(const Tensor& t) { return t.is_contiguous() ? t : torch::stable::contiguous(t); }
 inline MaybeTensor dense(const MaybeTensor& t) { return t ? MaybeTensor(dense(*t)) : MaybeTensor(); }
 
-// A fresh contiguous tensor on the device of `like`; past the dispatcher, which costs a microsecond each time.
+// A new contiguous tensor on the device of `like`, made without the dispatcher, which takes a microsecond.
 inline Tensor empty(const std::vector<int64_t>& sizes, ScalarType type, const Tensor& like) {
   std::vector<int64_t> strides(sizes.size());
   int64_t step = 1;
@@ -75,7 +75,7 @@ struct Tag {
   using type = T;
 };
 
-// Calls f(Tag<T>) with the T that the type is stored as; the message names the operator and argument otherwise.
+// Calls f(Tag<T>) with the T that the type is stored as; an error names the operator and the argument otherwise.
 template <class F>
 inline void dispatch(ScalarType type, const char* what, F&& f) {
   switch (type) {

@@ -1,6 +1,5 @@
-// One sample of a joints loss on the CPU: a block of 32 joints at a time, a lane for each. The loops over lanes have
-// a fixed length and no branches, so that they become a few vector instructions. The GPU gives a joint to each lane
-// of a warp and adds in the same order.
+// One sample of a joints loss on the CPU: blocks of 32 joints, one lane a joint. The loops over lanes have a fixed length
+// and no branches, so that they compile to a few vector instructions. The GPU adds the lanes of a warp in the same order.
 #pragma once
 #include "math/joints.h"
 
@@ -21,7 +20,7 @@ inline void widen_all(const void* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = math::widen(in[i]);
 }
 
-// `count` numbers from place `first` on, converted.
+// Converts the numbers [first, first + count) of an array.
 inline void read(TypedArray array, int64_t first, int64_t count, float* to) {
   switch (array.type) {
     case kFloat: return widen_all<float>(static_cast<const float*>(array.data) + first, count, to);
@@ -81,7 +80,7 @@ struct JointBlock {
   }
 };
 
-// The loss of one sample; its gradient times `grad_scale` goes to loss.grad, where that is not null.
+// The loss of one sample; its gradient times `grad_scale` goes to loss.grad, unless that is null.
 template <int K>
 inline float joints_sample(const JointsLoss& loss, int64_t sample, float grad_scale) {
   const auto transform = math::JointTransform<K>::make(loss.view, sample, [&](int64_t j, int c) {

@@ -1,8 +1,8 @@
 // Philox on vectors: the same words as math::philox, several counters at a time.
 //
-// A word lives in the low half of a 64-bit lane. The widening multiply reads only low halves, so the junk that xor
-// leaves in the high ones does no harm, and a round is two multiplies, two shifts and four xors. Even counters go
-// into one vector and odd ones into another, so that shift and blend put them side by side at the end.
+// A word is the low half of a 64-bit lane. The widening multiply reads only low halves, so the high ones may hold anything,
+// and a round takes two multiplications, two shifts and four xors. Even and odd counters are in separate vectors; a shift
+// and a blend interleave them at the end.
 #pragma once
 #include "math/noise.h"
 
@@ -61,7 +61,7 @@ struct Lanes {
 };
 #endif
 
-// The keys of the ten rounds, made once a call: the processor then takes each straight from memory into every lane.
+// The keys of the ten rounds, computed once a call; a broadcast load puts each into every lane.
 struct RoundKeys {
   uint64_t key, first[10], second[10];
   explicit RoundKeys(uint64_t seed) : key(seed) {
@@ -85,7 +85,7 @@ inline void philox_groups(uint64_t group, int groups, const RoundKeys& keys, uin
 #pragma GCC unroll 8
     for (int i = 0; i < kVectors; ++i) {
       const uint64_t counter = 16 * group + static_cast<uint64_t>(first + (i / 2) * 2 * Lanes::count + i % 2);
-      c0[i] = Lanes::even(counter);  // its high half is not looked at
+      c0[i] = Lanes::even(counter);  // its high half is ignored
       c1[i] = Lanes::all(counter >> 32);
       c2[i] = c3[i] = Lanes::all(0);
     }

@@ -11,11 +11,11 @@ namespace cvhpe {
 namespace CVHPE_LEVEL {
 namespace {
 
-constexpr int64_t kPiece = 1024;  // elements at a time: what is read and made of them stays in the L1 cache
-constexpr int kApart = 32;        // keeps arrays of a piece from lying 4096 bytes apart, which loads mistake for the same
+constexpr int64_t kPiece = 1024;  // elements at a time: their inputs and results stay in the L1 cache
+constexpr int kApart = 32;        // keeps the arrays of a piece from lying 4096 bytes apart (4K aliasing)
 constexpr int kLanes = 16;        // partial sums of a row; the GPU adds in the same order
 
-// Whether no |logvar| is above 172 (or NaN), so that exp_normal serves for sigma.
+// Whether all |logvar| are at most 172, so that exp_normal gives sigma.
 template <class T>
 inline bool all_normal(const T* logvar, int64_t count) {
   uint32_t largest = 0;  // compared as integers: the order is the same, NaN comes last, and the loop vectorises
@@ -32,23 +32,23 @@ inline float sigma_of(float logvar) {
   else return math::gauss_sigma(logvar);
 }
 
-// Noise of elements [first, first + count), written to `buffer` (room for kPiece + 2 groups); returns where it starts.
+// Noise of elements [first, first + count), written to `buffer` (kPiece elements and 2 groups); returns its first element.
 const float* noise(const RoundKeys& keys, int64_t first, int64_t count, float* buffer) {
   const int64_t group = first / math::kNoiseGroup, last = (first + count + math::kNoiseGroup - 1) / math::kNoiseGroup;
   normal_groups(static_cast<uint64_t>(group), last - group, keys, buffer);
   return buffer + (first - group * math::kNoiseGroup);
 }
 
-// How many rows make a piece: as many as fit, in whole groups of noise where that can be, as what a group has beyond
-// the end of a piece is made again for the next one.
+// The rows of a piece: as many as fit, if possible in whole groups of noise, as the next piece computes a group that is
+// cut again.
 inline int64_t rows_of_piece(int64_t columns) {
   const int64_t fit = kPiece / columns, odd = columns & -columns;  // the power of two in `columns`
   const int64_t whole = odd >= math::kNoiseGroup ? 1 : math::kNoiseGroup / odd;
   return fit >= whole ? fit - fit % whole : fit;
 }
 
-// Calls f(first element, count, first row, rows, first column) over pieces that are contiguous in memory: several
-// whole rows, or a part of one.
+// Calls f(first element, count, first row, rows, first column) for pieces that are contiguous in memory: several rows or a
+// part of one.
 template <class F>
 inline void pieces(int64_t columns, int64_t begin, int64_t end, const F& f) {
   if (columns <= kPiece) {
@@ -64,8 +64,8 @@ inline void pieces(int64_t columns, int64_t begin, int64_t end, const F& f) {
       f(r * columns + c, columns - c < kPiece ? columns - c : kPiece, r, int64_t(1), c);
 }
 
-// Which lanes the last, incomplete vector of a row has: all bits or none. (A comparison within the loop would leave
-// it scalar.)
+// The lanes of the last, incomplete vector of a row: all bits or none. (A comparison within the loop would keep it from
+// vectorising.)
 struct Tail {
   uint32_t keep[kLanes];
   explicit Tail(int64_t count) {
@@ -83,7 +83,7 @@ inline void add_to_lanes(const float* terms, int64_t count, const Tail& tail, fl
     lanes[j] += __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, terms[d + j]) & tail.keep[j]);
 }
 
-// KL of `rows` whole rows: every row's terms to 16 lanes, then up a tree, a level for all rows before the next one.
+// KL of `rows` rows: the terms of a row are added in 16 lanes and then up a tree, one level for all rows at a time.
 inline void sum_rows(const float* terms, int64_t rows, int64_t columns, float* kl) {
   constexpr int64_t kRows = 32;
   const Tail tail(columns);
@@ -154,7 +154,7 @@ void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
   });
 }
 
-// The gradients of elements [0, count). kSampled: grad_z and noise are there; grad_kl holds the row's gradient at every
+// The gradients of elements [0, count). kSampled: grad_z and noise are given; grad_kl holds the row's gradient at every
 // element.
 template <bool kNormal, bool kSampled, class T>
 inline void gradients_with(const T* mu, const T* logvar, const T* grad_z, const float* noise, const float* grad_kl,
@@ -176,7 +176,7 @@ void backward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
   alignas(64) float grad_kl[kPiece + kLanes], buffer[kPiece + 2 * math::kNoiseGroup];
   pieces(loop.columns, begin, end, [&](int64_t first, int64_t count, int64_t row, int64_t rows, int64_t) {
     const int64_t width = count / rows;
-    for (int64_t r = 0; r < rows; ++r) {  // whole vectors: what goes beyond a row is overwritten by the next one
+    for (int64_t r = 0; r < rows; ++r) {  // whole vectors: the next row overwrites the excess
       const float g = of_row == nullptr ? 0.f : of_row[row + r];
       for (int64_t d = 0; d < width; d += kLanes)
         for (int j = 0; j < kLanes; ++j) grad_kl[r * width + d + j] = g;

@@ -14,7 +14,7 @@ struct SampleKlLoop {
   void *grad_mu, *grad_logvar;            // backward: [rows, columns]
 };
 
-// Entries by NumberType. A call does rows [begin, end).
+// Entries by NumberType. A call computes rows [begin, end).
 struct SampleKlTable {
   void (*forward[3])(const SampleKlLoop&, int64_t begin, int64_t end);
   void (*backward[3])(const SampleKlLoop&, int64_t begin, int64_t end);

@@ -1,8 +1,7 @@
 // The loops of warp_image on the CPU, compiled once a level.
 //
-// Dense RGB bytes, and dense planes of bytes, shorts and floats, go through `vector_span`: a vector of neighbouring
-// output pixels at a time, borders included. Everything else goes through the per-pixel formula that the GPU runs.
-// Both give the same bits.
+// `vector_span` computes a vector of neighbouring output pixels at a time, borders included, for dense RGB bytes and dense
+// planes of bytes, shorts and floats. Other sources take the per-pixel formula of the GPU. Both give the same bits.
 #include "cpu/warp_image.simd.h"
 
 #include "cpu/warp_image.span.h"
@@ -71,7 +70,7 @@ void store_span(const WarpImageJob& job, const float* const* values, int channel
   }
 }
 
-// Asks for a share of the next image while this one is worked on: turned rows defeat the hardware's own guesses.
+// Prefetches a part of the next image: the hardware does not predict the rows of a rotated image.
 inline void prefetch_share(const uint8_t* next, int64_t bytes, int j, int h) {
   constexpr int64_t line = 64;
   const int64_t begin = bytes * j / h / line * line, end = bytes * (j + 1) / h;
@@ -91,7 +90,7 @@ inline void each_row(const WarpImageJob& job, int64_t begin, int64_t end, const 
   }
 }
 
-// May `Pair` read this source? Its pixels must be dense, and offsets within a image fit in 31 bits.
+// Whether `Pair` can read this source: dense pixels, and offsets within an image that fit in 31 bits.
 template <class Pair>
 bool fits(const WarpImageJob& job) {
   constexpr int64_t size = sizeof(typename Pair::Element);

@@ -6,7 +6,7 @@
 
 namespace cvhpe {
 
-// Entries by source type (WarpSource). A call does output rows [begin, end) of the batch * h that there are.
+// Entries by source type (WarpSource). A call computes output rows [begin, end) of batch * h.
 struct WarpImageTable {
   void (*rows[3])(const WarpImageJob&, int64_t begin, int64_t end);
 };

@@ -12,7 +12,7 @@ struct WarpJointsLoop {
   int64_t joints;
 };
 
-// Entries by width - 2, then by number type. A call does samples [begin, end).
+// Entries by width - 2, then by number type. A call computes samples [begin, end).
 struct WarpJointsTable {
   void (*forward[2][3])(const WarpJointsLoop&, int64_t begin, int64_t end);
   void (*backward[2][3])(const WarpJointsLoop&, int64_t begin, int64_t end);

@@ -7,8 +7,8 @@ namespace cvhpe {
 
 constexpr int kWarp = 32;
 
-// Kernels here have __launch_bounds__(threads, 1): left to itself, the compiler allots fewer registers than it needs,
-// so that more blocks fit, and spills the rest.
+// Kernels here have __launch_bounds__(threads, 1): the compiler would otherwise use fewer registers, so that more blocks
+// fit, and spill.
 
 // The sum over the lanes of a warp, the same bits in all of them.
 template <class X>
@@ -48,8 +48,8 @@ struct JointLane {
   }
 };
 
-// The loss of one sample, in every lane; its gradient times grad_scale goes to loss.grad, where that is not null.
-// All 32 lanes of the warp come here together.
+// The loss of one sample, in every lane; its gradient times grad_scale goes to loss.grad, unless that is null. All 32
+// lanes of the warp call this together.
 template <int K>
 __device__ __forceinline__ float joints_sample(const JointsLoss& loss, int64_t sample, int lane, float grad_scale) {
   const auto transform = math::JointTransform<K>::make(loss.view, sample, [&](int64_t j, int c) {

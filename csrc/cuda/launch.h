@@ -1,4 +1,4 @@
-// What every .cu needs around a launch: the tensor's device, torch's current stream on it, the check afterwards.
+// What a launch needs: the tensor's device, torch's current stream on it, the number of blocks.
 #pragma once
 #include <cuda_runtime.h>
 #include <torch/csrc/stable/accelerator.h>
@@ -9,7 +9,7 @@
 
 namespace cvhpe {
 
-// Makes the tensor's device current for its lifetime; `stream` is torch's stream there.
+// Makes the tensor's device current for its own lifetime; `stream` is torch's current stream on it.
 struct OnDevice {
   explicit OnDevice(const Tensor& t) : guard(t.get_device_index()) {
     void* current = nullptr;

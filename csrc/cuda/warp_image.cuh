@@ -1,5 +1,5 @@
-// The kernel of warp_image. A thread makes four neighbouring output pixels, so that it can store 16 bytes at once and
-// a warp's stores are contiguous; neighbouring threads read neighbouring source pixels, which the L1 cache keeps.
+// The kernel of warp_image. A thread computes four neighbouring output pixels, so that it stores 16 bytes at once and the
+// stores of a warp are contiguous; neighbouring threads read neighbouring source pixels, which stay in the L1 cache.
 #pragma once
 #include "math/number.h"
 #include "math/warp_image.h"
@@ -7,7 +7,7 @@
 namespace cvhpe {
 
 constexpr int kWarpImageThreads = 128;
-constexpr int kWarpImageBlocks = 4;  // at least so many on a multiprocessor: up to 128 registers, none spilled
+constexpr int kWarpImageBlocks = 4;  // a multiprocessor, at least: up to 128 registers, none spilled
 constexpr int kWarpImagePixels = 4;
 
 template <class Out>
@@ -57,7 +57,7 @@ __device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, 
         out[p * job.out_pixel + k * job.out_channel] = math::narrow<Out>(values[k][p]);
 }
 
-// Grid: x over groups of four pixels of a image, y over images, z over groups of K channels. K is 3 where the
+// Grid: x over groups of four pixels of an image, y over images, z over groups of K channels. K is 3 where the
 // source has pixels of three channels: they share the coordinates and the cache line.
 template <class T, int K>
 __global__ void __launch_bounds__(kWarpImageThreads, kWarpImageBlocks) warp_image_kernel(WarpImageJob job) {
@@ -100,7 +100,7 @@ struct WarpImageGrid {
   unsigned x, y, z;
 };
 
-// Three channels a thread? Compiled for bytes alone: RGB comes as such.
+// Whether a thread computes three channels. Compiled for bytes alone, the type of RGB images.
 template <class T>
 constexpr bool warp_image_by_three(const WarpImageJob& job) {
   return sizeof(T) == 1 && job.channels == 3 && job.source_channel == 1;

@@ -5,8 +5,8 @@
 
 CVHPE_MATH_BEGIN
 
-// e^y = p * 2^k with k the integer nearest to y / ln 2; `shifted` ends up as k + 1.5 * 2^23. Even and odd powers go
-// side by side: half the latency of one power after another.
+// e^y = p * 2^k with k the integer nearest to y / ln 2; `shifted` ends up as k + 1.5 * 2^23. Even and odd powers
+// are summed side by side, which halves the latency.
 CVHPE_HD float exp_parts(float y, float& shifted) {
   const float log2_e = 1.44269504f, ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
   const float to_integer = 12582912.f;  // 1.5 * 2^23: adding it rounds to the nearest integer
@@ -54,11 +54,11 @@ CVHPE_HD void sincos_eighth(float t, float& sine, float& cosine) {
   cosine = 1.f + y * (-0.5f + y * (4.16666468e-2f + y * (-1.38873660e-3f + y * 2.44382713e-5f)));
 }
 
-// Sine and cosine in radians, for |angle| up to some thousands (libm's, for any angle, need a stack on the GPU).
+// Sine and cosine in radians, for |angle| up to some thousands (CUDA's need a stack frame for any angle).
 CVHPE_HD void sincos_(float angle, float& sine, float& cosine) {
   const float to_integer = 12582912.f;
   const float shifted = angle * 0.636619747f + to_integer, k = shifted - to_integer;
-  const float t = ((angle - k * 1.5703125f) - k * 4.83751297e-4f) - k * 7.54978971e-8f;  // minus k quarter turns
+  const float t = ((angle - k * 1.5703125f) - k * 4.83751297e-4f) - k * 7.54978971e-8f;  // minus k pi / 2
   const uint32_t quadrant = bits_of(shifted) & 3u;
   float s, c;
   sincos_eighth(t, s, c);
@@ -100,8 +100,8 @@ CVHPE_HD void on_circle(uint32_t word, float& x, float& y) {
   y = swap ? cosine : sine;
 }
 
-// 1 / x to within 2 ulp, by Newton's iteration from a guess made of the bits; for normal x (NaN gives NaN). A
-// division proper is a subroutine call on the GPU, which makes the compiler spill registers around it.
+// 1 / x to within 2 ulp, by Newton's iteration from an estimate out of the bits; for normal x (NaN gives NaN).
+// A division is a subroutine call on the GPU, around which the compiler spills registers.
 CVHPE_HD float reciprocal(float x) {
   float y = float_of((bits_of(x) & 0x80000000u) | (0x7ef311c7u - (bits_of(x) & 0x7fffffffu)));
   for (int i = 0; i < 4; ++i) y = y + y * (1.f - x * y);

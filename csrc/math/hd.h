@@ -1,4 +1,4 @@
-// What every formula header needs: the host-and-device marker, bit casts, and the namespace of the level.
+// The host-and-device marker, bit casts, and the namespace of the level.
 //
 // The same header is compiled for several CPU instruction sets and for the GPU. Everything in csrc/math lives in
 // cvhpe::math::<level>, so that no two of those compilations share a symbol.

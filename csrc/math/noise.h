@@ -1,9 +1,9 @@
-// Standard normal noise that is a function of seed and element index alone, so that it never has to be stored:
+// Standard normal noise that is a function of seed and element index alone, so that it is never stored:
 // Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) and Box-Muller.
 //
-// One counter yields four normals. Elements are dealt out in groups of 64, sixteen counters to a group: element
-// 64 g + 16 w + j is normal w of counter 16 g + j. A vector unit thus fills a group with contiguous stores, and a
-// GPU thread finds the noise of its element without its neighbours.
+// One counter yields four normals. Elements come in groups of 64, sixteen counters to a group: element
+// 64 g + 16 w + j is normal w of counter 16 g + j. A vector unit fills a group with contiguous stores, and a GPU
+// thread computes the noise of its element alone.
 #pragma once
 #include "math/elementary.h"
 #include "math/hd.h"

@@ -34,7 +34,7 @@ CVHPE_MATH_BEGIN
 CVHPE_HD float widen(uint8_t x) { return static_cast<float>(x); }
 CVHPE_HD float widen(uint16_t x) { return static_cast<float>(x); }
 
-// From output pixels, counted from the image's centre, to source pixels.
+// The affine map from output pixels, counted from the image's centre, to source pixels.
 struct WarpMatrix {
   float xx, xy, x0;
   float yx, yy, y0;

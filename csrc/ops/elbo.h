@@ -1,4 +1,4 @@
-// Host side of elbo, shared by CPU and CUDA: reads the plan, checks the tensors, makes the outputs.
+// Host side of elbo, shared by CPU and CUDA: reads the plan, checks the tensors, allocates the outputs.
 //
 // plan: the number of kls U, the number of terms P, then kPlanFields numbers a term (PlanField). A tensor is given by
 // its index in `tensors`, -1 for none. numbers: beta, then the weight of each term. tensors: the U kls, the P recs or

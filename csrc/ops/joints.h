@@ -1,4 +1,4 @@
-// Host side of the joint operators, shared by CPU and CUDA: the arguments checked and turned into plain pointers.
+// Host side of the joint operators, shared by CPU and CUDA: checks the arguments and converts them to pointers.
 #pragma once
 #include "math/joints.h"
 #include "torch_util.h"
@@ -9,7 +9,7 @@ inline TypedArray typed_array(const Tensor& t, const char* what) {
   return {const_cast<void*>(data(t)), static_cast<NumberType>(type_index(t.scalar_type(), what))};
 }
 
-// A view's tensors, dense, for as long as the kernel may read them.
+// The contiguous tensors of a view, alive while the kernel reads them.
 struct ViewTensors {
   MaybeTensor angle, scale, shift, flip, root_shift_weight;
   int64_t root, root_shift_joint;

@@ -1,4 +1,4 @@
-// Host side of a joints loss: the arguments checked and turned into plain pointers, and kept alive.
+// Host side of joints_loss, shared by CPU and CUDA: checks the arguments, converts them to pointers, keeps them alive.
 #pragma once
 #include "ops/joints.h"
 

@@ -1,4 +1,4 @@
-// Opens the operator namespace. Each operator defines its own schema in a fragment beside this file.
+// The operator namespace; each operator defines its schema in a fragment beside this file.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(cvhpe, m) { (void)m; }

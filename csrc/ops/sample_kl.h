@@ -1,4 +1,4 @@
-// Host side of sample_kl, shared by CPU and CUDA: the arguments checked and made contiguous.
+// Host side of sample_kl, shared by CPU and CUDA: checks the arguments and makes them contiguous.
 #pragma once
 #include <tuple>
 

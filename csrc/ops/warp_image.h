@@ -1,4 +1,4 @@
-// Host side of warp_image, shared by CPU and CUDA: the arguments checked, the output made, the job of the kernels.
+// Host side of warp_image, shared by CPU and CUDA: checks the arguments, allocates the output, fills the job.
 #pragma once
 #include "math/warp_image.h"
 #include "torch_util.h"
