@@ -1,5 +1,6 @@
-// One sample of a joints loss on the CPU: blocks of 32 joints, one lane a joint. The loops over lanes have a fixed length
-// and no branches, so that they compile to a few vector instructions. The GPU adds the lanes of a warp in the same order.
+// One sample of a joints loss on the CPU: blocks of 32 joints, one lane a joint. The loops over lanes have a fixed
+// length and no branches, so that they compile to a few vector instructions. The GPU adds the lanes of a warp in the
+// same order.
 #pragma once
 #include "math/joints.h"
 

@@ -10,12 +10,13 @@ using namespace cvhpe;
 
 std::tuple<Tensor, Tensor> joints_loss(const Tensor& pred, const Tensor& target, const MaybeTensor& weight,
                                        const MaybeTensor& angle, const MaybeTensor& scale, const MaybeTensor& shift,
-                                       const MaybeTensor& flip, const MaybeTensor& root_shift_weight, int64_t root, int64_t root_shift_joint,
-                                       bool relative, bool skip_nan, bool gradient) {
+                                       const MaybeTensor& flip, const MaybeTensor& root_shift_weight, int64_t root,
+                                       int64_t root_shift_joint, bool relative, bool skip_nan, bool gradient) {
   check_joints("joints_loss", "pred", pred);
   JointsLossTensors in = joints_loss_tensors(
       pred, target, weight,
-      view_tensors("joints_loss", pred, angle, scale, shift, flip, root_shift_weight, root, root_shift_joint, relative), skip_nan);
+      view_tensors("joints_loss", pred, angle, scale, shift, flip, root_shift_weight, root, root_shift_joint, relative),
+      skip_nan);
   Tensor loss = empty({pred.size(0)}, ScalarType::Float, pred), grad = joints_loss_gradient(in, gradient);
   const auto body = CVHPE_PICK(joints_loss_table).rows[pred.size(2) - 2];
   const int64_t rows = pred.size(0), grain = 256;

@@ -1,5 +1,5 @@
-// The instruction set of the vector loops: the best that the CPU has, or CVHPE_CPU=portable|avx2|avx512. Tests change it
-// through _C.set_cpu_level.
+// The instruction set of the vector loops: the best that the CPU has, or CVHPE_CPU=portable|avx2|avx512. Tests change
+// it through _C.set_cpu_level.
 #pragma once
 #include <string>
 

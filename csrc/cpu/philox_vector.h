@@ -1,8 +1,8 @@
 // Philox on vectors: the same words as math::philox, several counters at a time.
 //
-// A word is the low half of a 64-bit lane. The widening multiply reads only low halves, so the high ones may hold anything,
-// and a round takes two multiplications, two shifts and four xors. Even and odd counters are in separate vectors; a shift
-// and a blend interleave them at the end.
+// A word is the low half of a 64-bit lane. The widening multiply reads only low halves, so the high ones may hold
+// anything, and a round takes two multiplications, two shifts and four xors. Even and odd counters are in separate
+// vectors; a shift and a blend interleave them at the end.
 #pragma once
 #include "math/noise.h"
 
@@ -19,7 +19,8 @@ struct Lanes {
   static constexpr int count = 8, together = 4;
   static V all(uint64_t x) { return _mm512_set1_epi64(static_cast<int64_t>(x)); }
   static V even(uint64_t first) {
-    return _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)), _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
+    return _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)),
+                            _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
   }
   static V multiply(V a, V b) { return _mm512_mul_epu32(a, b); }
   static V high(V a) { return _mm512_srli_epi64(a, 32); }

@@ -32,7 +32,8 @@ inline float sigma_of(float logvar) {
   else return math::gauss_sigma(logvar);
 }
 
-// Noise of elements [first, first + count), written to `buffer` (kPiece elements and 2 groups); returns its first element.
+// Noise of elements [first, first + count), written to `buffer` (kPiece elements and 2 groups); returns its first
+// element.
 const float* noise(const RoundKeys& keys, int64_t first, int64_t count, float* buffer) {
   const int64_t group = first / math::kNoiseGroup, last = (first + count + math::kNoiseGroup - 1) / math::kNoiseGroup;
   normal_groups(static_cast<uint64_t>(group), last - group, keys, buffer);
@@ -47,8 +48,8 @@ inline int64_t rows_of_piece(int64_t columns) {
   return fit >= whole ? fit - fit % whole : fit;
 }
 
-// Calls f(first element, count, first row, rows, first column) for pieces that are contiguous in memory: several rows or a
-// part of one.
+// Calls f(first element, count, first row, rows, first column) for pieces that are contiguous in memory: several rows
+// or a part of one.
 template <class F>
 inline void pieces(int64_t columns, int64_t begin, int64_t end, const F& f) {
   if (columns <= kPiece) {

@@ -1,7 +1,8 @@
 // The loops of warp_image on the CPU, compiled once a level.
 //
-// `vector_span` computes a vector of neighbouring output pixels at a time, borders included, for dense RGB bytes and dense
-// planes of bytes, shorts and floats. Other sources take the per-pixel formula of the GPU. Both give the same bits.
+// `vector_span` computes a vector of neighbouring output pixels at a time, borders included, for dense RGB bytes and
+// dense planes of bytes, shorts and floats. Other sources take the per-pixel formula of the GPU. Both give the same
+// bits.
 #include "cpu/warp_image.simd.h"
 
 #include "cpu/warp_image.span.h"

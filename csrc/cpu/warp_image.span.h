@@ -1,5 +1,5 @@
-// The vector passes of warp_image.simd.cpp over a span of an output row: `locate` computes coordinates, `fetch` loads the
-// source pixels, `finish` blends them. Compiled once a level.
+// The vector passes of warp_image.simd.cpp over a span of an output row: `locate` computes coordinates, `fetch` loads
+// the source pixels, `finish` blends them. Compiled once a level.
 #pragma once
 #include "math/warp_image.h"
 

@@ -56,7 +56,8 @@ std::vector<Tensor> elbo_backward(const Tensor& grad_total, const std::vector<Te
   }
   if (most == 0) return scaled;
   const int64_t wanted = blocks(most, kElboJointsThreads);
-  const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks), static_cast<unsigned>(task.count));
+  const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks),
+                  static_cast<unsigned>(task.count));
   elbo_backward_kernel<<<grid, kElboJointsThreads, 0, on.stream>>>(task);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return scaled;

@@ -118,7 +118,8 @@ struct ElboGradients {
 };
 
 // grid: (any number of blocks, gradients)
-__global__ void __launch_bounds__(kElboJointsThreads, 1) elbo_backward_kernel(const __grid_constant__ ElboGradients task) {
+__global__ void __launch_bounds__(kElboJointsThreads, 1)
+    elbo_backward_kernel(const __grid_constant__ ElboGradients task) {
   const TypedArray in = task.in[blockIdx.y], out = task.out[blockIdx.y];
   const float factor = math::load(task.grad_total, 0);
   const int64_t step = static_cast<int64_t>(gridDim.x) * kElboJointsThreads;

@@ -7,8 +7,8 @@ namespace cvhpe {
 
 constexpr int kWarp = 32;
 
-// Kernels here have __launch_bounds__(threads, 1): the compiler would otherwise use fewer registers, so that more blocks
-// fit, and spill.
+// Kernels here have __launch_bounds__(threads, 1): the compiler would otherwise use fewer registers, so that more
+// blocks fit, and spill.
 
 // The sum over the lanes of a warp, the same bits in all of them.
 template <class X>

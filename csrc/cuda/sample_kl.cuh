@@ -37,9 +37,9 @@ __global__ void __launch_bounds__(kSampleKlThreads)
 // grad_z and grad_kl may be null.
 template <class T>
 __global__ void __launch_bounds__(kSampleKlThreads)
-    sample_kl_backward_kernel(const T* __restrict__ grad_z, const float* __restrict__ grad_kl,
-                              const T* __restrict__ mu, const T* __restrict__ logvar,
-                              const int64_t* __restrict__ seed, int64_t rows, int64_t columns, T* __restrict__ grad_mu, T* __restrict__ grad_logvar) {
+    sample_kl_backward_kernel(const T* __restrict__ grad_z, const float* __restrict__ grad_kl, const T* __restrict__ mu,
+                              const T* __restrict__ logvar, const int64_t* __restrict__ seed, int64_t rows,
+                              int64_t columns, T* __restrict__ grad_mu, T* __restrict__ grad_logvar) {
   const int lane = threadIdx.x % kSampleKlLanes;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kSampleKlRows + threadIdx.x / kSampleKlLanes;
   if (row >= rows) return;

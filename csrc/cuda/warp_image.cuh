@@ -1,5 +1,6 @@
-// The kernel of warp_image. A thread computes four neighbouring output pixels, so that it stores 16 bytes at once and the
-// stores of a warp are contiguous; neighbouring threads read neighbouring source pixels, which stay in the L1 cache.
+// The kernel of warp_image. A thread computes four neighbouring output pixels, so that it stores 16 bytes at once and
+// the stores of a warp are contiguous; neighbouring threads read neighbouring source pixels, which stay in the L1
+// cache.
 #pragma once
 #include "math/number.h"
 #include "math/warp_image.h"
@@ -32,7 +33,8 @@ __device__ __forceinline__ void store_four(Out* to, const float* values, int cou
 
 // `values[k][p]`: channel k of pixel p, of which `count` are inside the row; `out` is the first one's place.
 template <class Out, int K>
-__device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, const float (&values)[K][4], int count) {
+__device__ __forceinline__ void store_pixels(const WarpImageJob& job, Out* out, const float (&values)[K][4],
+                                             int count) {
   if (job.out_pixel == 1) {
 #pragma unroll
     for (int k = 0; k < K; ++k) store_four(out + k * job.out_channel, values[k], count);

@@ -22,10 +22,11 @@ void launch(bool backward, const JointsView& view, const Tensor& in, Tensor& out
 }
 
 Tensor run(bool backward, const Tensor& joints, const MaybeTensor& angle, const MaybeTensor& scale,
-           const MaybeTensor& shift, const MaybeTensor& flip, const MaybeTensor& root_shift_weight, int64_t root, int64_t root_shift_joint,
-           bool relative) {
+           const MaybeTensor& shift, const MaybeTensor& flip, const MaybeTensor& root_shift_weight, int64_t root,
+           int64_t root_shift_joint, bool relative) {
   check_joints("warp_joints", backward ? "grad" : "joints", joints);
-  const ViewTensors view = view_tensors("warp_joints", joints, angle, scale, shift, flip, root_shift_weight, root, root_shift_joint, relative);
+  const ViewTensors view = view_tensors("warp_joints", joints, angle, scale, shift, flip, root_shift_weight, root,
+                                        root_shift_joint, relative);
   const OnDevice on(joints);
   const Tensor in = dense(joints);
   Tensor out = empty({joints.size(0), joints.size(1), joints.size(2)}, joints.scalar_type(), joints);
@@ -40,13 +41,14 @@ Tensor run(bool backward, const Tensor& joints, const MaybeTensor& angle, const 
 }
 
 Tensor warp_joints(const Tensor& joints, const MaybeTensor& angle, const MaybeTensor& scale, const MaybeTensor& shift,
-                   const MaybeTensor& flip, const MaybeTensor& root_shift_weight, int64_t root, int64_t root_shift_joint, bool relative) {
+                   const MaybeTensor& flip, const MaybeTensor& root_shift_weight, int64_t root,
+                   int64_t root_shift_joint, bool relative) {
   return run(false, joints, angle, scale, shift, flip, root_shift_weight, root, root_shift_joint, relative);
 }
 
 Tensor warp_joints_backward(const Tensor& grad, const MaybeTensor& angle, const MaybeTensor& scale,
-                            const MaybeTensor& shift, const MaybeTensor& flip, const MaybeTensor& root_shift_weight, int64_t root,
-                            int64_t root_shift_joint, bool relative) {
+                            const MaybeTensor& shift, const MaybeTensor& flip, const MaybeTensor& root_shift_weight,
+                            int64_t root, int64_t root_shift_joint, bool relative) {
   return run(true, grad, angle, scale, shift, flip, root_shift_weight, root, root_shift_joint, relative);
 }
 

@@ -15,10 +15,12 @@ __global__ void __launch_bounds__(kWarpJointsThreads)
   if (i >= rows * joints) return;
   const int64_t sample = i / joints, joint = i % joints;
   const T* row = in + sample * joints * K;
-  const auto transform = math::JointTransform<K>::make(view, sample, [&](int64_t j, int c) { return math::widen(row[j * K + c]); });
+  const auto transform =
+      math::JointTransform<K>::make(view, sample, [&](int64_t j, int c) { return math::widen(row[j * K + c]); });
   float p[K];
 #pragma unroll
-  for (int c = 0; c < K; ++c) p[c] = joint == transform.root ? transform.shifted_root[c] : math::widen(row[joint * K + c]);
+  for (int c = 0; c < K; ++c)
+    p[c] = joint == transform.root ? transform.shifted_root[c] : math::widen(row[joint * K + c]);
   transform.apply(p);
 #pragma unroll
   for (int c = 0; c < K; ++c) out[i * K + c] = math::narrow<T>(p[c]);
@@ -53,7 +55,8 @@ __global__ void __launch_bounds__(kWarpJointsThreads)
   if (shifts) transform.apply_transposed(of_shifted);
 #pragma unroll
   for (int c = 0; c < K; ++c) of_shifted[c] -= warp_sum(sum[c]);
-  const float share = view.root_shift_weight == nullptr || view.root == view.root_shift_joint ? 0.f : view.root_shift_weight[sample];
+  const float share =
+      view.root_shift_weight == nullptr || view.root == view.root_shift_joint ? 0.f : view.root_shift_weight[sample];
   for (int64_t j = lane; j < joints; j += kWarp) {
     float g[K];
 #pragma unroll

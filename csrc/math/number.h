@@ -31,7 +31,8 @@ CVHPE_HD float widen(Half x) {
   return __half2float(__ushort_as_half(x.bits));
 #else
   // Shift the exponent into place and multiply: 2^112 sets the bias right, subnormals included.
-  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16, body = static_cast<uint32_t>(x.bits & 0x7fffu) << 13;
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16, body = static_cast<uint32_t>(x.bits & 0x7fffu)
+                                                                              << 13;
   const float finite = float_of(body) * 5.19229686e33f;
   const uint32_t special = 0x7f800000u | body;  // infinity and NaN keep their all-ones exponent
   return float_of(sign | (body >= 0x0f800000u ? special : bits_of(finite)));

@@ -1,7 +1,7 @@
 // Which source pixels an output pixel reads, and the value it makes of those four neighbours.
 //
-// Every step is a float32 addition or multiplication in a fixed order, and the matrix is computed in float64 and rounded
-// once: all CPU levels, the GPU and the reference implementation read the same pixels and give the same bits.
+// Every step is a float32 addition or multiplication in a fixed order, and the matrix is computed in float64 and
+// rounded once: all CPU levels, the GPU and the reference implementation read the same pixels and give the same bits.
 // The templates take a scalar or a GCC vector.
 #pragma once
 #include "math/elementary.h"

@@ -12,8 +12,21 @@
 namespace cvhpe {
 
 enum PlanField : int {
-  kIsJoints, kTarget, kWeight, kAngle, kScale, kShift, kFlip, kRootShiftWeight, kRoot, kRootShiftJoint, kRelative, kSkipNan, kKl,
-  kMask, kPlanFields
+  kIsJoints,
+  kTarget,
+  kWeight,
+  kAngle,
+  kScale,
+  kShift,
+  kFlip,
+  kRootShiftWeight,
+  kRoot,
+  kRootShiftJoint,
+  kRelative,
+  kSkipNan,
+  kKl,
+  kMask,
+  kPlanFields
 };
 
 struct ElboHost {
@@ -24,7 +37,8 @@ struct ElboHost {
   std::vector<JointsLossTensors> joints;
 };
 
-inline TypedArray losses_of(ElboHost& host, const Tensor& t, int64_t rows, const Tensor& like, const char* what, int index) {
+inline TypedArray losses_of(ElboHost& host, const Tensor& t, int64_t rows, const Tensor& like, const char* what,
+                            int index) {
   check(t.dim() == 1 && t.size(0) == rows, "elbo: ", what, " ", index, ": shape ", shape_of(t), ", expected [", rows,
         "]");
   check(same_device(t, like), "elbo: ", what, " ", index, ": on another device than the first kl");
@@ -89,11 +103,11 @@ inline ElboHost elbo_host(const std::vector<Tensor>& tensors, const std::vector<
     check_joints("elbo", "pred", rec);
     check(rec.size(0) == rows && same_device(rec, first), "elbo: pred of term ", i, ": shape ", shape_of(rec),
           ", expected ", rows, " samples on the device of the first kl");
-    host.joints.push_back(joints_loss_tensors(
-        rec, *target, at(p[kWeight]),
-        view_tensors("elbo", rec, at(p[kAngle]), at(p[kScale]), at(p[kShift]), at(p[kFlip]), at(p[kRootShiftWeight]), p[kRoot],
-                     p[kRootShiftJoint], p[kRelative] != 0),
-        p[kSkipNan] != 0));
+    host.joints.push_back(
+        joints_loss_tensors(rec, *target, at(p[kWeight]),
+                            view_tensors("elbo", rec, at(p[kAngle]), at(p[kScale]), at(p[kShift]), at(p[kFlip]),
+                                         at(p[kRootShiftWeight]), p[kRoot], p[kRootShiftJoint], p[kRelative] != 0),
+                            p[kSkipNan] != 0));
     term.joints = host.joints.back().loss;
     term.width = static_cast<int>(rec.size(2));
     if (gradient) term.joints.grad = gradient_like(rec, {rows, rec.size(1), rec.size(2)});

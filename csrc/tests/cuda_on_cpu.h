@@ -112,7 +112,8 @@ struct Machine {
         if (!(call.mask >> other & 1)) continue;
         if (first + other >= fibers.size()) continue;  // a block that ends within a warp: those lanes do not exist
         const Fiber& f = fibers[first + other];
-        if (f.state == State::ended) throw std::runtime_error(std::string(call.name) + ": a lane of the mask has ended");
+        if (f.state == State::ended)
+          throw std::runtime_error(std::string(call.name) + ": a lane of the mask has ended");
         complete = complete && f.state == State::waits_for_warp && f.call.name == call.name && f.call.mask == call.mask;
       }
       if (!complete) continue;

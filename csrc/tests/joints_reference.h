@@ -13,7 +13,8 @@ struct JointsCase {
 
 inline std::vector<JointsCase> joints_cases() {
   std::vector<JointsCase> cases;
-  for (const auto& [rows, joints] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 21}, {6, 32}, {2, 40}, {5, 70}})
+  for (const auto& [rows, joints] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 21}, {6, 32}, {2, 40}, {5, 70}})
     for (const int width : {2, 3})
       for (const int bits : {0, 3, 5, 10, 15})
         cases.push_back({rows, joints, width, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0});
@@ -29,8 +30,14 @@ struct JointsData {
   cvhpe::JointsView view{};
 
   explicit JointsData(const JointsCase& c)
-      : angle(c.rows), scale(c.rows), shift(2 * c.rows), root_shift_weight(c.rows), weight(c.rows * c.joints), flip(c.rows),
-        pred(c.rows * c.joints * c.width), target(c.rows * c.joints * c.width) {
+      : angle(c.rows),
+        scale(c.rows),
+        shift(2 * c.rows),
+        root_shift_weight(c.rows),
+        weight(c.rows * c.joints),
+        flip(c.rows),
+        pred(c.rows * c.joints * c.width),
+        target(c.rows * c.joints * c.width) {
     Numbers numbers(static_cast<uint64_t>(c.rows * 1000 + c.joints * 10 + c.width));
     numbers.fill(angle, 3.2);
     numbers.fill(scale, 1.5);
@@ -38,7 +45,8 @@ struct JointsData {
     numbers.fill(root_shift_weight, 1);
     numbers.fill(pred, 2);
     numbers.fill(target, 2);
-    for (size_t i = 0; i < weight.size(); ++i) weight[i] = numbers.next() > -0.3 ? static_cast<float>(numbers.next() + 1) : 0.f;
+    for (size_t i = 0; i < weight.size(); ++i)
+      weight[i] = numbers.next() > -0.3 ? static_cast<float>(numbers.next() + 1) : 0.f;
     for (int64_t i = 0; i < c.joints; ++i) weight[i] = 0.f;  // a sample in which nothing is visible
     for (int64_t i = 0; i < c.rows; ++i) flip[i] = i % 2 == 0;
     if (c.view) {
@@ -66,7 +74,8 @@ std::vector<double> warp_reference(const JointsCase& c, JointsData<T>& data, int
     if (c.root_shift_weight) at += data.root_shift_weight[sample] * (p[root_shift_joint * c.width + k] - at);
     if (c.relative) origin[k] = at;
   }
-  const double cosine = std::cos(static_cast<double>(data.angle[sample])), sine = std::sin(static_cast<double>(data.angle[sample]));
+  const double cosine = std::cos(static_cast<double>(data.angle[sample])),
+               sine = std::sin(static_cast<double>(data.angle[sample]));
   for (int64_t j = 0; j < c.joints; ++j) {
     for (int k = 0; k < c.width; ++k) p[j * c.width + k] -= origin[k];
     if (!c.view) continue;

@@ -16,7 +16,8 @@ void run(int64_t rows) {
   constexpr NumberType type = kFloat;
   const JointsCase space{rows, 21, 3, true, true, true, true}, plane{rows, 21, 2, true, false, false, false};
   JointsData<float> in_space(space), in_plane(plane);
-  Guarded<float> kl0(rows), kl1(rows), rec(rows), losses0(rows), losses1(rows), kl0_grad(rows), kl1_grad(rows), rec_grad(rows);
+  Guarded<float> kl0(rows), kl1(rows), rec(rows), losses0(rows), losses1(rows), kl0_grad(rows), kl1_grad(rows),
+      rec_grad(rows);
   Guarded<float> space_grad(rows * 63), plane_grad(rows * 42), total(1), values(6);
   Guarded<bool> mask(rows);
   test::Numbers numbers(static_cast<uint64_t>(rows));
@@ -39,7 +40,8 @@ void run(int64_t rows) {
   task.kl[1] = {kl1.data(), type};
   task.kl_grad[0] = {kl0_grad.data(), type};
   task.kl_grad[1] = {kl1_grad.data(), type};
-  const auto joints = [&](ElboTerm& term, const JointsCase& c, JointsData<float>& data, Guarded<float>& grad, Guarded<float>& losses) {
+  const auto joints = [&](ElboTerm& term, const JointsCase& c, JointsData<float>& data, Guarded<float>& grad,
+                          Guarded<float>& losses) {
     term.is_joints = true;
     term.width = c.width;
     term.joints = {data.view, {data.pred.data(), type}, {data.target.data(), type}, {grad.data(), type},
@@ -77,19 +79,23 @@ void run(int64_t rows) {
       const std::string at = std::to_string(rows) + (one_launch ? " one launch" : " two launches");
       test::expect(test::close(total[0], expected, 1e-6), "elbo: total " + at);
       for (int i = 0; i < 3; ++i)
-        test::expect(test::close(values[i], recs[i], 1e-6) && test::close(values[3 + i], kls[i], 1e-6), "elbo: values " + at);
+        test::expect(test::close(values[i], recs[i], 1e-6) && test::close(values[3 + i], kls[i], 1e-6),
+                     "elbo: values " + at);
       for (int64_t b = 0; b < rows; ++b) {
         const double share = mask[b] ? 1 / n : 0;
-        test::expect(test::close(kl0_grad[b], beta * (weights[0] * share + weights[1] / all), 1e-6), "elbo: kl 0 " + at);
+        test::expect(test::close(kl0_grad[b], beta * (weights[0] * share + weights[1] / all), 1e-6),
+                     "elbo: kl 0 " + at);
         test::expect(test::close(kl1_grad[b], beta * weights[2] * share, 1e-6), "elbo: kl 1 " + at);
         test::expect(test::close(rec_grad[b], weights[2] * share, 1e-6), "elbo: rec " + at);
         for (int i = 0; i < 63; ++i)
-          test::expect(test::close(space_grad[b * 63 + i], mask[b] ? weights[0] * share * of_space[b][i] : 0, 1e-6), "elbo: 3D " + at);
+          test::expect(test::close(space_grad[b * 63 + i], mask[b] ? weights[0] * share * of_space[b][i] : 0, 1e-6),
+                       "elbo: 3D " + at);
         for (int i = 0; i < 42; ++i)
           test::expect(test::close(plane_grad[b * 42 + i], weights[1] / all * of_plane[b][i], 1e-6), "elbo: 2D " + at);
       }
       test::expect(total.intact() && values.intact() && kl0_grad.intact() && kl1_grad.intact() && rec_grad.intact() &&
-                       space_grad.intact() && plane_grad.intact() && losses0.intact() && losses1.intact(), "elbo: walls " + at);
+                       space_grad.intact() && plane_grad.intact() && losses0.intact() && losses1.intact(),
+                   "elbo: walls " + at);
     });
   }
 
@@ -110,7 +116,8 @@ void run(int64_t rows) {
     cuda_on_cpu::launch(dim3(3, 2), kElboJointsThreads, [&] { elbo_backward_kernel(gradients); });
     for (int64_t i = 0; i < rows * 63; ++i) test::expect(scaled[i] == 3 * space_grad[i], "elbo_backward");
     for (int i = 0; i < 5; ++i)
-      test::expect(test::close(math::widen(narrow_scaled[i]), 3 * math::widen(narrow[i]), 1e-2), "elbo_backward, bfloat16");
+      test::expect(test::close(math::widen(narrow_scaled[i]), 3 * math::widen(narrow[i]), 1e-2),
+                   "elbo_backward, bfloat16");
     test::expect(scaled.intact() && narrow_scaled.intact(), "elbo_backward: walls");
   });
 }

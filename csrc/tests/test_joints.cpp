@@ -28,8 +28,9 @@ std::vector<std::string> levels() {
 }
 
 std::string name_of(const JointsCase& c) {
-  return std::to_string(c.rows) + "x" + std::to_string(c.joints) + "x" + std::to_string(c.width) + (c.view ? " view" : "") +
-         (c.root_shift_weight ? " root_shift_weight" : "") + (c.relative ? " relative" : "") + (c.weighted ? " weighted" : "");
+  return std::to_string(c.rows) + "x" + std::to_string(c.joints) + "x" + std::to_string(c.width) +
+         (c.view ? " view" : "") + (c.root_shift_weight ? " root_shift_weight" : "") + (c.relative ? " relative" : "") +
+         (c.weighted ? " weighted" : "");
 }
 
 template <class T, int K>
@@ -49,7 +50,8 @@ void warp(const JointsCase& c, int index, double tolerance, const std::vector<st
     for (int64_t b = 0; b < c.rows; ++b) {
       const auto expected = warp_reference(c, data, b);
       for (size_t i = 0; i < expected.size(); ++i)
-        test::expect(test::close(math::widen(out[b * expected.size() + i]), expected[i], tolerance), "warp_joints " + name_of(c));
+        test::expect(test::close(math::widen(out[b * expected.size() + i]), expected[i], tolerance),
+                     "warp_joints " + name_of(c));
     }
   });
   // The backward is the transpose: <pred, A t> = <A^T pred, t> for the linear part A t = warp(t) - warp(0).
@@ -74,7 +76,8 @@ void warp(const JointsCase& c, int index, double tolerance, const std::vector<st
     table.backward[K - 2][index]({data.view, {data.pred.data(), type}, {grad2.data(), type}, c.joints}, 0, c.rows);
     test::expect(same_bits(out, out2) && out2.intact(), "warp_joints: GPU = " + name + " " + name_of(c));
     for (size_t i = 0; i < n; ++i)
-      test::expect(test::close(math::widen(grad[i]), math::widen(grad2[i]), 10 * tolerance), "warp_joints backward: " + name);
+      test::expect(test::close(math::widen(grad[i]), math::widen(grad2[i]), 10 * tolerance),
+                   "warp_joints backward: " + name);
     test::expect(grad2.intact(), "warp_joints backward: walls " + name);
   }
 }
@@ -105,7 +108,8 @@ void loss(const JointsCase& c, int index, double tolerance, const std::vector<st
       const double value = loss_reference(c, data, b, expected);
       test::expect(test::close(out[b], value, 1e-5), "joints_loss " + name_of(c));
       for (size_t i = 0; i < expected.size(); ++i)
-        test::expect(test::close(math::widen(grad[b * expected.size() + i]), expected[i], tolerance), "joints_loss grad " + name_of(c));
+        test::expect(test::close(math::widen(grad[b * expected.size() + i]), expected[i], tolerance),
+                     "joints_loss grad " + name_of(c));
     }
   });
   for (const std::string& name : names) {

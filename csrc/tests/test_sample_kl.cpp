@@ -80,8 +80,9 @@ void run(int index, int64_t rows, int64_t columns, double tolerance, const Level
         test::expect(test::close(math::widen(z[i]), a + sigma * noise, tolerance), "z " + at);
         const double g = grad_kl[b];
         test::expect(test::close(math::widen(grad_mu[i]), of_z + g * a, tolerance), "grad_mu " + at);
-        test::expect(test::close(math::widen(grad_logvar[i]), 0.5 * (of_z * noise * sigma + g * (sigma * sigma - 1)), tolerance),
-                     "grad_logvar " + at);
+        test::expect(
+            test::close(math::widen(grad_logvar[i]), 0.5 * (of_z * noise * sigma + g * (sigma * sigma - 1)), tolerance),
+            "grad_logvar " + at);
       }
       test::expect(test::close(kl[b], expected_kl, 1e-5), "kl " + at);
     }
@@ -98,8 +99,10 @@ void run(int index, int64_t rows, int64_t columns, double tolerance, const Level
     table->backward[index](loop, 0, half);
     table->backward[index](loop, half, rows);
     test::expect(same_bits(z, z2) && same_bits(kl, kl2), "forward, GPU = " + name + " " + at);
-    test::expect(same_bits(grad_mu, grad_mu2) && same_bits(grad_logvar, grad_logvar2), "backward, GPU = " + name + " " + at);
-    test::expect(z2.intact() && kl2.intact() && grad_mu2.intact() && grad_logvar2.intact(), "walls, " + name + " " + at);
+    test::expect(same_bits(grad_mu, grad_mu2) && same_bits(grad_logvar, grad_logvar2),
+                 "backward, GPU = " + name + " " + at);
+    test::expect(z2.intact() && kl2.intact() && grad_mu2.intact() && grad_logvar2.intact(),
+                 "walls, " + name + " " + at);
   }
 }
 

@@ -1,5 +1,5 @@
-// warp_image: the GPU's kernel, run on the CPU in both thread orders, and every CPU level: bit for bit against each other,
-// and to rounding against a reference written from the geometry. The source ends where its buffer ends.
+// warp_image: the GPU's kernel, run on the CPU in both thread orders, and every CPU level: bit for bit against each
+// other, and to rounding against a reference written from the geometry. The source ends where its buffer ends.
 #include "check.h"
 
 #include <random>
@@ -21,8 +21,8 @@ struct Case {
 std::string name(const Case& c, const char* type, int target) {
   char text[200];
   std::snprintf(text, sizeof text, "%s to %d: %dx%dx%dx%d to %dx%d, %s in, %s out, %s", type, target, c.batch,
-                c.channels, c.height, c.width, c.h, c.w, c.source_pixels ? "pixels" : "planes", c.out_pixels ? "pixels" : "planes",
-                c.nearest ? "nearest" : "bilinear");
+                c.channels, c.height, c.width, c.h, c.w, c.source_pixels ? "pixels" : "planes",
+                c.out_pixels ? "pixels" : "planes", c.nearest ? "nearest" : "bilinear");
   return text;
 }
 

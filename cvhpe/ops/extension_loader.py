@@ -156,7 +156,7 @@ def below_autograd() -> AbstractContextManager[None]:
     """A context in which an operator skips its own autograd registration, for use inside an autograd function."""
     import torch
 
-    return torch._C._AutoDispatchBelowAutograd()  # type: ignore[no-any-return]
+    return torch._C._AutoDispatchBelowAutograd()
 
 
 def once_differentiable(op: str, grads: Iterable[Tensor | None]) -> tuple[Tensor | None, ...]:

@@ -10,10 +10,11 @@ template __global__ void joints_loss_kernel<3>(const __grid_constant__ JointsLos
 
 // Compiled as they stand, without a template: elbo_joints_kernel(), elbo_sums_kernel(), elbo_backward_kernel().
 
-#define WARP_JOINTS(T, K)                                                                                              \
-  template __global__ void warp_joints_kernel<T, K>(const __grid_constant__ JointsView, const T*, T*, int64_t, int64_t); \
-  template __global__ void warp_joints_backward_kernel<T, K>(const __grid_constant__ JointsView, const T*, T*, int64_t,  \
-                                                             int64_t);
+#define WARP_JOINTS(T, K)                                                                                      \
+  template __global__ void warp_joints_kernel<T, K>(const __grid_constant__ JointsView, const T*, T*, int64_t, \
+                                                    int64_t);                                                  \
+  template __global__ void warp_joints_backward_kernel<T, K>(const __grid_constant__ JointsView, const T*, T*, \
+                                                             int64_t, int64_t);
 #define WARP_JOINTS_BOTH(T) WARP_JOINTS(T, 2) WARP_JOINTS(T, 3)
 WARP_JOINTS_BOTH(float)
 WARP_JOINTS_BOTH(BFloat)
