@@ -189,6 +189,7 @@ def test_kernels_are_left_out_on_request(build: ModuleType, monkeypatch: pytest.
     assert build_in_place(build, tmp_path).keys() == {"_kernels.txt"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", [None, "false"])
 def test_pip_makes_a_wheel_without_a_compiler(tmp_path: Path, compiler: str | None) -> None:
     """In a copy of the sources with a library of an earlier build, on a PATH that holds Python alone."""

@@ -33,6 +33,7 @@ def built() -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(program: str, built: Path) -> None:
@@ -40,6 +41,7 @@ def test_program(program: str, built: Path) -> None:
     assert "100% tests passed" in out
 
 
+@pytest.mark.slow
 def test_ctest_knows_every_program(built: Path) -> None:
     listed = run("ctest", "--test-dir", built, "-N")
     assert all(program in listed for program in PROGRAMS)
@@ -57,6 +59,7 @@ def test_every_kernel_is_looked_at() -> None:
             assert kernel in named, f"{header.name}: {kernel} is not instantiated in csrc/tests/ptxas"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not found")
 @pytest.mark.parametrize("source", sorted((HERE / "ptxas").glob("*.cu")), ids=lambda p: p.stem)
@@ -78,6 +81,7 @@ def test_no_kernel_spills_or_uses_a_stack(source: Path, tmp_path: Path) -> None:
     assert not bad, "\n".join(bad)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.environ.get("CVHPE_SANITIZE") != "1", reason="takes minutes; CVHPE_SANITIZE=1 runs it")
 def test_nothing_is_found_by_the_sanitizers(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import docs_runner
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 HERE = Path(sysconfig.get_path("scripts"))
 

@@ -11,6 +11,7 @@ from helpers import docs_runner
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_plugin_authors_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("CVHPE_DISABLE_PLUGINS", "CVHPE_STRICT_PLUGINS"):

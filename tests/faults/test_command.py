@@ -50,6 +50,7 @@ def test_a_signal_after_the_last_step_is_answered_in_one_line(hands, tmp_path, m
     assert CALIBRATION in read_card(out / "model.safetensors")["metadata"]["training"]
 
 
+@pytest.mark.slow
 def test_a_model_that_memory_does_not_hold_is_one_line(hands, tmp_path):
     words = arguments(hands, tmp_path / "run", joint_network="lifter", hidden_dim=16384, num_hidden_layers=8)
     program = LIMITED.format(6 * 2**30)
@@ -59,6 +60,7 @@ def test_a_model_that_memory_does_not_hold_is_one_line(hands, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_that_memory_does_not_hold_is_one_line_and_the_run_goes_on(
     hands, tmp_path, monkeypatch, capfd, workers

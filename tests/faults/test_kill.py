@@ -9,6 +9,8 @@ import time
 import pytest
 from helpers.subprocess_runs import alike, lines, start
 
+pytestmark = pytest.mark.slow
+
 
 def resumable(out):
     return (out / "config.toml").exists()

@@ -22,6 +22,7 @@ def wait_for(found, seconds=60.0):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_ends(hands, tmp_path, number, code):
     """In time: within the step under way, where a scheduler gives half a minute."""

@@ -16,6 +16,8 @@ from PIL import Image
 from cvhpe.data.files import decode_image
 from cvhpe.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 LARGE = ("stb", "stb-sk", "nyu")
 """Miniatures whose images have the size that their readers insist on; each costs ten times the others."""
 

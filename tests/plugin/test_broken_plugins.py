@@ -15,6 +15,8 @@ from helpers.shell import cvhpe, fails
 
 from cvhpe.runs.serialization import load, read_card
 
+pytestmark = pytest.mark.slow
+
 GOOD = VALID.format(name="good", api=1).replace("api=1", 'api=1, reads=("joints2d", "visible")')
 TINY = ("--set", "epochs=1", "--set", "min_steps=0", "--set", "hidden_dim=32", "--set", "num_hidden_layers=1")
 CONFLICTING = ("left", "right")  # two distributions that supply one name

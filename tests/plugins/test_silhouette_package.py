@@ -36,6 +36,7 @@ def test_it_uses_public_names_alone() -> None:
     assert used <= public
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_it_is_installed_trained_and_evaluated(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "silhouette")  # a build leaves its traces beside the source

@@ -106,6 +106,7 @@ def assert_close(a, b, tolerance=1e-5):
         assert x == pytest.approx(y, rel=0, abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "size"), [("hands", 2), ("gappy", 4)])
 def test_several_processes_are_one(data, size, request, tmp_path):
     c = config(request.getfixturevalue(data))
@@ -124,6 +125,7 @@ def test_pieces_of_a_batch_are_the_batch(gappy, tmp_path):
     assert_close(losses(tmp_path / "whole"), losses(tmp_path / "pieces"))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(hands, tmp_path):
     """Two begin it, are stopped, and one ends it, as if it had been one all along."""
     c = config(hands)
@@ -257,6 +259,7 @@ def command(hands, out, *more):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_starts_processes_that_speak_with_one_voice(hands, tmp_path):
     out = tmp_path / "run"
     done = subprocess.run(command(hands, out, "--nproc", "2"), capture_output=True, text=True)
@@ -270,6 +273,7 @@ def test_the_command_starts_processes_that_speak_with_one_voice(hands, tmp_path)
     assert "Traceback" not in again.stderr
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_the_tasks_of_a_slurm_step(hands, tmp_path):
     """Two tasks with SLURM's variables and no launcher: they meet, train together and speak with one voice."""
     out = tmp_path / "run"
@@ -288,6 +292,7 @@ def test_the_command_runs_as_the_tasks_of_a_slurm_step(hands, tmp_path):
     assert losses(out)[-1]["epoch"] == SETTINGS["epochs"]
 
 
+@pytest.mark.slow
 def test_processes_that_are_told_to_stop_save_and_end_together(hands, tmp_path):
     out = tmp_path / "run"
     long = command(hands, out, "--nproc", "2", "--set", "epochs=3000", "--set", "checkpoint_every_s=1000")

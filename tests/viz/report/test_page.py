@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from helpers.browser import chromium, emulate, whole_page
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 
