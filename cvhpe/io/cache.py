@@ -10,10 +10,10 @@ from cvhpe.errors import DataError
 
 
 def cache_dir() -> Path:
-    """The cache folder, made if it does not exist: ``$CVHPE_CACHE``, else the platform's usual place.
+    r"""The cache folder, made if it does not exist: ``$CVHPE_CACHE``, else the platform's usual place.
 
     That is ``$XDG_CACHE_HOME/cvhpe`` or ``~/.cache/cvhpe`` on Linux, ``~/Library/Caches/cvhpe`` on macOS and
-    ``%LOCALAPPDATA%\\cvhpe\\Cache`` on Windows.
+    ``%LOCALAPPDATA%\cvhpe\Cache`` on Windows.
 
     Returns:
         The folder.

@@ -277,8 +277,10 @@ def _march(field: _Field, t: Array, farthest: Array, wide: np.float32, steps: in
 def _approach(
     field: _Field, t: Array, farthest: Array, near: Array, steps: int, flattest: float
 ) -> tuple[Array, Array, Array]:
-    """March single rays onto the surface: the depth that came closest, the distance there, and whether a ray is
-    still on its way, further than ``near`` mm off.
+    """March single rays onto the surface.
+
+    Returns the depth of the closest approach, the distance there, and whether a ray is still further than ``near`` mm
+    from the surface.
     """
     d = field.distance(t)
     best, best_t, step = d, t, d
