@@ -23,7 +23,7 @@ from torch import Tensor
 from cvhpe.ops.extension_loader import has_kernels, kernel_state
 from cvhpe.plugin.contract import View
 
-Interpolation = Literal["bilinear", "nearest_hole"]
+WarpMode = Literal["bilinear", "nearest_hole"]
 ImageLayout = Literal["NHWC", "NCHW"]
 
 SOURCE_DTYPES = (torch.uint8, torch.uint16, torch.float32)
@@ -37,7 +37,7 @@ def warp_image(
     *,
     mean: float = 0.0,
     scale: float = 1.0,
-    mode: Interpolation = "bilinear",
+    mode: WarpMode = "bilinear",
     fill: float = 0.0,
     layout: ImageLayout = "NHWC",
     channels_last: bool = False,
@@ -102,7 +102,7 @@ def warp_image_reference(
     *,
     mean: float = 0.0,
     scale: float = 1.0,
-    mode: Interpolation = "bilinear",
+    mode: WarpMode = "bilinear",
     fill: float = 0.0,
     layout: ImageLayout = "NHWC",
     channels_last: bool = False,
