@@ -100,16 +100,16 @@ def test_damaged_files_give_data_errors_or_data(tmp_path_factory, at, cut, byte,
     else:
         raw[at] = byte
     bad.write_bytes(raw)
-    said, shape = "", ()
+    message, shape = "", ()
     try:
         if kind == "mat":
             shape = files.read_mat(bad, {"handPara": (3, 21, None)})["handPara"].shape[:2]
         else:
             shape = files.decode_image(bad, "RGB", (20, 20)).shape
     except DataError as error:
-        said = str(error)
-    assert shape == ((3, 21) if kind == "mat" else (20, 20, 3)) or said.startswith(f"{bad}: ")
-    assert "\n" not in said
+        message = str(error)
+    assert shape == ((3, 21) if kind == "mat" else (20, 20, 3)) or message.startswith(f"{bad}: ")
+    assert "\n" not in message
 
 
 def test_what_is_no_regular_file(tmp_path) -> None:

@@ -62,13 +62,13 @@ def test_common_fields_can_be_asked_for(packed: Pack) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_the_order_follows_from_seed_and_epoch(packed: Pack, workers: int) -> None:
-    one = Batches([packed], ALL, 8, seed=3, workers=workers)
-    epoch = indices(one)
+    loader = Batches([packed], ALL, 8, seed=3, workers=workers)
+    epoch = indices(loader)
     assert epoch == indices(Batches([packed], ("joints2d",), 8, seed=3))
-    assert epoch == indices(one)
-    assert epoch != indices(one, 1)
+    assert epoch == indices(loader)
+    assert epoch != indices(loader, 1)
     assert epoch != indices(Batches([packed], ALL, 8, seed=4, workers=workers))
-    assert len(epoch) == len(one) == 6
+    assert len(epoch) == len(loader) == 6
     assert len(set(flat(epoch))) == len(flat(epoch)) == 48
 
 
@@ -112,11 +112,13 @@ def test_two_data_sets_and_a_modality_that_one_lacks(tmp_path: Path) -> None:
     b = write_pack(tmp_path / "b", 5, without=("rgb", "has_rgb"))
     batches = Batches([a.subset(np.array([4, 1, 0])), b], ALL, 4, shuffle=False)
     assert (batches.samples, len(batches)) == (8, 2)
-    got = [torch.cat([batch[name] for batch in batches.epoch(0)]) for name in ("rgb", "has_rgb", "joints2d", "index")]
-    assert got[0][:, 0, 0, 0].tolist() == [4, 1, 0, 0, 0, 0, 0, 0]
-    assert got[1].tolist() == [True] * 3 + [False] * 5
-    np.testing.assert_array_equal(got[2], np.concatenate([a["joints2d"][[4, 1, 0]], b["joints2d"]]))
-    assert got[3].tolist() == list(range(8))
+    columns = [
+        torch.cat([batch[name] for batch in batches.epoch(0)]) for name in ("rgb", "has_rgb", "joints2d", "index")
+    ]
+    assert columns[0][:, 0, 0, 0].tolist() == [4, 1, 0, 0, 0, 0, 0, 0]
+    assert columns[1].tolist() == [True] * 3 + [False] * 5
+    np.testing.assert_array_equal(columns[2], np.concatenate([a["joints2d"][[4, 1, 0]], b["joints2d"]]))
+    assert columns[3].tolist() == list(range(8))
 
 
 def test_samples_without_3d_are_zero_and_say_so(tmp_path: Path) -> None:

@@ -29,20 +29,20 @@ def _anno() -> dict:
 def test_arrays_of_every_protocol_and_of_numpy_1_and_2(tmp_path: Path, protocol: int) -> None:
     want = _anno()
     data = pickle.dumps(want, protocol)
-    here, there = (b"numpy._core", b"numpy.core") if b"numpy._core" in data else (b"numpy.core", b"numpy._core")
+    current, other = (b"numpy._core", b"numpy.core") if b"numpy._core" in data else (b"numpy.core", b"numpy._core")
     spellings = [data]
     if protocol < 4:  # later protocols carry a length, so the text cannot simply be exchanged
-        spellings.append(data.replace(here, there))
+        spellings.append(data.replace(current, other))
     for spelling in spellings:
         path = tmp_path / "anno.pickle"
         path.write_bytes(spelling)
-        got = load_pickle(path)
-        assert got.keys() == want.keys()
+        loaded = load_pickle(path)
+        assert loaded.keys() == want.keys()
         for i in want:
             for key, array in want[i].items():
-                assert type(got[i][key]) is np.ndarray
-                assert got[i][key].dtype == array.dtype
-                np.testing.assert_array_equal(got[i][key], array)
+                assert type(loaded[i][key]) is np.ndarray
+                assert loaded[i][key].dtype == array.dtype
+                np.testing.assert_array_equal(loaded[i][key], array)
 
 
 def test_scalars_orders_and_containers(tmp_path: Path) -> None:
@@ -63,16 +63,16 @@ def test_scalars_orders_and_containers(tmp_path: Path) -> None:
         path = tmp_path / "a.pickle"
         # protocols below 4 name builtins.set, which is not needed by any data set
         path.write_bytes(pickle.dumps(want if protocol >= 4 else {**want, 7: 1}, protocol))
-        got = load_pickle(path)
+        loaded = load_pickle(path)
         for key in ("f", "big", "bool", "u", "empty"):
-            np.testing.assert_array_equal(got[key], want[key])
-            assert got[key].dtype == want[key].dtype
-        assert got["scalar"] == np.float32(2.5)
-        assert isinstance(got["scalar"], np.float32)
-        assert got["b"] == b"raw"
-        assert got["dtype"] == np.dtype("<f4")
-        assert got["same"][0] is got["same"][1]
-    assert got[7] == (1, [2.0, None], {"x"})
+            np.testing.assert_array_equal(loaded[key], want[key])
+            assert loaded[key].dtype == want[key].dtype
+        assert loaded["scalar"] == np.float32(2.5)
+        assert isinstance(loaded["scalar"], np.float32)
+        assert loaded["b"] == b"raw"
+        assert loaded["dtype"] == np.dtype("<f4")
+        assert loaded["same"][0] is loaded["same"][1]
+    assert loaded[7] == (1, [2.0, None], {"x"})
 
 
 def test_python_2_strings_are_array_data_and_keys(tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_shared_parts_are_visited_once(tmp_path: Path) -> None:
         value = [value, value]
     path = tmp_path / "a.pickle"
     path.write_bytes(pickle.dumps(value))
-    got = load_pickle(path)
-    assert got[0] is got[1]
+    loaded = load_pickle(path)
+    assert loaded[0] is loaded[1]
 
 
 _BOMBS = {

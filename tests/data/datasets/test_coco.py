@@ -24,8 +24,8 @@ def test_own_data_in_a_folder(tmp_path, nested) -> None:
             s = data[i]
             assert np.allclose(s.joints3d_mm, xyz, atol=1e-3)
             assert np.abs(project(s.joints3d_mm, s.K) - s.joints2d_px).max() < 0.01
-            at = np.rint(s.joints2d_px).astype(int)
-            assert (s.images["rgb"][at[:, 1], at[:, 0], 1] == 220).all()
+            px = np.rint(s.joints2d_px).astype(int)
+            assert (s.images["rgb"][px[:, 1], px[:, 0], 1] == 220).all()
             assert s.box == (100, 60, 120, 130)
             assert s.side == 1
 
@@ -80,11 +80,11 @@ def test_interhand_in_camera_frames(tmp_path) -> None:
     truth = write_interhand(tmp_path, np.random.default_rng(1))
     data = Coco(tmp_path, "test")
     assert data.layout == "interhand"
-    got = {data[i].id: data[i] for i in range(len(data))}
-    assert set(got) == set(truth)
+    samples = {data[i].id: data[i] for i in range(len(data))}
+    assert set(samples) == set(truth)
     for name, xyz in truth.items():
-        assert np.allclose(convert(got[name].joints3d_mm, "interhand", "hand21"), xyz, atol=1e-2)
-        assert got[name].side == (0 if name.endswith("left") else 1)
+        assert np.allclose(convert(samples[name].joints3d_mm, "interhand", "hand21"), xyz, atol=1e-2)
+        assert samples[name].side == (0 if name.endswith("left") else 1)
     (tmp_path / "test_interhand_camera.json").write_text("{}")
     with pytest.raises(DataError, match=r"camera\.json: has no entry '?0"):
         Coco(tmp_path, "test")
@@ -108,8 +108,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_of_the_file(tmp_path, fault) -> None:
     content, _ = coco_content(np.random.default_rng(1), ["a.png"])
-    spoil, message = FAULTS[fault]
-    spoil(content)
+    change, message = FAULTS[fault]
+    change(content)
     (tmp_path / "test.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=message) as error:
         Coco(tmp_path, "test")

@@ -25,9 +25,9 @@ def test_four_versions_of_every_pose(freihand) -> None:
         assert s.side == 1
         assert s.group == i % 3
         assert np.allclose(s.joints3d_mm, truth["train"][i % 3], atol=1e-3)
-        at = np.rint(s.joints2d_px).astype(int)
-        assert (s.images["rgb"][at[:, 1], at[:, 0], 1] > 150).all()
-        assert (s.images["mask"][at[:, 1], at[:, 0]] == 1).all()
+        px = np.rint(s.joints2d_px).astype(int)
+        assert (s.images["rgb"][px[:, 1], px[:, 0], 1] > 150).all()
+        assert (s.images["mask"][px[:, 1], px[:, 0]] == 1).all()
         assert s.images["mask"].mean() < 0.2
     assert "mask" not in test[0].images
 

@@ -24,8 +24,8 @@ def test_labels_and_depth_agree(icvl) -> None:
             assert np.abs(s.joints2d_px - uvd[i, :, :2]).max() < 1e-3
             assert np.abs(s.joints3d_mm[:, 2] - uvd[i, :, 2]).max() < 1e-3
             assert np.abs(project(s.joints3d_mm, s.K) - s.joints2d_px).max() < 0.01
-            at = np.rint(s.joints2d_px).astype(int)
-            depth = s.images["depth"][at[:, 1], at[:, 0]]
+            px = np.rint(s.joints2d_px).astype(int)
+            depth = s.images["depth"][px[:, 1], px[:, 0]]
             assert (depth <= s.joints3d_mm[:, 2] + 1).all()
             assert (np.abs(depth - s.joints3d_mm[:, 2]) <= 1).mean() > 0.6
             assert s.images["depth"].dtype == np.float32

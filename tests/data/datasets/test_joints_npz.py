@@ -170,14 +170,14 @@ def test_what_is_no_npz(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
         file.writestr("readme.txt", "hello")
     fails("lacks joints3d_mm", tmp_path / "other.zip")
-    whole = write(tmp_path, good()).read_bytes()
-    newer = bytearray(whole)
+    content = write(tmp_path, good()).read_bytes()
+    newer = bytearray(content)
     newer[newer.index(b"PK\x01\x02") + 6] = 173  # the version of zip that it takes to read the first member
     (tmp_path / "newer.npz").write_bytes(newer)
     fails(r"newer\.npz: not a complete \.npz.*zip file version 17\.3", tmp_path / "newer.npz")
-    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
     fails(r"cut\.npz: not a complete", tmp_path / "cut.npz")
-    damaged = bytearray(whole)
+    damaged = bytearray(content)
     damaged[2000] ^= 0xFF
     (tmp_path / "damaged.npz").write_bytes(damaged)
     fails(r"damaged\.npz: not a complete", tmp_path / "damaged.npz")

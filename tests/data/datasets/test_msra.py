@@ -26,8 +26,8 @@ def test_one_subject_is_left_out(msra) -> None:
         assert {test.labels(i).group for i in range(len(test))} == {subject}
         assert {train.labels(i).group for i in range(len(train))} == set(range(9)) - {subject}
         assert test.labels(3).id == f"test/P{subject}/TIP/000001"
-        got = convert(test.labels(3).joints3d_mm, "msra", "hand21")
-        assert np.allclose(got, truth[subject, "TIP"][1], atol=1e-3)
+        xyz = convert(test.labels(3).joints3d_mm, "msra", "hand21")
+        assert np.allclose(xyz, truth[subject, "TIP"][1], atol=1e-3)
     assert len(train.absent) == 8 * (len(GESTURES) - 2)
     assert sum(FRAMES) == 76_375
 
@@ -37,8 +37,8 @@ def test_joints_land_on_the_depth(msra) -> None:
     for i in range(len(data)):
         s = data[i]
         assert s.side == 1
-        at = np.rint(s.joints2d_px).astype(int)
-        depth = s.images["depth"][at[:, 1], at[:, 0]]
+        px = np.rint(s.joints2d_px).astype(int)
+        depth = s.images["depth"][px[:, 1], px[:, 0]]
         assert (depth <= s.joints3d_mm[:, 2] + 1e-3).all()
         assert (np.abs(depth - s.joints3d_mm[:, 2]) < 1e-3).mean() > 0.6
         assert s.images["depth"].shape == (240, 320)
@@ -49,12 +49,15 @@ def test_faults(tmp_path) -> None:
     write_msra(tmp_path, np.random.default_rng(1), subjects=[0, 1], gestures=("1",))
     data = Msra(tmp_path, "test")
     binary, joints = tmp_path / "P0/1/000000_depth.bin", tmp_path / "P0/1/joint.txt"
-    whole, text = binary.read_bytes(), joints.read_text()
-    for cut, what in ((10, "its header alone has 24"), (len(whole) - 7, f"{len(whole) - 7} bytes of {len(whole)}")):
-        binary.write_bytes(whole[:cut])
+    content, text = binary.read_bytes(), joints.read_text()
+    for cut, what in (
+        (10, "its header alone has 24"),
+        (len(content) - 7, f"{len(content) - 7} bytes of {len(content)}"),
+    ):
+        binary.write_bytes(content[:cut])
         with pytest.raises(DataError, match=rf"000000_depth\.bin: is truncated: .*{what}"):
             data[0]
-    binary.write_bytes(whole + b"more")
+    binary.write_bytes(content + b"more")
     with pytest.raises(DataError, match="is too long"):
         data[0]
     binary.write_bytes(np.array([320, 240, 0, 0, 2**31, 2**31], "<u4").tobytes())

@@ -24,13 +24,13 @@ def with_views(root, views: str):
 
 def test_view_one_by_default_and_all_three_on_request(nyu) -> None:
     root, truth = nyu
-    one, three = Nyu(root, "test"), Nyu(with_views(root, "123"), "test")
-    assert (len(one), len(three)) == (2, 6)
-    assert [three.labels(i).id for i in range(4)] == [
+    single, multi = Nyu(root, "test"), Nyu(with_views(root, "123"), "test")
+    assert (len(single), len(multi)) == (2, 6)
+    assert [multi.labels(i).id for i in range(4)] == [
         "test/0000001:1", "test/0000001:2", "test/0000001:3", "test/0000002:1"
     ]  # fmt: skip
-    assert np.allclose(one[1].joints3d_mm, truth["test"][0, 1], atol=1e-3)
-    assert np.allclose(three[4].joints3d_mm, truth["test"][1, 1], atol=1e-3)
+    assert np.allclose(single[1].joints3d_mm, truth["test"][0, 1], atol=1e-3)
+    assert np.allclose(multi[4].joints3d_mm, truth["test"][1, 1], atol=1e-3)
 
 
 def test_y_points_down_and_joints_land_on_the_depth(nyu) -> None:
@@ -40,11 +40,11 @@ def test_y_points_down_and_joints_land_on_the_depth(nyu) -> None:
         s = data[i]
         assert s.joints3d_mm.shape == (14, 3)
         assert np.abs(project(s.joints3d_mm, s.K) - s.joints2d_px).max() < 0.01
-        at = np.rint(s.joints2d_px).astype(int)
-        depth = s.images["depth"][at[:, 1], at[:, 0]]
+        px = np.rint(s.joints2d_px).astype(int)
+        depth = s.images["depth"][px[:, 1], px[:, 0]]
         assert (depth <= s.joints3d_mm[:, 2] + 1).all()
         assert (np.abs(depth - s.joints3d_mm[:, 2]) <= 1).mean() > 0.6
-        assert (s.images["rgb"][at[:, 1], at[:, 0], 1] == 220).all()
+        assert (s.images["rgb"][px[:, 1], px[:, 0], 1] == 220).all()
         assert s.images["depth"][0, 0] == 2001
 
 
@@ -73,7 +73,7 @@ def test_faults(nyu, tmp_path) -> None:
 
 
 def test_genuine_depth_image(shared_data, tmp_path) -> None:
-    """The one frame at hand has no labels: put it in a miniature, and see its decoded millimetres."""
+    """The one genuine frame has no labels: put it in a miniature and decode its millimetres."""
     write_nyu(tmp_path, np.random.default_rng(3), train=1, test=1)
     for kind in ("depth", "rgb"):
         name = f"{kind}_1_0000001.png"

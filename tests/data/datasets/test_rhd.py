@@ -201,23 +201,23 @@ def test_the_spec_opens_it(root: Path) -> None:
 def test_genuine_frames_project_onto_their_labels(shared_data: Path, tmp_path: Path) -> None:
     """Three real RHD frames, put back into RHD's layout: labels and K agree as far as K's four digits go."""
     source = json.loads((shared_data / "mmpose" / "rhd" / "test_rhd.json").read_text())
-    part = tmp_path / "training"
+    folder = tmp_path / "training"
     anno = {}
     for image, label in zip(source["images"], source["annotations"], strict=True):
         number = image["id"]
         (fx, fy), (cx, cy) = image["cam_param"]["focal"], image["cam_param"]["princpt"]
-        one = frame(np.random.default_rng(0), left=False, right=False)
+        annotation = frame(np.random.default_rng(0), left=False, right=False)
         of = slice(0, 21) if label["hand_type"] == "left" else slice(21, 42)
-        one["xyz"][of] = np.array(label["joint_cam"]) / 1000
-        one["uv_vis"][of] = np.array(label["keypoints"]).reshape(21, 3)
-        one["uv_vis"][of, 2] = one["uv_vis"][of, 2] > 0
-        one["K"] = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        anno[number] = one
-        for name, pixels in images(one).items():
-            (part / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(part / name / f"{number:05d}.png")
-        shutil.copy(shared_data / "mmpose" / "rhd" / image["file_name"], part / "color" / f"{number:05d}.png")
-    (part / "anno_training.pickle").write_bytes(pickle.dumps(anno, 2))
+        annotation["xyz"][of] = np.array(label["joint_cam"]) / 1000
+        annotation["uv_vis"][of] = np.array(label["keypoints"]).reshape(21, 3)
+        annotation["uv_vis"][of, 2] = annotation["uv_vis"][of, 2] > 0
+        annotation["K"] = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        anno[number] = annotation
+        for name, pixels in images(annotation).items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / name / f"{number:05d}.png")
+        shutil.copy(shared_data / "mmpose" / "rhd" / image["file_name"], folder / "color" / f"{number:05d}.png")
+    (folder / "anno_training.pickle").write_bytes(pickle.dumps(anno, 2))
     data = Rhd(tmp_path, "train")
     assert len(data) == 3
     for i in range(3):

@@ -18,8 +18,8 @@ def stb(tmp_path_factory):
 
 
 def green(image, uv) -> np.ndarray:
-    at = np.rint(uv).astype(int)
-    return image[at[:, 1], at[:, 0], 1]
+    px = np.rint(uv).astype(int)
+    return image[px[:, 1], px[:, 0], 1]
 
 
 def test_splits_are_b1_and_the_rest(stb) -> None:
@@ -54,8 +54,8 @@ def test_sk_joints_land_on_colour_and_on_registered_depth(stb) -> None:
     for i in range(len(test)):
         s = test[i]
         assert (green(s.images["rgb"], s.joints2d_px) == 220).all()
-        at = np.rint(s.joints2d_px).astype(int)
-        depth = s.images["depth"][at[:, 1], at[:, 0]]
+        px = np.rint(s.joints2d_px).astype(int)
+        depth = s.images["depth"][px[:, 1], px[:, 0]]
         # A joint may hide behind another one's disc, never before its own.
         assert (depth <= s.joints3d_mm[:, 2] + 4).all()
         assert (np.abs(depth - s.joints3d_mm[:, 2]) < 4).mean() > 0.6
@@ -83,7 +83,7 @@ def test_faults_are_one_line_that_names_the_file(stb, tmp_path) -> None:
     write_stb(root, np.random.default_rng(2), frames=1, sequences=["B1Counting"], depth=False)
     label = root / "labels" / "B1Counting_BB.mat"
     image = root / "images" / "B1Counting" / "BB_left_0.png"
-    whole = label.read_bytes()
+    content = label.read_bytes()
 
     data = StbStereo(root, "test")
     image.write_bytes(image.read_bytes()[:-200])
@@ -93,8 +93,8 @@ def test_faults_are_one_line_that_names_the_file(stb, tmp_path) -> None:
     with pytest.raises(DataError, match=r"^[^\n]*BB_left_0\.png: is missing$"):
         data[0]
 
-    for cut in (0, 5, 90, 200, len(whole) - 50):
-        label.write_bytes(whole[:cut])
+    for cut in (0, 5, 90, 200, len(content) - 50):
+        label.write_bytes(content[:cut])
         with pytest.raises(DataError, match=r"^[^\n]*B1Counting_BB\.mat: [^\n]*$"):
             StbStereo(root, "test")
     scipy.io.savemat(label, {"hand": np.zeros(3)})
@@ -118,8 +118,8 @@ def test_genuine_file(shared_data) -> None:
         assert s.images["rgb"].shape == (480, 640, 3)
         assert np.abs(project(s.joints3d_mm, s.K) - s.joints2d_px).max() < 0.1
         # Skin is red rather than green and blue at the joints of the palm and the fingers' bases.
-        at = np.rint(convert(s.joints2d_px, "stb", "hand21")[[0, 5, 9, 13, 17]]).astype(int)
-        r, g, b = s.images["rgb"][at[:, 1], at[:, 0]].astype(int).T
+        px = np.rint(convert(s.joints2d_px, "stb", "hand21")[[0, 5, 9, 13, 17]]).astype(int)
+        r, g, b = s.images["rgb"][px[:, 1], px[:, 0]].astype(int).T
         assert ((r > g) & (g > b)).all()
     xyz = np.stack([data.labels(i).joints3d_mm for i in range(0, 3000, 2)])
     bone = np.linalg.norm(xyz[:, 9] - xyz[:, 10], axis=-1)

@@ -61,12 +61,12 @@ def test_a_stored_pixel_shows_its_crop_fraction(x: float, y: float, side: float,
 )  # fmt: skip
 def test_nearest_equals_a_loop_over_pixels(x: float, y: float, side: float, size: int) -> None:
     image = np.arange(1, 20 * 30 + 1).reshape(20, 30)
-    got = crop_nearest(image, Crop((x, y), side), size)
+    cropped = crop_nearest(image, Crop((x, y), side), size)
     for i in range(size):
         for j in range(size):
             v = int(np.floor(y + ((i + 0.5) / size - 0.5) * side + 0.5))
             u = int(np.floor(x + ((j + 0.5) / size - 0.5) * side + 0.5))
-            assert got[i, j] == (image[v, u] if 0 <= v < 20 and 0 <= u < 30 else 0)
+            assert cropped[i, j] == (image[v, u] if 0 <= v < 20 and 0 <= u < 30 else 0)
 
 
 @pytest.mark.parametrize(

@@ -14,36 +14,36 @@ from cvhpe.errors import DataError
 
 
 def test_fields_are_what_was_written(tmp_path: Path) -> None:
-    got = write_pack(tmp_path / "p")
-    assert (len(got), got.layout, got.margin, got.image_fields) == (10, "hand21", 1.5, ("rgb",))
-    assert isinstance(got["rgb"], np.memmap)
-    assert not isinstance(got["joints2d"], np.memmap)
-    assert got["rgb"][7, 0, 0].tolist() == [7, 7, 7]
-    assert "mask" not in got
-    assert got["id"][3] == "s3"
+    packed = write_pack(tmp_path / "p")
+    assert (len(packed), packed.layout, packed.margin, packed.image_fields) == (10, "hand21", 1.5, ("rgb",))
+    assert isinstance(packed["rgb"], np.memmap)
+    assert not isinstance(packed["joints2d"], np.memmap)
+    assert packed["rgb"][7, 0, 0].tolist() == [7, 7, 7]
+    assert "mask" not in packed
+    assert packed["id"][3] == "s3"
 
 
 def test_subsets_nest_and_copy_no_image(tmp_path: Path) -> None:
-    got = write_pack(tmp_path / "p").subset(np.array([8, 3, 5, 1])).subset(np.array([False, True, True, False]))
-    assert got["id"].tolist() == ["s3", "s5"]
-    assert got["rgb"][:, 0, 0, 0].tolist() == [3, 5]
-    assert got.take("rgb", np.array([1, 0]))[:, 0, 0, 0].tolist() == [5, 3]
+    packed = write_pack(tmp_path / "p").subset(np.array([8, 3, 5, 1])).subset(np.array([False, True, True, False]))
+    assert packed["id"].tolist() == ["s3", "s5"]
+    assert packed["rgb"][:, 0, 0, 0].tolist() == [3, 5]
+    assert packed.take("rgb", np.array([1, 0]))[:, 0, 0, 0].tolist() == [5, 3]
     out = np.empty((1, 6, 6, 3), np.uint8)
-    assert got.take("rgb", np.array([1]), out) is out
+    assert packed.take("rgb", np.array([1]), out) is out
     assert out[0, 0, 0, 0] == 5
-    assert len(got.limit(1)) == 1
-    assert len(got.limit(None)) == len(got.limit(99)) == 2
+    assert len(packed.limit(1)) == 1
+    assert len(packed.limit(None)) == len(packed.limit(99)) == 2
     with pytest.raises(IndexError):
-        got.take("rgb", np.array([2]))
+        packed.take("rgb", np.array([2]))
     with pytest.raises(IndexError):
         write_pack(tmp_path / "q").take("rgb", np.array([-1]))
 
 
 def test_a_split_divides_no_group(tmp_path: Path) -> None:
-    train, held = write_pack(tmp_path / "p", 40).split(0.2)
-    assert len(train) + len(held) == 40
-    assert len(held) == 8
-    assert not set(train["group"]) & set(held["group"])
+    train, held_out = write_pack(tmp_path / "p", 40).split(0.2)
+    assert len(train) + len(held_out) == 40
+    assert len(held_out) == 8
+    assert not set(train["group"]) & set(held_out["group"])
 
 
 def test_damage_is_noticed_before_anything_is_mapped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Packing: once, whole or not at all, the same with any number of processes, and one line for every fault."""
+"""Packing: once, completely or not at all, the same with any number of processes, and one line for every fault."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from helpers.packs import depth_mm
 from helpers.rhd_writer import SIZE, write_rhd
 
 from cvhpe.data.datasets.rhd import Rhd
-from cvhpe.data.packing import pack
-from cvhpe.data.packing.pack import Pack
+from cvhpe.data.packing.pack import FORMAT, Pack
 from cvhpe.data.packing.prepare import prepare
 from cvhpe.errors import DataError, UserError
 from cvhpe.io import atomic, process_pool
@@ -42,8 +41,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def left(tmp_path: Path) -> list[str]:
-    """What lies in the cache, without locks."""
+def cached(tmp_path: Path) -> list[str]:
+    """The files of the cache, without locks."""
     return sorted(p.name for p in (tmp_path / "cache" / "packs").glob("*") if p.suffix != ".lock")
 
 
@@ -78,48 +77,48 @@ def plain(index: int, **more: object) -> Sample:
     return Sample(**{**given, **more})  # type: ignore[arg-type]
 
 
-def test_images_joints_and_crops_tell_of_the_same_place(root: Path) -> None:
-    got = prepare(RHD, root, "train", image_size=64, margin=1.5, fields=EVERYTHING, workers=1)
-    assert len(got) == 80
-    assert got["rgb"].shape == (80, 96, 96, 3)
-    assert got["depth"].dtype == np.uint16
-    assert (got.layout, got.margin, got.meta.native) == ("hand21", 1.5, "rhd")
+def test_images_joints_and_crops_agree(root: Path) -> None:
+    packed = prepare(RHD, root, "train", image_size=64, margin=1.5, fields=EVERYTHING, workers=1)
+    assert len(packed) == 80
+    assert packed["rgb"].shape == (80, 96, 96, 3)
+    assert packed["depth"].dtype == np.uint16
+    assert (packed.layout, packed.margin, packed.meta.native) == ("hand21", 1.5, "rhd")
     data = Rhd(root, "train")
     native = np.array([0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17])
     for i in (0, 1, 42, 79):
         sample = data[i]
-        assert got["id"][i] == sample.id
-        assert got["side"][i] == sample.side
-        assert got["root_shift_weight"][i] == 0.5
-        np.testing.assert_allclose(got["joints3d_mm"][i], sample.joints3d_mm[native], atol=1e-3)
-        x, y, side = got["crop"][i]
-        np.testing.assert_allclose(got["joints2d"][i] * side + (x, y), sample.joints2d_px[native], atol=1e-3)
-        # red and green of the written images say where a pixel came from
-        pixel = (got["joints2d"][i] / 1.5 + 0.5) * 96 - 0.5
+        assert packed["id"][i] == sample.id
+        assert packed["side"][i] == sample.side
+        assert packed["root_shift_weight"][i] == 0.5
+        np.testing.assert_allclose(packed["joints3d_mm"][i], sample.joints3d_mm[native], atol=1e-3)
+        x, y, side = packed["crop"][i]
+        np.testing.assert_allclose(packed["joints2d"][i] * side + (x, y), sample.joints2d_px[native], atol=1e-3)
+        # red and green of the written images are the position of a pixel
+        pixel = (packed["joints2d"][i] / 1.5 + 0.5) * 96 - 0.5
         for (u, v), (want_u, want_v) in zip(pixel, sample.joints2d_px[native], strict=True):
-            colour = got["rgb"][i, round(v), round(u)]
+            colour = packed["rgb"][i, round(v), round(u)]
             inside = 2 < want_u < SIZE - 3 and 2 < want_v < SIZE - 3
             if inside:
                 step = 1 + side * 1.5 / 96  # the pixel was rounded
                 assert abs(colour[0] / 255 * (SIZE - 1) - want_u) < step
                 assert abs(colour[1] / 255 * (SIZE - 1) - want_v) < step
                 assert colour[2] == 77
-        depth = depth_mm(got["depth"][i], float(got["depth_z"][i]), got.meta.cube_mm)
-        assert np.abs(depth[depth > 0] - got["depth_z"][i]).max() <= 150
-        assert got["mask"][i].max() == 16
-    assert all(got[f"has_{name}"].all() for name in EVERYTHING)
+        depth = depth_mm(packed["depth"][i], float(packed["depth_z"][i]), packed.meta.cube_mm)
+        assert np.abs(depth[depth > 0] - packed["depth_z"][i]).max() <= 150
+        assert packed["mask"][i].max() == 16
+    assert all(packed[f"has_{name}"].all() for name in EVERYTHING)
 
 
-def test_any_number_of_processes_packs_the_same(root: Path, tmp_path: Path) -> None:
-    one = prepare(RHD, root, "train", image_size=32, fields=EVERYTHING, workers=1, cache=tmp_path / "1")
+def test_the_pack_does_not_depend_on_the_number_of_processes(root: Path, tmp_path: Path) -> None:
+    serial = prepare(RHD, root, "train", image_size=32, fields=EVERYTHING, workers=1, cache=tmp_path / "1")
     seen: list[tuple[int, int]] = []
-    three = prepare(
+    parallel = prepare(
         RHD, root, "train", image_size=32, fields=EVERYTHING, workers=3, cache=tmp_path / "3",
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
-    assert one.arrays.keys() == three.arrays.keys()
-    for name, array in one.arrays.items():
-        np.testing.assert_array_equal(array, three[name])
+    assert serial.arrays.keys() == parallel.arrays.keys()
+    for name, array in serial.arrays.items():
+        np.testing.assert_array_equal(array, parallel[name])
     assert seen[-1] == (80, 80)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
@@ -128,11 +127,11 @@ def test_processes_that_share_nothing_pack_the_same(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS and Windows, where a process starts anew instead of forking."""
-    one = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=1, cache=tmp_path / "1")
+    serial = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=1, cache=tmp_path / "1")
     spawn = multiprocessing.get_context("spawn")
     monkeypatch.setattr(process_pool.multiprocessing, "get_context", lambda kind: spawn)
     two = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=2, cache=tmp_path / "2")
-    np.testing.assert_array_equal(one["rgb"], two["rgb"])
+    np.testing.assert_array_equal(serial["rgb"], two["rgb"])
 
 
 def test_processes_start_beside_busy_threads(root: Path, tmp_path: Path) -> None:
@@ -145,8 +144,8 @@ def test_processes_start_beside_busy_threads(root: Path, tmp_path: Path) -> None
         "def busy():\n    while not stop.is_set(): torch.rand(300, 300) @ torch.rand(300, 300)\n"
         "thread = threading.Thread(target=busy); thread.start()\n"
         "from cvhpe.plugin.registry import registry\nfrom cvhpe.data.packing.prepare import prepare\n"
-        "got = prepare(registry().dataset('rhd'), sys.argv[1], 'train', image_size=32, fields=('rgb',), workers=2)\n"
-        "stop.set(); thread.join()\nprint(len(got))\n"
+        "packed = prepare(registry().dataset('rhd'), sys.argv[1], 'train', image_size=32, fields=('rgb',), workers=2)\n"
+        "stop.set(); thread.join()\nprint(len(packed))\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}
     done = subprocess.run(
@@ -170,7 +169,7 @@ def test_a_second_run_reads_no_source(root: Path, tmp_path: Path) -> None:
 
     second = prepare(replace(RHD, open=never), root, "test", image_size=32, fields=("rgb",))  # type: ignore[arg-type]
     assert first.path == second.path
-    assert left(tmp_path) == [first.path.name]
+    assert cached(tmp_path) == [first.path.name]
 
 
 def test_what_changes_the_pack_changes_its_place(root: Path, tmp_path: Path) -> None:
@@ -195,13 +194,13 @@ def test_a_changed_source_is_packed_anew(tmp_path: Path) -> None:
 
 def test_joints_alone_need_no_image_and_no_time(shared_data: Path) -> None:
     started = time.perf_counter()
-    got = prepare(registry().dataset("joints"), shared_data / "rhd" / "rhd_evaluation_a.npz", "train")
+    packed = prepare(registry().dataset("joints"), shared_data / "rhd" / "rhd_evaluation_a.npz", "train")
     seconds = time.perf_counter() - started
-    assert len(got) == 1140
-    assert got.image_fields == ()
-    assert "'split' marks train" in got.note
-    assert 0.03 < got["scale_mm"].mean() / 1000 < 0.04
-    assert np.isfinite(got["joints2d"]).all()
+    assert len(packed) == 1140
+    assert packed.image_fields == ()
+    assert "'split' marks train" in packed.note
+    assert 0.03 < packed["scale_mm"].mean() / 1000 < 0.04
+    assert np.isfinite(packed["joints2d"]).all()
     assert seconds < 30  # it takes 0.3 s; this only catches a decoder at work
 
 
@@ -209,21 +208,21 @@ def test_a_modality_that_some_samples_lack(tmp_path: Path) -> None:
     def sample(i: int) -> Sample:
         return plain(i, images={}) if i % 2 else plain(i, joints3d_mm=None)
 
-    got = prepare(made(6, sample), None, "train", image_size=16, fields=("rgb", "joints3d"))
-    np.testing.assert_array_equal(got["has_rgb"], np.arange(6) % 2 == 0)
-    np.testing.assert_array_equal(got["has_joints3d"], np.arange(6) % 2 == 1)
-    assert not got["rgb"][1::2].any()
-    assert np.isnan(got["joints3d_mm"][::2]).all()
+    packed = prepare(made(6, sample), None, "train", image_size=16, fields=("rgb", "joints3d"))
+    np.testing.assert_array_equal(packed["has_rgb"], np.arange(6) % 2 == 0)
+    np.testing.assert_array_equal(packed["has_joints3d"], np.arange(6) % 2 == 1)
+    assert not packed["rgb"][1::2].any()
+    assert np.isnan(packed["joints3d_mm"][::2]).all()
 
 
 def test_images_that_plugins_bring(tmp_path: Path) -> None:
     def sample(i: int) -> Sample:
         return plain(i, images={"parts": np.full((200, 200), 9, np.uint16)})
 
-    got = prepare(made(3, sample, fields=("parts", "joints2d")), None, "train", image_size=16, fields=("parts",))
-    assert got["parts"].dtype == np.uint16
-    assert got["parts"].shape == (3, 24, 24)
-    assert got.image_fields == ("parts",)
+    packed = prepare(made(3, sample, fields=("parts", "joints2d")), None, "train", image_size=16, fields=("parts",))
+    assert packed["parts"].dtype == np.uint16
+    assert packed["parts"].shape == (3, 24, 24)
+    assert packed.image_fields == ("parts",)
 
     def turning(i: int) -> Sample:
         return plain(i, images={"parts": np.zeros((200, 200) + (3,) * (i > 1), np.uint8)})
@@ -240,7 +239,7 @@ def test_a_damaged_image_is_named_and_nothing_stays(tmp_path: Path, workers: int
     with pytest.raises(DataError, match=r"color.00031\.png") as error:
         prepare(RHD, tmp_path, "train", image_size=32, fields=("rgb",), workers=workers)
     assert "\n" not in str(error.value)
-    assert left(tmp_path) == []
+    assert cached(tmp_path) == []
 
 
 def test_a_reader_that_fails_in_its_own_words(tmp_path: Path) -> None:
@@ -271,7 +270,7 @@ def test_wrong_options(tmp_path: Path) -> None:
         prepare(made(0, plain), None, "train")
     with pytest.raises(UserError, match="its root is 'elbow'"):
         prepare(made(4, plain, root="elbow"), None, "train")
-    assert left(tmp_path) == []
+    assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize("call", ["create", "save", "meta"])
@@ -285,7 +284,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(*target, full)
     with pytest.raises(DataError, match="the disk is full; free space there, or set CVHPE_CACHE"):
         prepare(made(4, plain), None, "train", image_size=16, fields=("rgb",))
-    assert left(tmp_path) == []
+    assert cached(tmp_path) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs limits on file sizes")
@@ -303,7 +302,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path, root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "cannot be written: File too large; set CVHPE_CACHE" in done.stdout
-    assert left(tmp_path) == []
+    assert cached(tmp_path) == []
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +324,7 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
         pytest.skip("the samples are made by a function that only a forked process knows")
     with pytest.raises(DataError, match="a worker process was killed"):
         prepare(made(128, fatal), None, "train", image_size=16, fields=("rgb",), workers=2)
-    assert left(tmp_path) == []
+    assert cached(tmp_path) == []
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
@@ -334,15 +333,15 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         prepare(made(128, plain), None, "train", image_size=16, fields=("rgb",), workers=1, progress=stop)
-    assert left(tmp_path) == []
+    assert cached(tmp_path) == []
 
 
 def _prepare_in_process(root: Path, cache: Path, start: object, made_by: object) -> None:
     start.wait()  # type: ignore[attr-defined]
     seen: list[int] = []
-    got = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=1, cache=cache,
+    packed = prepare(RHD, root, "train", image_size=32, fields=("rgb",), workers=1, cache=cache,
                   progress=lambda done, total: seen.append(done))  # fmt: skip
-    made_by.put((len(got), int(got["rgb"].sum()), bool(seen)))  # type: ignore[attr-defined]
+    made_by.put((len(packed), int(packed["rgb"].sum()), bool(seen)))  # type: ignore[attr-defined]
 
 
 def test_two_runs_at_once_pack_once(root: Path, tmp_path: Path) -> None:
@@ -356,7 +355,7 @@ def test_two_runs_at_once_pack_once(root: Path, tmp_path: Path) -> None:
         run.join(60)
     assert results[0][:2] == results[1][:2]
     assert sorted(r[2] for r in results) == [False, True]
-    assert len(left(tmp_path)) == 1
+    assert len(cached(tmp_path)) == 1
 
 
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
@@ -366,28 +365,28 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     (first.path / "pack.json").unlink()  # as if somebody had begun to delete it
     again = prepare(made(4, plain), None, "train")
     assert len(again) == 4
-    assert left(tmp_path) == [first.path.name]
+    assert cached(tmp_path) == [first.path.name]
 
 
 def test_without_locks_the_first_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "place"
+    folder = tmp_path / "folder"
 
-    def make(part: Path) -> None:
-        place.mkdir()  # somebody else is quicker
-        (place / "last").write_text("theirs")
-        (part / "last").write_text("ours")
+    def make(partial: Path) -> None:
+        folder.mkdir()  # another process is faster
+        (folder / "last").write_text("theirs")
+        (partial / "last").write_text("ours")
 
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    atomic.make_folder_once(place, "last", make)
-    assert (place / "last").read_text() == "theirs"
-    assert [p.name for p in tmp_path.iterdir()] == ["place"]
+    atomic.make_folder_once(folder, "last", make)
+    assert (folder / "last").read_text() == "theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_pack_says_what_it_is(root: Path) -> None:
-    got = prepare(RHD, root, "test", image_size=32, fields=("rgb",))
-    meta = Pack.open(got.path).meta
+    packed = prepare(RHD, root, "test", image_size=32, fields=("rgb",))
+    meta = Pack.open(packed.path).meta
     assert (meta.name, meta.split, meta.root, meta.image_size, meta.stored) == ("rhd", "test", "wrist", 32, 48)
     assert meta.source == str(root)
     assert meta.units["joints3d_mm"].startswith("mm")
     assert set(meta.versions) == {"cvhpe", "numpy"}
-    assert meta.format == pack.FORMAT
+    assert meta.format == FORMAT
