@@ -21,7 +21,7 @@ from cvhpe.data.datasets.rhd import Rhd
 from cvhpe.data.packing.pack import FORMAT, Pack
 from cvhpe.data.packing.prepare import prepare
 from cvhpe.errors import DataError, UserError
-from cvhpe.io import atomic, process_pool
+from cvhpe.io import process_pool
 from cvhpe.plugin.registry import registry
 from cvhpe.plugin.sample import DatasetSpec, Sample
 
@@ -366,20 +366,6 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     again = prepare(made(4, plain), None, "train")
     assert len(again) == 4
     assert cached(tmp_path) == [first.path.name]
-
-
-def test_without_locks_the_first_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "folder"
-
-    def make(partial: Path) -> None:
-        folder.mkdir()  # another process is faster
-        (folder / "last").write_text("theirs")
-        (partial / "last").write_text("ours")
-
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    atomic.make_folder_once(folder, "last", make)
-    assert (folder / "last").read_text() == "theirs"
-    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_pack_says_what_it_is(root: Path) -> None:
