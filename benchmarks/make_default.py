@@ -32,8 +32,9 @@ from cvhpe.config.schema import checked
 from cvhpe.runs import serialization
 from cvhpe.runs.run_dir import load_run
 from cvhpe.synthetic import poses
+from cvhpe.training.callbacks import Reporter
 from cvhpe.training.datamodule import open_data, open_held_out
-from cvhpe.training.trainer import Reporter, train
+from cvhpe.training.trainer import train
 from cvhpe.uncertainty.calibration import calibrate, covered
 from cvhpe.uncertainty.coverage import LEVELS
 from cvhpe.uncertainty.fusion import AS_TRAINED, CALIBRATION, calibration_of
@@ -84,7 +85,7 @@ def calibrate_model(model: Path, work: Path, seed: int) -> None:
     run = load_run(model)
     calibration = calibrate(run, open_held_out(run.config, names, "val"), TTA_ANGLES)
     assert calibration is not None
-    metadata = serialization.read_card(model)
+    metadata = serialization.read_metadata(model)
     metadata["metadata"]["training"][CALIBRATION] = calibration.as_dict()
     serialization.save(model, serialization.load(model), metadata)
     typer.echo(f"samples: {calibration.widths}")
@@ -133,7 +134,7 @@ def main(
         typer.echo(f"step {record['step']}: held-out median EPE {record['score']:.2f} mm")
 
     train(config, open_data(config), Path("run"), report=Reporter(validation=print_validation))
-    metadata = serialization.read_card(Path("run/model.safetensors"))
+    metadata = serialization.read_metadata(Path("run/model.safetensors"))
     out.parent.mkdir(parents=True, exist_ok=True)
     serialization.save(out, serialization.load(Path("run/model.safetensors")), metadata)
     calibrate_model(out, work, seed)

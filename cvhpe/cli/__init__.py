@@ -51,7 +51,7 @@ def main() -> None:
         answered()
     except SystemExit as asked:
         distributed = sys.modules.get("cvhpe.training.distributed")  # not imported for a word of help
-        if distributed is not None and distributed.met and isinstance(asked.code, int | None):
+        if distributed is not None and distributed.has_joined and isinstance(asked.code, int | None):
             distributed.exit_now(asked.code or 0)
         raise
 

@@ -30,8 +30,8 @@ def calibrate(
     from cvhpe.errors import UserError
     from cvhpe.io.locking import run_lock
     from cvhpe.runs.run_dir import load_run
+    from cvhpe.training.calibration import calibrate_trained_run
     from cvhpe.training.datamodule import open_data
-    from cvhpe.training.trainer import calibrated, steps_of
     from cvhpe.uncertainty.fusion import calibration_of
 
     if not run.is_dir():
@@ -41,7 +41,7 @@ def calibrate(
     config = opened.config.model_copy(update=changes)
     with Console() as console, run_lock(opened.path):
         packs = open_data(config, console.preparing)
-        done = calibrated(opened, config, packs, steps_of(config, packs), console.reporter())
+        done = calibrate_trained_run(opened, config, packs, console.reporter())
     found = calibration_of(done.metadata.training)
     if found is None:
         typer.echo(f"{run}: no input beside the 3D joints, or nothing decoded to 3D; there is nothing to calibrate")

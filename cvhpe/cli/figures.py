@@ -44,9 +44,9 @@ def figures(
     from cvhpe.cli.console import Console, data_of
     from cvhpe.evaluation.eval_set import EvalSet
     from cvhpe.runs.run_dir import load_run
-    from cvhpe.training.callbacks import Stopped
     from cvhpe.training.datamodule import open_held_out
     from cvhpe.training.device import pick_device
+    from cvhpe.training.signals import Stopped
     from cvhpe.viz.figures.render import render_figures, select_figures
     from cvhpe.viz.figures.unimodal_baseline import load_unimodal, train_unimodal
 

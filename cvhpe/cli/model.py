@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cvhpe.config.lists import comma_list
-
 
 def model(
+    modalities: Annotated[str, typer.Option(help="Modalities of the run, comma-separated.")] = "",
     pairs: Annotated[str, typer.Option(help="INPUT:TARGET pairs, as in rgb:joints3d,rgb:rgb.")] = "",
-    variant: Annotated[int, typer.Option(help="The paper's variant, 1 to 4, where no pairs are named.")] = 1,
-    input: Annotated[str, typer.Option("--input", help="The input modality of the variant.")] = "rgb",
+    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4; 3 by default.")] = None,
+    recipe: Annotated[str, typer.Option(help="Set of defaults: paper or best.")] = "",
+    config: Annotated[Path | None, typer.Option(help="Settings from a TOML file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, as in --set backbone=resnet50.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "",
 ) -> None:
-    """Count the parameters of a model, part by part, and in total.
+    """Count the parameters of the model that cvhpe train builds from the same options, part by part.
 
-    Example: cvhpe model --variant 4 --input rgb
+    Example: cvhpe model --variant 1 --recipe paper
     """
-    from cvhpe.config.schema import assign, checked
     from cvhpe.models.blocks import parameter_count
-    from cvhpe.models.pairs import parse_pairs, sources, targets, variant_pairs
     from cvhpe.runs.run_dir import build_model
+    from cvhpe.training.resolve import resolve_config
 
-    if pairs:
-        names = list(dict.fromkeys(part for item in comma_list(pairs) for part in item.split(":") if part))
-        chosen = parse_pairs(pairs, names)
-    else:
-        chosen = variant_pairs(variant, list(dict.fromkeys((input, "joints3d"))))
-        names = list(dict.fromkeys((*sources(chosen), *targets(chosen))))
-    settings: dict[str, object] = {"modalities": names, "pairs": [str(p) for p in chosen]}
-    for setting in set_ or ():
-        assign(settings, setting)
-    built = build_model(checked(settings, "--set"))
+    options = {"modalities": modalities, "pairs": pairs, "variant": variant, "data": None, "device": device}
+    settings, note = resolve_config(options, recipe, config, set_ or [])
+    if note:
+        typer.echo(note, err=True)
+    built = build_model(settings)
     for kind, parts in (("encoder", built.encoders), ("decoder", built.decoders)):
         for name, part in parts.items():
             typer.echo(f"{name + ' ' + kind:24}{parameter_count(part):>14,}")
-    typer.echo(f"pairs: {', '.join(map(str, chosen))}")
+    typer.echo(f"pairs: {', '.join(settings.pairs)}")
     typer.echo(f"total {parameter_count(built):,}")

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from cvhpe.config.schema import Config
+    from cvhpe.data.splits import Data
     from cvhpe.errors import UserError
+    from cvhpe.training.callbacks import Reporter
     from cvhpe.training.distributed import ProcessGroup
 
-LET_IT_SPEAK = 2.0
-"""Seconds that a process waits before it follows one that ended, so that the exit code is the other's."""
+PEER_EXIT_SECONDS = 2.0
+"""Seconds that a process waits before it ends after another one, so that the exit code is the other's."""
 
 
 def train(
@@ -45,62 +48,72 @@ def train(
 
     from cvhpe.cli.console import Console
     from cvhpe.errors import UserError
-    from cvhpe.training.callbacks import Stopped
     from cvhpe.training.datamodule import open_data
     from cvhpe.training.device import pick_device
-    from cvhpe.training.diagnostics import out_of_memory, stop_at_once, stopping_on_signals
-    from cvhpe.training.distributed import is_peer_failure, launch, process_group, without_procs, world_of
-    from cvhpe.training.resolve import resolved, resumed
-    from cvhpe.training.trainer import train as run
+    from cvhpe.training.diagnostics import out_of_memory
+    from cvhpe.training.distributed import ProcessGroup, is_peer_failure, launch, process_group, without_nproc
+    from cvhpe.training.resolve import resolve_config, resume_config
+    from cvhpe.training.signals import Stopped, handle_signals, raise_stopped
+    from cvhpe.training.trainer import train as train_run
     from cvhpe.viz.tensorboard import add_logger
 
-    given = {"modalities": modalities, "pairs": pairs, "variant": variant, "data": data, "device": device}
+    options = {"modalities": modalities, "pairs": pairs, "variant": variant, "data": data, "device": device}
     if resume:
-        settings, path = resumed(out, given | {"recipe": recipe}, config, set_ or [])
+        settings, path = resume_config(out, options | {"recipe": recipe}, config, set_ or [])
         note = f"resuming {path}"
     else:
-        settings, note = resolved(given, recipe, config, set_ or [])
+        settings, note = resolve_config(options, recipe, config, set_ or [])
         path = out or Path("runs") / "-".join(settings.modalities)
-    world = world_of(os.environ)
-    if nproc > 1 and world.size == 1:
-        raise typer.Exit(launch(nproc, without_procs(sys.argv[1:])))
-    with ExitStack() as held:
-        console = held.enter_context(Console(silent=not world.is_rank0))
+    group = ProcessGroup.from_env(os.environ)
+    if nproc > 1 and group.size == 1:
+        raise typer.Exit(launch(nproc, without_nproc(sys.argv[1:])))
+    with ExitStack() as stack:
+        console = stack.enter_context(Console(silent=not group.is_rank0))
         if note:
             console.note(note)
         try:
             packs = open_data(settings, console.preparing)
             for line in packs.notes:
                 console.note(line)
-            held.enter_context(process_group(world, pick_device(settings.device, world.local)))
-            report = held.enter_context(add_logger(console.reporter(), logger, path, settings, packs.validation))
-            run(settings, packs, path, resume=resume, report=report, world=world, profile=profile)
-            if world.is_rank0:
-                with stopping_on_signals(stop_at_once):
-                    from cvhpe.cli.scores import show_results
-
-                    show_results(path, packs.test or packs.validation)
+            stack.enter_context(process_group(group, pick_device(settings.device, group.local_rank)))
+            report = stack.enter_context(add_logger(console.reporter(), logger, path, settings, packs.validation))
+            train_run(settings, packs, path, resume=resume, report=report, group=group, profile=profile)
+            with handle_signals(raise_stopped):
+                group.run_on_rank0(lambda: calibrate_and_show(path, settings, packs, report))
         except Stopped as stopped:
             console.note(f"{stopped}; {path} holds a usable model; go on with: cvhpe train --resume --out {path}")
             raise typer.Exit(stopped.exit_code) from None
         except UserError as error:
-            refuse(world, error)
+            exit_with_error(group, error)
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
                 saved = f"; {path} can go on where there is more (--resume)" if (path / "config.toml").exists() else ""
-                refuse(world, UserError(f"out of memory: a smaller batch_size or grad_accum_steps=2 takes less{saved}"))
-            if not isinstance(error, RuntimeError) or not is_peer_failure(world, error):
+                advice = "a smaller batch_size or grad_accum_steps=2 takes less"
+                exit_with_error(group, UserError(f"out of memory: {advice}{saved}"))
+            if not is_peer_failure(group, error):
                 raise
             console.note("another process of this run has ended; go on with --resume")
-            time.sleep(LET_IT_SPEAK)
+            time.sleep(PEER_EXIT_SECONDS)
             raise typer.Exit(1) from None
 
 
-def refuse(world: ProcessGroup, error: UserError) -> NoReturn:
-    """End with the one line of ``error``, that of the first of all processes; the others say theirs elsewhere."""
-    from cvhpe.training.distributed import say_elsewhere
+def calibrate_and_show(path: Path, settings: Config, data: Data, report: Reporter) -> None:
+    """Calibrate a trained run, and print its scores on data that it was not trained on."""
+    from cvhpe.cli.scores import show_results
+    from cvhpe.io.locking import run_lock
+    from cvhpe.runs.run_dir import load_run
+    from cvhpe.training.calibration import calibrate_trained_run
 
-    if world.is_rank0:
+    with run_lock(path):
+        calibrate_trained_run(load_run(path), settings, data, report)
+    show_results(path, data.test or data.validation)
+
+
+def exit_with_error(group: ProcessGroup, error: UserError) -> NoReturn:
+    """End with the one line of an error: rank 0 prints it, or another rank if only its machine has it."""
+    from cvhpe.training.distributed import print_local_error
+
+    if group.is_rank0:
         raise error
-    say_elsewhere(world, error)
+    print_local_error(group, error)
     raise typer.Exit(2)

@@ -1,1 +1,1 @@
-"""Settings: their schema, presets and comma-separated lists."""
+"""Settings: their schema, presets, sources and comma-separated lists."""

@@ -1,12 +1,9 @@
-"""Sets of defaults: the paper's recipe, ours, and what a machine without a GPU gets through in minutes."""
+"""Sets of settings: the recipe ``best``, and what image runs on a CPU get. The paper's settings are the defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-PAPER: Mapping[str, Any] = {}
-"""The paper is what :class:`cvhpe.config.schema.Config` has as defaults."""
 
 BEST: Mapping[str, Any] = {
     "joint_network": "lifter",
@@ -23,17 +20,12 @@ BEST: Mapping[str, Any] = {
     "min_steps": 3000,
     "augmentation": {"pose_swap_prob": 0.7},
 }
-"""Ours for joints alone: a residual network that rises fast and comes to rest, averaged weights, and poses seen
-from where other hands were seen (:mod:`cvhpe.augmentation.pose_swap`). ``docs/reproduction.md`` says the worth of
-each part."""
+"""The recipe ``best`` for runs of joints alone: a residual network, a cosine schedule, averaged weights and pose swap
+augmentation (:mod:`cvhpe.augmentation.pose_swap`). ``docs/reproduction.md`` has the gain of each part."""
 
 BEST_IMAGES: Mapping[str, Any] = {"schedule": "cosine", "warmup_fraction": 0.02, "ema_decay": 0.999}
-"""Ours where there are pictures: the paper's networks and losses with a learning rate that comes to rest and averaged
-weights. Poses cannot swap there, because no picture shows them."""
-
-RECIPES = ("paper", "best")
-JOINT_FIELDS = frozenset({"joints2d", "joints3d", "K", "crop", "side"})
-"""What is known of a hand, without a picture, wherever it is put (:mod:`cvhpe.augmentation.pose_swap`)."""
+"""The recipe ``best`` for runs with images: the paper's networks and losses, a cosine schedule and averaged weights.
+Pose swap augmentation is off, since an image cannot follow a swapped pose."""
 
 CPU_IMAGES: Mapping[str, Any] = {
     "image_size": 64,
@@ -54,9 +46,11 @@ CPU_IMAGES: Mapping[str, Any] = {
     "crop_factor": 1.15,
     "augmentation": {"rotation_deg": 180.0, "scale": 0.1},
 }
-"""A picture run on two CPU cores in minutes: small pictures, the paper's cheapest variant, a fast learning
-rate that comes to rest, any turn of the picture, posteriors that begin narrow, and a joint decoder that learns from
-the first step. After 384 steps at this rate on 4,000 frames: 46.5 mm held-out median EPE with the residual decoder,
-51.9 with the paper's under He's initial weights, and with torch's it never left the mean pose (71.7)."""
+"""Image runs without a GPU: small images, the paper's cheapest variant, a high learning rate with a cosine schedule,
+rotations by any angle, narrow initial posteriors, and residual joint networks. Minutes on two CPU cores."""
 
 IMAGE_MODALITIES = ("rgb", "depth")
+"""Modalities that get :data:`CPU_IMAGES` where there is no GPU."""
+
+JOINT_FIELDS = frozenset({"joints2d", "joints3d", "K", "crop", "side"})
+"""Fields that follow a hand when it is posed and placed anew (:mod:`cvhpe.augmentation.pose_swap`)."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from cvhpe.config.schema import BACKBONES, IMAGE_SIZES
 from cvhpe.errors import UserError, nearest
 from cvhpe.models.blocks import PosteriorHead
 from cvhpe.plugin.contract import Posterior
-
-IMAGE_SIZES = (64, 128, 256)
-BACKBONES = ("resnet18", "resnet50", "keypoints")
 
 
 def check_image_size(image_size: int) -> None:

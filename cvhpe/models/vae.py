@@ -1,4 +1,4 @@
-"""The model: one latent space, an encoder for every input modality and a decoder for every target."""
+"""The cross-modal variational autoencoder: an encoder for every input, a decoder for every target, one latent space."""
 
 from __future__ import annotations
 
@@ -13,50 +13,66 @@ from torch import Tensor, nn
 from cvhpe.models.keypoint_encoder import masked_keypoint_loss
 from cvhpe.models.pairs import Pair, sources, targets
 from cvhpe.ops import ElboTerm, elbo, sample_kl
-from cvhpe.plugin.contract import Modality, Posterior, View
+from cvhpe.plugin.contract import Fields, Modality, Posterior, View
+
+Rows = Tensor | None
+"""Row numbers ``[n]`` int64 of samples in a batch; None stands for all of them, in order."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step looks at, on the device.
+    """The input of :meth:`CrossModalVAE.forward`; all tensors are on the model's device.
 
-    stored: modality name -> stored tensor ``[B, ...]``, as the data set packed it.
-    side: ``[B, 2]`` one-hot hand side as it is seen, zeros where it is not given.
-    rows: modality name -> indices ``[n]`` of the samples that have it; a modality that all have is left out.
-    shared: pair -> :func:`shared_rows` of its modalities, where that was found before the batch came to the device:
-        looking for it there makes the host wait.
-    first: modality name -> how many samples that have it stand before these in the batch of all processes. Noise is
-        a function of the place there, so that several processes draw what one would.
+    Args:
+        stored: modality -> ``[B, ...]``, as the data set packed it.
+        view: the view that all modalities of a sample are augmented by.
+        side: ``[B, 2]`` one-hot hand side after the view's flip; zeros if the protocol does not give it.
+        rows: modality -> the samples that have it, ``[n]``; a modality that all samples have is left out.
+        pair_rows: pair -> :func:`shared_rows` of its modalities, computed before the batch went to the device, since
+            computing them there makes the host wait.
+        offset: modality -> number of samples that have it and come before these in the batch of all processes.
+            The noise of a sample depends on its place there, so that several processes sample what one would.
     """
 
     stored: Mapping[str, Tensor]
     view: View
     side: Tensor
     rows: Mapping[str, Tensor]
-    shared: Mapping[Pair, tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
-    first: Mapping[str, int] = field(default_factory=dict)
+    pair_rows: Mapping[Pair, tuple[Rows, Rows]] = field(default_factory=dict)
+    offset: Mapping[str, int] = field(default_factory=dict)
 
-    def has(self, name: str) -> Tensor | None:
-        """Indices of the samples that have ``name``, None for all of them."""
-        return self.rows.get(name)
+    def lacks(self, name: str) -> bool:
+        """Whether no sample of the batch has a modality."""
+        return name in self.rows and not len(self.rows[name])
 
-    def source_and_target_rows(self, pair: Pair) -> tuple[Tensor | None, Tensor | None]:
-        """The samples that have both modalities of a pair: which they are of its source's, and of its target's."""
-        if pair in self.shared:
-            return self.shared[pair]
-        return shared_rows(self.has(pair.source), self.has(pair.target), len(self.view))
+    def source_and_target_rows(self, pair: Pair) -> tuple[Rows, Rows]:
+        """The samples that have both modalities of a pair, as rows among those of its source and of its target."""
+        if pair in self.pair_rows:
+            return self.pair_rows[pair]
+        return shared_rows(self.rows.get(pair.source), self.rows.get(pair.target), len(self.view))
 
-    def take(self, name: str, rows: Tensor | None) -> tuple[Tensor, View]:
-        """Stored samples and their views; ``rows`` None is the whole batch."""
+    def take(self, name: str, rows: Rows) -> tuple[Tensor, View]:
+        """Samples of a batch.
+
+        Args:
+            name: a modality.
+            rows: which samples of the batch.
+
+        Returns:
+            The stored samples ``[n, ...]`` and their views.
+        """
         x = self.stored[name]
         return (x, self.view) if rows is None else (x[rows], self.view.select(rows))
 
 
 @dataclass(frozen=True)
 class Losses:
-    """total: what is minimised. reconstruction, kl: per pair, detached means over its samples for the log.
+    """Losses of a batch.
 
-    A pair that no sample of the batch can serve is left out.
+    Args:
+        total: the scalar that is minimised.
+        reconstruction: pair -> mean over its samples, detached. A pair that no sample serves is left out.
+        kl: pair -> mean KL divergence over its samples, detached.
     """
 
     total: Tensor
@@ -67,42 +83,50 @@ class Losses:
 class CrossModalVAE(nn.Module):
     """Cross-modal variational autoencoder (paper section 3) over any set of modalities.
 
-    Minimises, summed over the pairs (i -> j), the mean over the samples that have both of
+    It minimises the sum over the pairs ``i -> j`` of the mean, over the samples that have both modalities, of
     ``E_q(z|x_i)[loss_j(decode_j(z), x_j)] + beta * KL(q(z|x_i) || N(0, I))``.
+
+    Args:
+        modalities: name -> modality, configured with the sizes of the run.
+        pairs: which modality is decoded from which.
+        latent_dim: ``D``, dimensions of the latent space.
+        precision: type that the networks multiply in; None is float32. Posteriors and joints are float32 either way.
+        unit_mm: length of the unit of 3D joints, mm; 0 if the unit is each hand's own scale bone (protocol S).
+        aux_keypoint_weight: weight of the auxiliary keypoint loss of encoders that detect keypoints; 0 turns it off.
     """
 
-    precision: torch.dtype | None
-    """What the networks multiply in; None is float32. Posteriors, and joints where they go in and come out, are in
-    float32 in any case."""
-    low_res: bool
-    """Whether encoders in training see pictures at half their size: a quarter of the work, for a run's first steps."""
-    aux_keypoint_weight: float
-    """Weight of the distance from the 2D joints at which encoders that look for joints see them; 0: they look alone."""
-    unit_mm: float
-    """Length of the unit of 3D joints, mm; 0 where it is each hand's own bone (protocol S). Whoever trains or loads
-    a model sets it."""
-
-    def __init__(self, modalities: Mapping[str, Modality], pairs: Sequence[Pair], latent_dim: int = 30) -> None:
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        pairs: Sequence[Pair],
+        latent_dim: int = 30,
+        *,
+        precision: torch.dtype | None = None,
+        unit_mm: float = 0.0,
+        aux_keypoint_weight: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.modalities = dict(modalities)
-        self.pairs = tuple(pairs)
-        self.latent_dim = latent_dim
-        self.precision: torch.dtype | None = None
-        self.low_res = False
-        self.aux_keypoint_weight = 0.0
-        self.unit_mm = 0.0
+        self.modalities, self.pairs, self.latent_dim = dict(modalities), tuple(pairs), latent_dim
+        self.precision, self.unit_mm, self.aux_keypoint_weight = precision, unit_mm, aux_keypoint_weight
         self.encoders = nn.ModuleDict({n: modalities[n].encoder(latent_dim) for n in sources(pairs)})
         self.decoders = nn.ModuleDict({n: modalities[n].decoder(latent_dim) for n in targets(pairs)})
 
-    def units(self, own: Tensor) -> Tensor:
-        """The unit of 3D joints ``[B]`` mm for hands whose own bones are ``own`` ``[B]`` mm."""
-        return torch.full_like(own, self.unit_mm) if self.unit_mm else own
+    def units(self, scale_mm: Tensor) -> Tensor:
+        """The unit of 3D joints ``[B]`` mm of hands whose scale bones are ``scale_mm`` ``[B]``."""
+        return torch.full_like(scale_mm, self.unit_mm) if self.unit_mm else scale_mm
 
-    def stored(self, name: str, fields: Mapping[str, Tensor]) -> Tensor:
-        """The stored batch ``[B, ...]`` of a modality, out of a packed data set's fields, in the model's own unit.
+    def stored(self, name: str, fields: Fields) -> Tensor:
+        """The stored samples of a modality, 3D joints in the model's own unit.
 
-        Training, evaluation and figures all come this way: packed 3D joints are in bones of the hand itself, and a
-        model that was trained in mean bones would take every hand for one of mean size.
+        Packed 3D joints are divided by the hand's own scale bone. A model without protocol S predicts them in units
+        of the mean bone, so they are rescaled here, for training, evaluation and figures alike.
+
+        Args:
+            name: a modality.
+            fields: samples of a packed data set.
+
+        Returns:
+            ``[B, ...]``, what the modality's ``augment`` takes.
         """
         modality = self.modalities[name]
         if self.unit_mm and "joints3d" in modality.reads:
@@ -111,129 +135,184 @@ class CrossModalVAE(nn.Module):
         return modality.stored(fields)
 
     def encode(self, name: str, x: Tensor, side: Tensor) -> Posterior:
-        """Network-ready ``[B, *shape]`` and one-hot side ``[B, 2]`` -> posterior ``[B, D]`` float32."""
-        with self._autocast(x.device):
-            posterior: Posterior = self.encoders[name](x, side)
-        return Posterior(posterior.mu.float(), posterior.logvar.float())
+        """The posterior q(z|x) of an input.
+
+        Args:
+            name: an input modality.
+            x: ``[B, *shape]``, network-ready.
+            side: ``[B, 2]`` one-hot hand side, or zeros.
+
+        Returns:
+            The posterior ``[B, D]`` float32.
+        """
+        return self._encode(name, x, side, with_keypoints=False)[0]
 
     def decode(self, name: str, z: Tensor) -> Tensor:
-        """Latent ``[B, D]`` -> ``[B, *shape]``, in float32 unless it is a picture of a model with a ``precision``."""
+        """Decode latents.
+
+        Args:
+            name: a target modality.
+            z: ``[B, D]``.
+
+        Returns:
+            ``[B, *shape]`` float32; images of a model with a ``precision`` are of that type.
+        """
         with self._autocast(z.device):
-            made: Tensor = self.decoders[name](z)
-        return made if self.modalities[name].geometry == "image" else made.float()
+            decoded: Tensor = self.decoders[name](z)
+        return decoded if self.modalities[name].geometry == "image" else decoded.float()
+
+    def forward(
+        self, batch: Batch, seeds: Tensor, beta: float, weights: Mapping[Pair, float], low_res: bool = False
+    ) -> Losses:
+        """The losses of one step.
+
+        Args:
+            batch: the samples.
+            seeds: ``[inputs]`` int64, one noise key for each input modality, in the order of :func:`sources`.
+            beta: weight of the KL term.
+            weights: pair -> weight in the total; 1 for pairs that are left out.
+            low_res: whether encoders see images at half their size.
+
+        Returns:
+            The total to minimise, and the parts of every pair that a sample serves.
+        """
+        inputs = {n: self._augmented(n, batch.rows.get(n), batch) for n in sources(self.pairs) if not batch.lacks(n)}
+        terms: dict[Pair, ElboTerm] = {}
+        keypoint_losses: list[Tensor] = []
+        unused: list[nn.Module] = []
+        for seed, source in zip(seeds.split(1), sources(self.pairs), strict=True):
+            outgoing = [p for p in self.pairs if p.source == source]
+            if source not in inputs:
+                unused += [self.encoders[source], *(self.decoders[p.target] for p in outgoing)]
+                continue
+            rows = batch.rows.get(source)
+            posterior, keypoints = self._encode(
+                source,
+                self._downsample_input(source, inputs[source]) if low_res else inputs[source],
+                batch.side if rows is None else batch.side[rows],
+                with_keypoints=self.aux_keypoint_weight > 0,
+            )
+            if keypoints is not None:
+                keypoint_losses.append(masked_keypoint_loss(keypoints, self._augmented("joints2d", rows, batch)))
+            z, kl = sample_posterior(posterior, seed, batch.offset.get(source, 0))
+            for pair in outgoing:
+                source_rows, target_rows = batch.source_and_target_rows(pair)
+                if source_rows is not None and not len(source_rows):
+                    unused += [self.encoders[source], self.decoders[pair.target]]
+                    continue
+                prediction = self.decode(pair.target, z if source_rows is None else z[source_rows])
+                loss = self._reconstruction(pair.target, prediction, target_rows, batch, inputs)
+                kl_of_pair = kl if source_rows is None else kl[source_rows]
+                terms[pair] = ElboTerm(loss, kl_of_pair, weight=weights.get(pair, 1.0))
+        losses = sum_terms(terms, beta, zero_gradients(unused) if unused else None)
+        if terms and keypoint_losses:
+            total = losses.total + self.aux_keypoint_weight * torch.stack(keypoint_losses).sum()
+            losses = Losses(total, losses.reconstruction, losses.kl)
+        return losses
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         if self.precision is None:
             return nullcontext()
         return torch.autocast(device.type, dtype=self.precision)
 
-    def forward(self, batch: Batch, seeds: Tensor, beta: float, weights: Mapping[Pair, float]) -> Losses:
-        """The losses of one step. ``seeds`` int64 ``[inputs]``: one key of the noise for each input modality."""
-        inputs = sources(self.pairs)
-        seen: dict[str, Tensor] = {}
-        for name in inputs:
-            rows = batch.has(name)
-            if rows is not None and not len(rows):
-                continue
-            stored, view = batch.take(name, rows)
-            seen[name] = self.modalities[name].augment(stored, view)
-        keypoint_losses: list[Tensor] = []
-        terms: list[ElboTerm] = []
-        loss_pairs: list[Pair] = []
-        unused: list[nn.Module] = []
-        for k, source in enumerate(inputs):
-            rows = batch.has(source)
-            outgoing = [p for p in self.pairs if p.source == source]
-            if rows is not None and not len(rows):
-                unused += [self.encoders[source], *(self.decoders[p.target] for p in outgoing)]
-                continue
-            side = batch.side if rows is None else batch.side[rows]
-            posterior, points = self._encode_with_keypoints(source, self._downsample_input(source, seen[source]), side)
-            if points is not None:
-                keypoint_losses.append(self._keypoint_loss(points, rows, batch))
-            z, kl = sample_from(posterior, seeds[k : k + 1], batch.first.get(source, 0))
-            for pair in outgoing:
-                of_z, of_target = batch.source_and_target_rows(pair)
-                if of_z is not None and not len(of_z):
-                    unused += [self.encoders[source], self.decoders[pair.target]]
-                    continue
-                prediction = self.decode(pair.target, z if of_z is None else z[of_z])
-                loss = self._reconstruction(pair.target, prediction, of_target, batch, seen)
-                terms.append(ElboTerm(loss, kl if of_z is None else kl[of_z], None, weights.get(pair, 1.0)))
-                loss_pairs.append(pair)
-        if not terms:
-            return Losses(idle(unused), {}, {})
-        total, reconstruction, divergence = idle(unused) if unused else None, {}, {}
-        # One launch for the terms of a size: all of them, unless samples of the batch lack a modality.
-        for size in dict.fromkeys(len(t.kl) for t in terms):
-            which = [i for i, t in enumerate(terms) if len(t.kl) == size]
-            bound = elbo([terms[i] for i in which], beta)
-            total = bound.total if total is None else total + bound.total
-            for at, i in enumerate(which):
-                reconstruction[loss_pairs[i]] = bound.rec[at]
-                divergence[loss_pairs[i]] = bound.kl[at]
-        assert total is not None
-        if keypoint_losses:
-            total = total + self.aux_keypoint_weight * torch.stack(keypoint_losses).sum()
-        return Losses(total, reconstruction, divergence)
-
-    def _encode_with_keypoints(self, name: str, x: Tensor, side: Tensor) -> tuple[Posterior, Tensor | None]:
-        """The posterior and, where the run has a keypoint loss and the encoder predicts joints, those."""
-        look = getattr(self.encoders[name], "encode_with_keypoints", None)
-        if not self.aux_keypoint_weight or look is None:
-            return self.encode(name, x, side), None
+    def _encode(self, name: str, x: Tensor, side: Tensor, *, with_keypoints: bool) -> tuple[Posterior, Tensor | None]:
+        """The posterior and, if asked and if the encoder detects keypoints, these, ``[B, J, 2]`` crop fractions."""
+        encoder, keypoints = self.encoders[name], None
         with self._autocast(x.device):
-            posterior, points = look(x, side)
-        return Posterior(posterior.mu.float(), posterior.logvar.float()), points
+            if with_keypoints and hasattr(encoder, "encode_with_keypoints"):
+                posterior, keypoints = encoder.encode_with_keypoints(x, side)
+            else:
+                posterior = encoder(x, side)
+        return Posterior(posterior.mu.float(), posterior.logvar.float()), keypoints
 
-    def _keypoint_loss(self, points: Tensor, rows: Tensor | None, batch: Batch) -> Tensor:
-        """How far an encoder's points ``[n, J, 2]`` are from the 2D joints; ``rows``: the samples they are of."""
-        stored, view = batch.take("joints2d", rows)
-        return masked_keypoint_loss(points, self.modalities["joints2d"].augment(stored, view))
+    def _augmented(self, name: str, rows: Rows, batch: Batch) -> Tensor:
+        """Network-ready samples ``[n, *shape]`` of a modality under their views."""
+        return self.modalities[name].augment(*batch.take(name, rows))
 
     def _downsample_input(self, name: str, x: Tensor) -> Tensor:
-        """What an encoder in training sees of its input: while the run is ``coarse``, a picture at half its size."""
-        if self.low_res and self.modalities[name].geometry == "image":
-            return nn.functional.avg_pool2d(x, 2)
-        return x
+        """An image at half its size; any other input as it is."""
+        return nn.functional.avg_pool2d(x, 2) if self.modalities[name].geometry == "image" else x
 
     def _reconstruction(
-        self, target: str, prediction: Tensor, of_target: Tensor | None, batch: Batch, seen: Mapping[str, Tensor]
+        self, target: str, prediction: Tensor, target_rows: Rows, batch: Batch, inputs: Mapping[str, Tensor]
     ) -> Tensor:
-        """Losses ``[n]`` of predictions; ``of_target``: which of the samples that have the target they are of."""
+        """Losses ``[n]`` of predictions; ``target_rows``: their samples, among those that have the target."""
         modality = self.modalities[target]
-        if target in seen:
-            truth = seen[target]
-            return modality.loss(prediction, truth if of_target is None else truth[of_target])
-        have = batch.has(target)
-        wanted = have if of_target is None else of_target if have is None else have[of_target]
-        stored, view = batch.take(target, wanted)
+        if target in inputs:  # augmented already
+            truth = inputs[target]
+            return modality.loss(prediction, truth if target_rows is None else truth[target_rows])
+        having = batch.rows.get(target)
+        rows = having if target_rows is None else target_rows if having is None else having[target_rows]
         if modality.fused_loss is not None:
-            return modality.fused_loss(prediction, stored, view)
-        return modality.loss(prediction, modality.augment(stored, view))
+            return modality.fused_loss(prediction, *batch.take(target, rows))
+        return modality.loss(prediction, self._augmented(target, rows, batch))
 
 
-def sample_from(q: Posterior, seed: Tensor, first: int) -> tuple[Tensor, Tensor]:
-    """Samples ``[B, D]`` of posteriors that stand ``first`` rows into a larger batch, and their KL ``[B]``."""
-    if not first:
-        return sample_kl(q.mu, q.logvar, seed)
-    mu, logvar = (nn.functional.pad(t, (0, 0, first, 0)) for t in q)
+def sum_terms(terms: Mapping[Pair, ElboTerm], beta: float, extra: Tensor | None = None) -> Losses:
+    """The bound of all pairs, in one launch for each number of samples: one in all, unless samples lack a modality.
+
+    Args:
+        terms: pair -> reconstruction losses ``[n]``, KL ``[n]`` and weight.
+        beta: weight of the KL term.
+        extra: scalar to add to the total; needed if there are no terms.
+
+    Returns:
+        The total and every pair's means.
+
+    Raises:
+        ValueError: If there is nothing to sum.
+    """
+    total, reconstruction, kl = extra, {}, {}
+    for size in dict.fromkeys(len(t.kl) for t in terms.values()):
+        of_size = [pair for pair, term in terms.items() if len(term.kl) == size]
+        bound = elbo([terms[pair] for pair in of_size], beta)
+        total = bound.total if total is None else total + bound.total
+        for i, pair in enumerate(of_size):
+            reconstruction[pair], kl[pair] = bound.rec[i], bound.kl[i]
+    if total is None:
+        raise ValueError("sum_terms: neither terms nor extra")
+    return Losses(total, reconstruction, kl)
+
+
+def sample_posterior(posterior: Posterior, seed: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+    """Reparametrised samples of posteriors, and their KL divergence from N(0, I).
+
+    Args:
+        posterior: ``[B, D]``.
+        seed: ``[1]`` int64, key of the noise.
+        offset: how many rows into a larger batch the posteriors stand; the noise is a function of the row there.
+
+    Returns:
+        Samples ``[B, D]`` and KL ``[B]``.
+    """
+    if not offset:
+        return sample_kl(posterior.mu, posterior.logvar, seed)
+    mu, logvar = (nn.functional.pad(t, (0, 0, offset, 0)) for t in posterior)
     z, kl = sample_kl(mu, logvar, seed)
-    return z[first:], kl[first:]
+    return z[offset:], kl[offset:]
 
 
-def idle(modules: Sequence[nn.Module]) -> Tensor:
-    """Zero, but part of the graph: modules that a batch gives no work still get their (zero) gradients.
+def zero_gradients(modules: Sequence[nn.Module]) -> Tensor:
+    """Zero that depends on all parameters: modules that a batch does not use get zero gradients instead of none.
 
-    Replicas of a distributed run would otherwise wait for one another for ever.
+    DistributedDataParallel waits for the gradient of every parameter.
     """
     return torch.stack([p.sum() for m in modules for p in m.parameters()]).sum() * 0.0
 
 
-def shared_rows(a: Tensor | None, b: Tensor | None, n: int) -> tuple[Tensor | None, Tensor | None]:
-    """Where two lists of a batch's rows name the same samples: positions in ``a`` and in ``b``.
+def shared_rows(a: Rows, b: Rows, n: int) -> tuple[Rows, Rows]:
+    """Match two lists of a batch's rows.
 
-    None stands for all ``n`` rows in order, both as an argument and as an answer.
+    Args:
+        a: rows ``[n_a]`` of the batch.
+        b: rows ``[n_b]``.
+        n: number of samples of the batch.
+
+    Returns:
+        Positions in ``a`` and positions in ``b`` of the rows that are in both, in the same order.
+
+    >>> shared_rows(torch.tensor([0, 2, 3]), torch.tensor([3, 4, 0]), 5)
+    (tensor([0, 2]), tensor([2, 0]))
     """
     if b is None and a is None:
         return None, None
@@ -241,11 +320,9 @@ def shared_rows(a: Tensor | None, b: Tensor | None, n: int) -> tuple[Tensor | No
         return None, a
     if a is None:
         return b, None
-    place_a = torch.full((n,), -1, dtype=torch.long, device=a.device).scatter_(
-        0, a, torch.arange(a.numel(), device=a.device)
+    position_a, position_b = (
+        torch.full((n,), -1, device=a.device).scatter_(0, rows, torch.arange(rows.numel(), device=a.device))
+        for rows in (a, b)
     )
-    place_b = torch.full((n,), -1, dtype=torch.long, device=b.device).scatter_(
-        0, b, torch.arange(b.numel(), device=b.device)
-    )
-    both = ((place_a >= 0) & (place_b >= 0)).nonzero()[:, 0]
-    return place_a[both], place_b[both]
+    both = ((position_a >= 0) & (position_b >= 0)).nonzero()[:, 0]
+    return position_a[both], position_b[both]

@@ -1,7 +1,7 @@
-"""A run folder and what a trained model remembers of itself: layout, units, plugins, protocol, baselines.
+"""A run folder: ``config.toml``, ``metrics.jsonl``, ``model.safetensors``, ``checkpoints/``, ``report.html``.
 
-``config.toml`` (resolved), ``metrics.jsonl``, ``model.safetensors``, ``checkpoints/``, ``figures/``,
-``report.html``.
+``model.safetensors`` holds a model's weights and all that is needed to use them: layout, unit, protocol, plugins and
+the baselines that its scores are compared with.
 """
 
 from __future__ import annotations
@@ -17,31 +17,35 @@ from torch import Tensor
 
 from cvhpe.config.schema import Config, checked
 from cvhpe.errors import UserError
-from cvhpe.models.backbones import IMAGE_SIZES
+from cvhpe.geometry.skeleton import layout as find_layout
 from cvhpe.models.blocks import PosteriorHead
 from cvhpe.models.pairs import Pair, parse_pairs
 from cvhpe.models.vae import CrossModalVAE
 from cvhpe.plugin.contract import ModelShape
 from cvhpe.plugin.registry import Plugin, registry
 from cvhpe.runs import serialization
+from cvhpe.runs.serialization import with_prefix
 
 DEFAULT = "default"
-"""Name of the run that ships with the package: 2D joints to 3D, trained on synthetic hands alone."""
+"""Name of the bundled run: 2D joints to 3D, trained on synthetic hands."""
 
 BUNDLED = Path(__file__).parents[1] / "weights"
-"""Folder of the models that ship with the package."""
+"""Folder of the models that are part of the package."""
 
-MODEL = "model."
-BASELINE = "baseline."
+WEIGHTS = "model.safetensors"
+MODEL, BASELINE = "model.", "baseline."
+"""Prefixes of the tensors' names in a file."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What data and settings fix about a model, beyond its weights.
+    """What the training data fix about a model, beyond its weights.
 
-    layout: of every joint tensor. root: what its root joint is, wrist or palm.
-    mean_scale_mm: mean scale bone of the training hands, the unit of predictions where S is off.
-    training: how the model came about (data sets, epoch, validation), for people and reports.
+    Args:
+        layout: joint layout of every joint tensor.
+        root: what the root joint is, ``wrist`` or ``palm``.
+        mean_scale_mm: mean scale bone of the training hands; the unit of predictions without protocol S.
+        training: step, validation score, data sets and calibration, for reports.
     """
 
     layout: str
@@ -52,7 +56,7 @@ class Metadata:
 
 @dataclass
 class Run:
-    """A trained model, ready to use, with all it needs to be used rightly."""
+    """A trained model in evaluation mode, with its settings and metadata."""
 
     path: Path
     model: CrossModalVAE
@@ -62,23 +66,31 @@ class Run:
 
     @property
     def bundled(self) -> bool:
-        """Whether this is the model of the package: its folder is not the user's, and its data did not come along."""
+        """Whether this is the bundled model: its folder is not the user's, and its data are not on this machine."""
         return self.path == BUNDLED
 
     @property
     def has_scale(self) -> bool:
+        """Whether the hand's scale bone is given (protocol S)."""
         return "S" in self.config.protocol
 
     @property
     def knows_side(self) -> bool:
+        """Whether the hand side is given (protocol H)."""
         return "H" in self.config.protocol
 
 
 def model_shape(config: Config, layout: str) -> ModelShape:
-    """The sizes that a configuration and a joint layout ask of the modalities."""
-    from cvhpe.geometry.skeleton import layout as find
+    """The sizes of a run's networks.
 
-    skeleton = find(layout)
+    Args:
+        config: settings of the run.
+        layout: joint layout of its data.
+
+    Returns:
+        What the modalities are configured with.
+    """
+    skeleton = find_layout(layout)
     root, root_shift_joint = skeleton.root_shift
     return ModelShape(
         image_size=config.image_size,
@@ -94,37 +106,46 @@ def model_shape(config: Config, layout: str) -> ModelShape:
 
 
 def model_fields(config: Config) -> tuple[str, ...]:
-    """The fields of a packed data set that the modalities of a run read; joints always, to score by."""
-    found = {field for name in config.modalities for field in registry().modality(name).reads}
-    return tuple(sorted(found | {"joints2d", "joints3d"}))
+    """The fields of a packed data set that the modalities of a run read; joints always, for the scores."""
+    fields = {field for name in config.modalities for field in registry().modality(name).reads}
+    return tuple(sorted(fields | {"joints2d", "joints3d"}))
 
 
-def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
-    """The untrained model of a configuration; its initial weights depend on ``config.seed`` alone."""
-    if config.low_res_fraction and config.image_size == min(IMAGE_SIZES):
-        raise UserError(
-            f"coarse {config.low_res_fraction}: half of image_size {config.image_size} is too small; use 128 or 256"
-        )
-    if config.aux_keypoint_weight and config.grad_accum_steps > 1:
-        raise UserError(
-            f"hint {config.aux_keypoint_weight}: is not made for batches in pieces; --set grad_accum_steps=1"
-        )
-    if config.aux_keypoint_weight and config.compile != "off":
-        raise UserError(f"hint {config.aux_keypoint_weight}: is not made for compiled encoders; --set compile=off")
+def build_model(
+    config: Config, layout: str = "hand21", *, mean_scale_mm: float = 0.0, precision: torch.dtype | None = None
+) -> CrossModalVAE:
+    """The untrained model of a configuration; its initial weights depend on ``config.seed`` alone.
+
+    Args:
+        config: settings of the run.
+        layout: joint layout of its data.
+        mean_scale_mm: mean scale bone of the training hands, the unit of 3D joints without protocol S.
+        precision: the type that the networks multiply in; None is float32.
+
+    Returns:
+        The model, on the CPU.
+
+    Raises:
+        UserError: If a setting does not fit the pairs.
+    """
     shape = model_shape(config, layout)
     pairs = parse_pairs(",".join(config.pairs), config.modalities)
     modalities = {name: registry().modality(name).sized(shape) for name in config.modalities}
     if config.low_res_fraction and not any(modalities[p.source].geometry == "image" for p in pairs):
-        raise UserError(f"coarse {config.low_res_fraction}: no picture is encoded by {', '.join(map(str, pairs))}")
+        encoded = ", ".join(map(str, pairs))
+        raise UserError(f"low_res_fraction {config.low_res_fraction}: no image is encoded by {encoded}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = CrossModalVAE(modalities, pairs, config.latent_dim)
-    looking = any(hasattr(encoder, "encode_with_keypoints") for encoder in model.encoders.values())
-    if config.aux_keypoint_weight and not (looking and "joints2d" in config.modalities):
-        raise UserError(
-            f"hint {config.aux_keypoint_weight}: needs --set backbone=keypoints and joints2d among the modalities"
+        model = CrossModalVAE(
+            modalities,
+            pairs,
+            config.latent_dim,
+            precision=precision,
+            unit_mm=0.0 if "S" in config.protocol else mean_scale_mm,
+            aux_keypoint_weight=config.aux_keypoint_weight,
         )
-    model.aux_keypoint_weight = config.aux_keypoint_weight
+    if config.aux_keypoint_weight and not any(hasattr(e, "encode_with_keypoints") for e in model.encoders.values()):
+        raise UserError(f"aux_keypoint_weight {config.aux_keypoint_weight}: no encoder of this run detects keypoints")
     if config.initial_logvar:
         for module in model.modules():
             if isinstance(module, PosteriorHead):
@@ -132,13 +153,17 @@ def build_model(config: Config, layout: str = "hand21") -> CrossModalVAE:
     return model
 
 
-def unit_mm(config: Config, mean_scale_mm: float) -> float:
-    """:attr:`CrossModalVAE.unit_mm`: 0, the hand's own bone, with S; the training hands' mean bone without."""
-    return 0.0 if "S" in config.protocol else mean_scale_mm
+def model_metadata(model: CrossModalVAE, config: Config, metadata: Metadata) -> dict[str, Any]:
+    """The JSON that is saved with a model's weights.
 
+    Args:
+        model: the model.
+        config: settings of the run.
+        metadata: what its data fix.
 
-def card(model: CrossModalVAE, config: Config, metadata: Metadata) -> dict[str, Any]:
-    """The JSON that travels with the weights."""
+    Returns:
+        Versions, modalities and their plugins, pairs, settings and metadata.
+    """
     modalities = {}
     for name, modality in model.modalities.items():
         plugin = registry().supplier(name)
@@ -162,49 +187,73 @@ def card(model: CrossModalVAE, config: Config, metadata: Metadata) -> dict[str, 
 def save_run(
     path: Path, model: CrossModalVAE, config: Config, metadata: Metadata, baselines: Mapping[str, Tensor]
 ) -> None:
-    """Write ``model.safetensors`` of a run folder."""
+    """Write ``model.safetensors`` of a run folder.
+
+    Args:
+        path: the run folder.
+        model: the weights to save.
+        config: settings of the run.
+        metadata: what its data fix.
+        baselines: see :func:`cvhpe.evaluation.baselines.fit_baselines`.
+    """
     tensors = {MODEL + n: t for n, t in model.state_dict().items()}
     tensors |= {BASELINE + n: t for n, t in baselines.items()}
-    serialization.save(path / "model.safetensors", tensors, card(model, config, metadata))
+    serialization.save(path / WEIGHTS, tensors, model_metadata(model, config, metadata))
 
 
-def load_run(path: str | Path, device: str | torch.device = "cpu", weights: str = "model.safetensors") -> Run:
-    """Open a run folder, a model file or the run :data:`DEFAULT`; checks plugins, shapes and the file's checksum."""
+def load_run(path: str | Path, device: str | torch.device = "cpu") -> Run:
+    """Open a run; its plugins, shapes and checksum are checked.
+
+    Args:
+        path: a run folder, a model file, or :data:`DEFAULT`.
+        device: where to put the model.
+
+    Returns:
+        The run, its model in evaluation mode.
+
+    Raises:
+        UserError: If there is no such run, or it cannot be used here.
+    """
     path = BUNDLED / f"{DEFAULT}.safetensors" if str(path) == DEFAULT else Path(path)
-    file = path if path.is_file() else path / weights
+    file = path if path.is_file() else path / WEIGHTS
     if not path.exists():
         raise UserError(f"{path}: no such run; `cvhpe train --out {path}` makes one")
     if not file.is_file():
-        raise UserError(f"{path}: holds no {weights}; has its training reached a first checkpoint?")
-    known = serialization.read_card(file)
-    check_plugins(file, known)
+        raise UserError(f"{path}: holds no {WEIGHTS}; has its training reached a first checkpoint?")
+    saved = serialization.read_metadata(file)
+    check_plugins(file, saved)
     try:
-        metadata = Metadata(**known["metadata"])
+        metadata = Metadata(**saved["metadata"])
+        config = checked(saved["config"], where=str(file))
     except (KeyError, TypeError):
-        raise UserError(f"{file}: its card lacks what a run needs; was it made by cvhpe train?") from None
-    config = checked(known["config"], where=str(file))
-    model = build_model(config, metadata.layout)
-    found = {n.removeprefix(MODEL): s for n, s in serialization.shapes(file).items() if n.startswith(MODEL)}
-    serialization.check_shapes(file, found, {n: tuple(t.shape) for n, t in model.state_dict().items()})
+        raise UserError(f"{file}: its metadata lacks what a run needs; was it made by cvhpe train?") from None
+    model = build_model(config, metadata.layout, mean_scale_mm=metadata.mean_scale_mm)
+    expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
+    serialization.check_shapes(file, with_prefix(MODEL, serialization.read_shapes(file)), expected)
     tensors = serialization.load(file)
-    model.load_state_dict({n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)})
-    model.unit_mm = unit_mm(config, metadata.mean_scale_mm)
-    baselines = {n.removeprefix(BASELINE): t for n, t in tensors.items() if n.startswith(BASELINE)}
+    model.load_state_dict(with_prefix(MODEL, tensors))
     folder = path.parent if path.is_file() else path
-    return Run(folder, model.to(device).eval(), config, metadata, baselines)
+    return Run(folder, model.to(device).eval(), config, metadata, with_prefix(BASELINE, tensors))
 
 
-def check_plugins(file: Path, known: Mapping[str, Any]) -> None:
-    """Refuse weights whose modality comes from a missing plugin, another one, or another version of it."""
-    installed = registry().plugins  # under CVHPE_STRICT_PLUGINS a broken one ends it here, with its own reason
-    for name, was in known.get("modalities", {}).items():
+def check_plugins(file: Path, saved: Mapping[str, Any]) -> None:
+    """Check that a file's modalities come from the same plugins here.
+
+    Args:
+        file: for the message.
+        saved: its metadata.
+
+    Raises:
+        UserError: If a plugin is missing, or another one or another version of it is installed.
+    """
+    installed = registry().plugins  # under CVHPE_STRICT_PLUGINS a broken one raises here, with its own reason
+    for name, was in saved.get("modalities", {}).items():
         package = f"{was['plugin']} {was['version']}"
         try:
             plugin = registry().supplier(name)
         except UserError:
-            raise UserError(
-                f"{file}: trained with modality {name!r} of {package}, {_absence(was, installed)}"
-            ) from None
+            reason = _absence(was, installed)
+            raise UserError(f"{file}: trained with modality {name!r} of {package}, {reason}") from None
         if plugin.dist != was["plugin"]:
             raise UserError(
                 f"{file}: trained with modality {name!r} of {package}, but {plugin.package} supplies it here; "
@@ -218,17 +267,19 @@ def check_plugins(file: Path, known: Mapping[str, Any]) -> None:
 
 
 def _absence(was: Mapping[str, Any], installed: Iterable[Plugin]) -> str:
-    """Why nobody here supplies a modality that a plugin once did, and how to mend it."""
-    mend = f"pip install '{was['plugin']}=={was['version']}'"
-    theirs = [p for p in installed if p.dist == was["plugin"]]
-    for p in theirs:
+    """Why no plugin here supplies a modality, and what to do about it."""
+    fix = f"pip install '{was['plugin']}=={was['version']}'"
+    same_dist = [p for p in installed if p.dist == was["plugin"]]
+    for p in same_dist:
         if p.state == "disabled":
             return f"which is {p.error}; take it out of there"
         if p.state == "broken":
-            return f"which is broken here ({p.error}); mend it, or {mend}"
-    return f"installed is {theirs[0].version}, which has none; {mend}" if theirs else f"which is not installed; {mend}"
+            return f"which is broken here ({p.error}); fix it, or {fix}"
+    if same_dist:
+        return f"installed is {same_dist[0].version}, which has none; {fix}"
+    return f"which is not installed; {fix}"
 
 
 def pair_weights(config: Config) -> dict[Pair, float]:
-    """The weights of pairs that are not 1."""
+    """The pairs whose weight is not 1."""
     return {parse_pairs(name, config.modalities)[0]: weight for name, weight in config.pair_weights.items()}

@@ -1,7 +1,6 @@
-"""Weights and training states on disk: safetensors with a JSON card, written whole or not at all.
+"""Tensors and metadata on disk: safetensors files with a JSON header entry, written atomically; no pickle is read.
 
-No pickle is ever read. A file's shapes are held against the model's before a tensor is loaded, and
-the digest in its card against its bytes.
+Shapes are compared with the model's before a tensor is loaded, and the digest in the metadata with the tensors' bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +20,10 @@ from cvhpe.errors import UserError
 from cvhpe.io.atomic import atomic_file, write_error
 
 FORMAT = 1
-CARD = "cvhpe"
+KEY = "cvhpe"
+"""Name of the header entry that holds the metadata."""
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -34,38 +36,67 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write ``tensors`` and their ``card`` (anything JSON) to a safetensors file."""
-    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    text = json.dumps({**card, "format": FORMAT, "digest": digest(ready)})
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and metadata to a safetensors file.
+
+    Args:
+        path: the file; replaced only once the new one is complete.
+        tensors: name -> tensor on any device.
+        metadata: anything that JSON can hold.
+
+    Raises:
+        UserError: If the disk is full or the file cannot be written.
+    """
+    on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    text = json.dumps({**metadata, "format": FORMAT, "digest": digest(on_cpu)})
     with atomic_file(path) as temporary:
         try:
-            save_file(ready, temporary, metadata={CARD: text})
+            save_file(on_cpu, temporary, metadata={KEY: text})
         except SafetensorError as error:
             raise UserError(write_error(path, error)) from None
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """The card of a file that :func:`save` wrote, without its tensors."""
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a file that :func:`save` wrote, without its tensors.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The metadata.
+
+    Raises:
+        UserError: If the file is damaged, not ours, or of another format.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            header = file.metadata() or {}
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path}: not a readable checkpoint: {error}") from None
-    if CARD not in metadata:
+    if KEY not in header:
         raise UserError(f"{path}: a safetensors file, but not one that cvhpe wrote")
     try:
-        card = json.loads(metadata[CARD])
-        version = card["format"]
+        metadata = json.loads(header[KEY])
+        version = metadata["format"]
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: its card cannot be read") from None
+        raise UserError(f"{path}: its metadata cannot be read") from None
     if version != FORMAT:
         raise UserError(f"{path}: checkpoint format {version}, this cvhpe reads {FORMAT}; update cvhpe")
-    return card
+    return metadata
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the tensors of a file, out of its header: a look before memory is taken."""
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a file's tensors, read from its header.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Name -> shape.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118 - not a dict
@@ -73,34 +104,64 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise UserError(f"{path}: damaged: {error}") from None
 
 
-def load(path: Path, expected: Mapping[str, Tensor] | None = None, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors under ``prefix``, their names without it, checked against the digest.
+def load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file.
 
-    expected: names and shapes that must be met exactly, checked before a tensor is read.
+    Args:
+        path: the file.
+
+    Returns:
+        Name -> tensor on the CPU.
+
+    Raises:
+        UserError: If the file is damaged: its tensors do not match the digest in its metadata.
     """
-    card, found = read_card(path), shapes(path)
-    if expected is not None:
-        mine = {n.removeprefix(prefix): s for n, s in found.items() if n.startswith(prefix)}
-        check_shapes(path, mine, {n: tuple(t.shape) for n, t in expected.items()})
+    metadata = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as file:
-            # Copies: what is given are views of the mapped file, which would stay in memory, whole, for as long as a
-            # resumed run holds its moments, and be read again from a disk that may have failed by then.
-            tensors = {n: file.get_tensor(n).clone() for n in found}
+            # Copies: the tensors are views of the mapped file, which would stay in memory for as long as a resumed
+            # run holds its moments, and be read again from a disk that may have failed by then.
+            tensors = {n: file.get_tensor(n).clone() for n in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path}: damaged: {error}") from None
-    if digest(tensors) != card.get("digest"):
+    if digest(tensors) != metadata.get("digest"):
         raise UserError(f"{path}: damaged: its contents do not match their checksum")
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    return tensors
 
 
-def check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights that are not the model's, naming the first that differs."""
-    for name, shape in wanted.items():
-        if name not in found:
+def check_shapes(path: Path, shapes: Shapes, expected: Shapes) -> None:
+    """Compare a file's tensors with a model's.
+
+    Args:
+        path: the file, for the message.
+        shapes: name -> shape in the file.
+        expected: name -> shape in the model.
+
+    Raises:
+        UserError: If they differ; it names the first tensor that does.
+    """
+    for name, shape in expected.items():
+        if name not in shapes:
             raise UserError(f"{path}: lacks {name}; it was trained with other settings or another plugin version")
-        if found[name] != shape:
-            raise UserError(f"{path}: {name} is {list(found[name])}, the model's is {list(shape)}")
-    extra = sorted(set(found) - set(wanted))
+        if shapes[name] != shape:
+            raise UserError(f"{path}: {name} is {list(shapes[name])}, the model's is {list(shape)}")
+    extra = sorted(set(shapes) - set(expected))
     if extra:
         raise UserError(f"{path}: holds {extra[0]}, which the model lacks; was it trained with another plugin version?")
+
+
+def with_prefix(prefix: str, items: Mapping[str, Any]) -> dict[str, Any]:
+    """Select by name.
+
+    Args:
+        prefix: beginning of the names to select.
+        items: name -> anything.
+
+    Returns:
+        Those whose names begin with ``prefix``, their names without it.
+
+    Example:
+        >>> with_prefix("model.", {"model.bias": 1, "ema.bias": 2})
+        {'bias': 1}
+    """
+    return {name.removeprefix(prefix): value for name, value in items.items() if name.startswith(prefix)}

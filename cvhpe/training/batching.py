@@ -1,4 +1,4 @@
-"""From the samples that a loader gives to what the model looks at: views, noise keys, shares, the device."""
+"""From the samples of the loader to the batch of a training step: views, noise keys, micro-batches, the device."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from cvhpe.augmentation.views import add_keypoint_noise, sample_views
 from cvhpe.config.schema import Config
 from cvhpe.data.loader import Batches
 from cvhpe.models.pairs import Pair, sources
-from cvhpe.models.vae import Batch, CrossModalVAE, shared_rows
+from cvhpe.models.vae import Batch, CrossModalVAE, Rows, shared_rows
 from cvhpe.plugin.contract import Fields, View, hand_side
 from cvhpe.runs.run_dir import pair_weights
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one process works through at once: the whole batch, or a piece of it.
+    """The samples of one forward pass: this process's part of a batch, or a piece of it.
 
-    share: pair -> the samples of this piece over those of the whole batch that serve it; a pair missing here has
-    none in the whole batch. weights: of the pairs in this process's loss, so that gradients that are summed over
-    pieces and averaged over processes are those of the whole batch.
+    Args:
+        batch: input of the model.
+        weights: pair -> weight in the loss, so that gradients that are summed over micro-batches and averaged over
+            processes are those of the whole batch.
+        share: pair -> samples of this micro-batch over those of the whole batch that serve it. A pair that is left
+            out has no sample in the whole batch.
     """
 
     batch: Batch
@@ -32,124 +35,180 @@ class MicroBatch:
     share: Mapping[Pair, float]
 
 
-class BatchBuilder:
-    """Makes the parts of a batch, out of its fields and a generator alone.
+@dataclass(frozen=True)
+class TrainBatch:
+    """The input of :func:`cvhpe.training.step.train_step`.
 
-    Views and noise are drawn for the batch of all processes, whichever of its samples are this process's, and
-    pairs are weighed by it. Nothing here waits for the device: what has to be looked at is looked at before it
-    goes there.
+    Args:
+        micro_batches: at least one.
+        seeds: ``[inputs]`` int64, a noise key for each input modality, the same for all micro-batches and processes.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        model: CrossModalVAE,
-        batches: Batches,
-        device: torch.device,
-        *,
-        pieces: int = 1,
-    ) -> None:
-        self.config, self.model, self.device, self.pieces = config, model, device, pieces
-        self.batches = batches
-        self.weights = pair_weights(config)
-        self.swap = PoseSwap.from_config(config, model.modalities, batches)
-        everything = batches.arrays()
-        self.palm = everything["root_shift_weight"]
-        self.gaps: dict[str, Tensor] = {}
-        """Modality -> ``[N]`` which samples of the data have it; one that all have is left out."""
-        for name, modality in model.modalities.items():
-            has = torch.stack([everything[f"has_{f}"] for f in modality.reads]).all(0)
-            if not bool(has.all()):
-                self.gaps[name] = has
-
-    def __call__(self, fields: Fields, generator: Generator) -> tuple[list[MicroBatch], Tensor]:
-        """The parts of a batch on the device, and int64 ``[inputs]``: a key of noise for each input modality."""
-        together = fields.get("global_index")
-        index = fields["index"] if together is None else together
-        palm = fields["root_shift_weight"] if together is None else self.palm[together]
-        view = sample_views(palm, self.config.augmentation, generator, self.batches.margin)
-        seeds = torch.randint(2**62, (len(sources(self.model.pairs)),), generator=generator)
-        has = {name: all_of[index] for name, all_of in self.gaps.items()}
-        own = len(fields["index"])
-        start = 0 if together is None else position(len(index), self.batches.rank, self.batches.world)
-        fields = self._pose_swapped(fields, generator, len(index), start)
-        pieces = min(self.pieces, own)
-        if pieces == 1 and own == len(index):
-            return [self._part(fields, view, has, 0)], self._move(seeds)
-        parts = []
-        for piece in range(pieces):
-            at, to = position(own, piece, pieces), position(own, piece + 1, pieces)
-            cut = {name: t[at:to] for name, t in fields.items() if name != "global_index"}
-            seen = view if (at, to) == (0, len(index)) else view.select(torch.arange(start + at, start + to))
-            parts.append(self._part(cut, seen, has, start + at, len(index)))
-        return parts, self._move(seeds)
-
-    def _pose_swapped(self, fields: Fields, generator: Generator, n: int, first: int) -> Fields:
-        """The samples ``first`` onward of a batch of ``n`` with what augmentation changes beside their views."""
-        if self.swap is not None:
-            fields = self.swap(fields, generator, n, first)
-        noise = self.config.augmentation.keypoint_noise_px
-        if noise:
-            points = add_keypoint_noise(fields["joints2d"], fields["crop"], noise, generator, n, first)
-            fields = {**fields, "joints2d": points}
-        return fields
-
-    def _part(self, fields: Fields, view: View, has: Mapping[str, Tensor], first: int, whole: int = 0) -> MicroBatch:
-        """The samples ``first`` to ``first + n`` of a batch; ``has`` and ``whole`` are of that batch."""
-        n = len(fields["index"])
-        whole = whole or n
-        mine = {name: found[first : first + n] for name, found in has.items()}
-        rows = {name: found.nonzero()[:, 0] for name, found in mine.items() if not bool(found.all())}
-        share, weights, shared = {}, {}, {}
-        for pair in self.model.pairs:
-            both = [name for name in pair if name in has]
-            here, there = n, whole
-            if both:
-                here, there = (int(torch.stack([h[b] for b in both]).all(0).sum()) for h in (mine, has))
-                shared[pair] = self._both(shared_rows(rows.get(pair.source), rows.get(pair.target), n))
-            if there:
-                share[pair] = here / there
-                weights[pair] = self.weights.get(pair, 1.0) * here * self.batches.world / there
-        return MicroBatch(
-            Batch(
-                {name: self._move(self.model.stored(name, fields)) for name in self.model.modalities},
-                self._move_view(view),
-                self._move(hand_side(fields["side"] ^ view.flip.long(), known="H" in self.config.protocol)),
-                {name: self._move(found) for name, found in rows.items()},
-                shared,
-                {name: int(has[name][:first].sum()) if name in has else first for name in self.model.modalities},
-            ),
-            weights,
-            share,
-        )
-
-    def _move(self, x: Tensor) -> Tensor:
-        if self.device.type == "cpu":
-            return x
-        return x.pin_memory().to(self.device, non_blocking=True)
-
-    def _move_view(self, view: View) -> View:
-        if self.device.type == "cpu":
-            return view
-        return View(
-            self._move(view.angle),
-            self._move(view.scale),
-            self._move(view.shift),
-            self._move(view.flip),
-            self._move(view.root_shift_weight),
-            view.margin,
-        )
-
-    def _both(self, found: tuple[Tensor | None, Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
-        a, b = (None if t is None else self._move(t) for t in found)
-        return a, b
+    micro_batches: list[MicroBatch]
+    seeds: Tensor
 
 
-def position(n: int, part: int, parts: int) -> int:
-    """Where a part begins when ``n`` things are dealt out in ``parts`` runs as even as can be, longer ones first.
+class BatchContext:
+    """What batches of a run have in common.
 
-    >>> [position(7, part, 3) for part in range(4)]
-    [0, 3, 5, 7]
+    Args:
+        config: augmentation, protocol, pair weights and number of micro-batches.
+        model: its modalities and pairs.
+        loader: gives the fields; it knows this process's rank.
+        device: where batches go.
+
+    Attributes:
+        present: modality -> ``[N]`` bool, the samples of the data that have it; left out if all have it.
+        root_shift_weight: ``[N]``.
     """
-    each, rest = divmod(n, parts)
-    return part * each + min(part, rest)
+
+    def __init__(self, config: Config, model: CrossModalVAE, loader: Batches, device: torch.device) -> None:
+        self.config, self.model, self.loader, self.device = config, model, loader, device
+        self.pair_weights = pair_weights(config)
+        self.pose_swap = PoseSwap.from_config(config, model.modalities, loader)
+        arrays = loader.arrays()
+        self.root_shift_weight = arrays["root_shift_weight"]
+        present = {
+            name: torch.stack([arrays[f"has_{field}"] for field in modality.reads]).all(0)
+            for name, modality in model.modalities.items()
+        }
+        self.present: dict[str, Tensor] = {name: has for name, has in present.items() if not bool(has.all())}
+
+
+def make_batch(fields: Fields, generator: Generator, context: BatchContext) -> TrainBatch:
+    """The batch of a training step.
+
+    Views and noise are sampled for the batch of all processes, and pairs are weighted by it, so that the result does
+    not depend on how the batch is split. All that needs values is done before the batch goes to the device: the host
+    never waits for it.
+
+    Args:
+        fields: this process's samples, as :class:`cvhpe.data.loader.Batches` gives them.
+        generator: the only source of randomness, on the CPU.
+        context: what batches of the run have in common.
+
+    Returns:
+        The micro-batches, on the device.
+    """
+    config, loader = context.config, context.loader
+    index = fields.get("global_index", fields["index"])  # of all processes
+    view = sample_views(context.root_shift_weight[index], config.augmentation, generator, loader.margin)
+    seeds = torch.randint(2**62, (len(sources(context.model.pairs)),), generator=generator)
+    present = {name: has[index] for name, has in context.present.items()}
+    num_own = len(fields["index"])
+    start = split_start(len(index), loader.rank, loader.world)
+    fields = {name: values for name, values in fields.items() if name != "global_index"}
+    fields = _augment_fields(fields, generator, context, len(index), start)
+    num_micro = min(config.grad_accum_steps, num_own)
+    micro_batches = []
+    for i in range(num_micro):
+        first, end = split_start(num_own, i, num_micro), split_start(num_own, i + 1, num_micro)
+        part = {name: values[first:end] for name, values in fields.items()}
+        rows = torch.arange(start + first, start + end)
+        part_view = view if len(rows) == len(index) else view.select(rows)
+        micro_batches.append(_micro_batch(part, part_view, present, start + first, len(index), context))
+    return TrainBatch(micro_batches, _to(seeds, context.device))
+
+
+def _augment_fields(fields: Fields, generator: Generator, context: BatchContext, total: int, start: int) -> Fields:
+    """Pose swap and keypoint noise of the samples from ``start`` on of a batch of ``total``."""
+    if context.pose_swap is not None:
+        fields = context.pose_swap(fields, generator, total, start)
+    noise_px = context.config.augmentation.keypoint_noise_px
+    if noise_px:
+        joints2d = add_keypoint_noise(fields["joints2d"], fields["crop"], noise_px, generator, total, start)
+        fields = {**fields, "joints2d": joints2d}
+    return fields
+
+
+def _micro_batch(
+    fields: Fields, view: View, present: Mapping[str, Tensor], start: int, total: int, context: BatchContext
+) -> MicroBatch:
+    """The samples from ``start`` on of a batch of ``total``, of all of which ``present`` tells what they have."""
+    model, device, n = context.model, context.device, len(fields["index"])
+    own = {name: has[start : start + n] for name, has in present.items()}
+    rows = {name: has.nonzero()[:, 0] for name, has in own.items() if not bool(has.all())}
+    share, weights, pair_rows = {}, {}, {}
+    for pair in model.pairs:
+        count, total_count = n, total
+        with_gaps = [name for name in pair if name in present]
+        if with_gaps:
+            count, total_count = (
+                int(torch.stack([has[name] for name in with_gaps]).all(0).sum()) for has in (own, present)
+            )
+            a, b = shared_rows(rows.get(pair.source), rows.get(pair.target), n)
+            pair_rows[pair] = _rows_to(a, device), _rows_to(b, device)
+        if total_count:
+            share[pair] = count / total_count
+            weights[pair] = context.pair_weights.get(pair, 1.0) * count * context.loader.world / total_count
+    side = hand_side(fields["side"] ^ view.flip.long(), known="H" in context.config.protocol)
+    batch = Batch(
+        stored={name: _to(model.stored(name, fields), device) for name in model.modalities},
+        view=_view_to(view, device),
+        side=_to(side, device),
+        rows={name: _to(r, device) for name, r in rows.items()},
+        pair_rows=pair_rows,
+        offset={name: int(present[name][:start].sum()) if name in present else start for name in model.modalities},
+    )
+    return MicroBatch(batch, weights, share)
+
+
+def _to(x: Tensor, device: torch.device) -> Tensor:
+    return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
+
+
+def _rows_to(rows: Rows, device: torch.device) -> Rows:
+    return None if rows is None else _to(rows, device)
+
+
+def _view_to(view: View, device: torch.device) -> View:
+    tensors = (view.angle, view.scale, view.shift, view.flip, view.root_shift_weight)
+    return View(*(_to(t, device) for t in tensors), margin=view.margin)
+
+
+def split_start(n: int, part: int, num_parts: int) -> int:
+    """Where a part begins if ``n`` items are split into consecutive parts as evenly as possible, longer parts first.
+
+    Args:
+        n: number of items.
+        part: number of the part.
+        num_parts: number of parts.
+
+    Returns:
+        Index of its first item.
+
+    Example:
+        >>> [split_start(7, part, 3) for part in range(4)]
+        [0, 3, 5, 7]
+    """
+    size, rest = divmod(n, num_parts)
+    return part * size + min(part, rest)
+
+
+def step_generator(seed: int, step: int) -> Generator:
+    """The generator of a step, seeded by a hash (splitmix64) of the run's seed and the step.
+
+    Args:
+        seed: of the run.
+        step: number of the step.
+
+    Returns:
+        A generator on the CPU.
+    """
+    return Generator().manual_seed(mix_seed(seed, step))
+
+
+def mix_seed(seed: int, step: int) -> int:
+    """A 63-bit hash (splitmix64) of a seed and a step.
+
+    Args:
+        seed: of a run.
+        step: number of a step.
+
+    Returns:
+        The hash.
+    """
+    x = (seed * 0x9E3779B97F4A7C15 + step + 1) & (2**64 - 1)
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (x ^ (x >> 31)) & (2**63 - 1)

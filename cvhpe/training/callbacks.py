@@ -1,38 +1,32 @@
-"""Where a run stands, and whom it tells: the command line, tests, ``metrics.jsonl``."""
+"""The state of a run's progress, and the callbacks and files that it is reported to."""
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvhpe.errors import UserError
-from cvhpe.io import atomic
+from cvhpe.io.atomic import write_error, write_text
 
 if TYPE_CHECKING:
     from cvhpe.models.vae import CrossModalVAE
     from cvhpe.runs.run_dir import Metadata
 
 
-class Stopped(Exception):
-    """A signal asked the run to end; it ends after the step under way, with everything saved."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(
-            "stopped by Ctrl-C" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-        )
-        self.exit_code = 128 + number
-
-
 @dataclass
-class Progress:
-    """Where a run stands; all of it is in every checkpoint.
+class TrainProgress:
+    """How far a run is; part of every checkpoint.
 
-    validated: the last step whose validation is part of ``best``; it lags behind ``step`` where a signal cut it short.
+    Args:
+        step: optimizer steps done.
+        best: lowest validation score so far.
+        best_step: the step of that score; -1 before the first validation.
+        seconds: training time, over all resumptions.
+        validated: the last step whose validation is part of ``best``; behind ``step`` if a signal interrupted it.
     """
 
     step: int = 0
@@ -44,7 +38,14 @@ class Progress:
 
 @dataclass
 class Reporter:
-    """Where a run tells how it goes; the command line shows it, tests collect it."""
+    """Callbacks of a run, called on rank 0. The command line and the loggers show what they get.
+
+    Args:
+        note: called with a line for the user.
+        step: called with every training record of ``metrics.jsonl``.
+        validation: called with every validation record.
+        model: called at every validation with the step, the validated model and its metadata.
+    """
 
     note: Callable[[str], None] = lambda text: None
     step: Callable[[dict[str, Any]], None] = lambda record: None
@@ -52,29 +53,30 @@ class Reporter:
     model: Callable[[int, CrossModalVAE, Metadata], None] = lambda step, model, metadata: None
 
 
-class Metrics:
+class MetricsFile:
     """``metrics.jsonl``: one JSON object a line, each with its ``kind`` and ``step``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, record: Mapping[str, Any]) -> None:
+        """Append a line; :class:`UserError` if it cannot be written."""
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise UserError(atomic.write_error(self.path, error)) from None
+            raise UserError(write_error(self.path, error)) from None
 
-    def forget_after(self, step: int) -> None:
-        """Drop the lines that a run resumed at ``step`` writes again, and half a line from a kill in mid-write."""
+    def drop_after(self, step: int) -> None:
+        """Drop lines of later steps, which a resumed run writes again, and a line that a kill left incomplete."""
         if not self.path.is_file():
             return
-        kept = []
+        lines = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                known = json.loads(line)["step"] <= step
+                keep = json.loads(line)["step"] <= step
             except (ValueError, KeyError, TypeError):
                 continue
-            if known:
-                kept.append(line + "\n")
-        atomic.write_text(self.path, "".join(kept))
+            if keep:
+                lines.append(line + "\n")
+        write_text(self.path, "".join(lines))

@@ -1,7 +1,7 @@
-"""Training states: what a resumed run needs to end with the same bits as one that never stopped.
+"""Checkpoints: what a resumed run needs to end with the same bits as one that was never stopped.
 
-A state is one file of ``checkpoints/``: weights, averaged weights, the optimiser's moments, and a card with the
-settings and the step. Generators and the sampler need no state of their own: both follow from seed and step.
+A checkpoint is one file of ``checkpoints/``: weights, averaged weights, the optimizer's moments, and as metadata the
+settings and the progress. Generators and the loader need no state of their own: they follow from seed and step.
 """
 
 from __future__ import annotations
@@ -9,140 +9,104 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from cvhpe.config.schema import Config
 from cvhpe.errors import UserError
 from cvhpe.runs import serialization
 from cvhpe.runs.run_dir import check_plugins
-
-MODEL, AVERAGED, OPTIMISER = "model.", "ema.", "optim."
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """Everything of a run that changes with its steps."""
-
-    model: nn.Module
-    optimiser: Optimizer
-    averaged: AveragedModel | None = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All of its state by name."""
-        found = {MODEL + n: t for n, t in self.model.state_dict().items()}
-        if self.averaged is not None:
-            found |= {AVERAGED + n: t for n, t in self.averaged.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                found[f"{OPTIMISER}{name}.{key}"] = value
-        return found
-
-    def load(self, path: Path) -> None:
-        """Take over the state in a file, or leave everything as it was and raise :class:`UserError`."""
-        wanted = {MODEL + n: tuple(t.shape) for n, t in self.model.state_dict().items()}
-        if self.averaged is not None:
-            wanted |= {AVERAGED + n: tuple(t.shape) for n, t in self.averaged.state_dict().items()}
-        found = serialization.shapes(path)
-        for name, parameter in self.model.named_parameters():
-            if f"{OPTIMISER}{name}.step" in found:
-                wanted |= {f"{OPTIMISER}{name}.{key}": tuple(parameter.shape) for key in MOMENTS}
-                wanted[f"{OPTIMISER}{name}.step"] = ()
-        serialization.check_shapes(path, found, wanted)
-        tensors = serialization.load(path)
-        self.model.load_state_dict(with_prefix(MODEL, tensors))
-        if self.averaged is not None:
-            self.averaged.load_state_dict(with_prefix(AVERAGED, tensors))
-        state: dict[int, dict[str, Tensor]] = {}
-        for i, (name, parameter) in enumerate(self.model.named_parameters()):
-            if f"{OPTIMISER}{name}.step" in tensors:
-                state[i] = {key: laid_out_as(parameter, tensors[f"{OPTIMISER}{name}.{key}"]) for key in MOMENTS}
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-
-
-def laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
-    """A moment in its parameter's memory format; files know none, and fused Adam walks through both as they lie.
-
-    >>> parameter = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
-    >>> laid_out_as(parameter, torch.ones(2, 3, 4, 4)).stride() == parameter.stride()
-    True
-    """
-    return torch.empty_like(parameter).copy_(moment) if moment.dim() else moment
-
-
-def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, without it."""
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+from cvhpe.training.callbacks import TrainProgress
+from cvhpe.training.state import TrainState
 
 
 class CheckpointManager:
-    """The training states of a run folder, of which the last ``keep`` stay."""
+    """The checkpoints of a run folder.
+
+    Args:
+        out: the run folder.
+        keep: how many of the last checkpoints are kept.
+    """
 
     def __init__(self, out: Path, keep: int) -> None:
         self.out, self.keep = out, keep
         self.folder = out / "checkpoints"
 
     def paths(self) -> list[Path]:
-        """Oldest first."""
+        """The files, oldest first."""
         return sorted(self.folder.glob("step_*.safetensors"))
 
-    def save(self, step: int, learner: TrainState, card: Mapping[str, Any]) -> None:
-        """Write a state; older ones than the last few go, but only once it is safe on disk."""
-        serialization.save(self.folder / f"step_{step:08d}.safetensors", learner.tensors(), card)
+    def save(self, state: TrainState, metadata: Mapping[str, Any]) -> None:
+        """Write a checkpoint, then remove old ones.
+
+        Args:
+            state: what to save.
+            metadata: of :func:`cvhpe.runs.run_dir.model_metadata`.
+        """
+        path = self.folder / f"step_{state.step:08d}.safetensors"
+        serialization.save(path, state.tensors(), {**metadata, "progress": asdict(state.progress)})
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
 
-    def restore(self, learner: TrainState, config: Config, note: Callable[[str], None]) -> dict[str, Any] | None:
-        """Load the newest usable state and return its card; None where the run was killed before its first one.
+    def restore(self, state: TrainState, note: Callable[[str], None]) -> None:
+        """Load the newest usable checkpoint; nothing happens if the run was stopped before its first one.
 
-        A damaged state is passed over with a note. Raises :class:`UserError` where there are states but none is
-        usable, or where they were made with other settings.
+        Args:
+            state: what to load into.
+            note: told of damaged checkpoints.
+
+        Raises:
+            UserError: If there are checkpoints but none is usable, or they were made with other settings.
         """
-        states = self.paths()
-        for path in reversed(states):
+        paths = self.paths()
+        for path in reversed(paths):
             try:
-                card = serialization.read_card(path)
-                same_settings(path, card, config)
-                learner.load(path)
-            except OtherSettings:
+                metadata = serialization.read_metadata(path)
+                check_settings(path, metadata, state.config)
+                state.load(path)
+            except OtherSettingsError:
                 raise
             except UserError as error:
                 note(f"{error}; falling back to the checkpoint before it")
                 continue
-            return card
-        if states or not (self.out / "config.toml").exists():
+            state.progress = TrainProgress(**metadata["progress"])
+            return
+        if paths or not (self.out / "config.toml").exists():
             raise UserError(f"{self.out}: no usable checkpoint to resume from; start anew with another --out")
-        return None
+        note(f"{self.out}: was stopped before its first checkpoint; beginning at step 0")
 
     def prune(self) -> None:
-        """Remove what a killed process left of files it was writing."""
+        """Remove temporary files of a killed process."""
         for folder in (self.out, self.folder):
-            for rest in folder.glob(".*.tmp"):
-                if re.search(r"\.\d+\.tmp$", rest.name):
+            for leftover in folder.glob(".*.tmp"):
+                if re.search(r"\.\d+\.tmp$", leftover.name):
                     with suppress(OSError):
-                        rest.unlink()
+                        leftover.unlink()
 
 
-class OtherSettings(UserError):
-    """A state that belongs to a run with other settings or plugins: no older one will serve better."""
+class OtherSettingsError(UserError):
+    """A checkpoint belongs to a run with other settings or plugins, as do all before it."""
 
 
-def same_settings(path: Path, card: Mapping[str, Any], config: Config) -> None:
-    """Refuse a state that was made with other settings or other plugins, naming them."""
+def check_settings(path: Path, metadata: Mapping[str, Any], config: Config) -> None:
+    """Check that a checkpoint belongs to a run.
+
+    Args:
+        path: the checkpoint, for the message.
+        metadata: its metadata.
+        config: settings of the run.
+
+    Raises:
+        OtherSettingsError: If it was made with other settings or other plugins.
+    """
     try:
-        check_plugins(path, card)
+        check_plugins(path, metadata)
     except UserError as error:
-        raise OtherSettings(str(error)) from None
-    was, now = card.get("config", {}), config.model_dump(mode="json")
+        raise OtherSettingsError(str(error)) from None
+    was, now = metadata.get("config", {}), config.model_dump(mode="json")
     changed = sorted(k for k in {*was, *now} if was.get(k) != now.get(k))
     if changed:
-        raise OtherSettings(
+        raise OtherSettingsError(
             f"{path}: made with other settings ({', '.join(changed)}); start a run with these in another --out"
         )

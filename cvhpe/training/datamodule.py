@@ -17,8 +17,8 @@ from cvhpe.io.progress import StageProgressCallback
 from cvhpe.models.pairs import parse_pairs
 from cvhpe.plugin.registry import registry
 from cvhpe.plugin.sample import DatasetSpec
-from cvhpe.runs.recipes import joints_alone
 from cvhpe.runs.run_dir import load_run, model_fields
+from cvhpe.training.resolve import joints_only
 from cvhpe.training.semi_supervised import few_labels
 
 VALIDATION_SHARE = 0.05
@@ -78,7 +78,7 @@ def open_data(config: Config, progress: StageProgressCallback | None = None) -> 
             train, validation = train.split(VALIDATION_SHARE)
         if config.label_fraction < 1:
             pairs = parse_pairs(",".join(config.pairs), config.modalities)
-            if config.pseudo_label_run and not joints_alone(config.modalities):
+            if config.pseudo_label_run and not joints_only(config.modalities):
                 raise UserError("teacher: no picture shows the hands that it sees; teach runs of joints alone")
             teacher = load_run(config.pseudo_label_run) if config.pseudo_label_run else None
             train = few_labels(train, config.label_fraction, config.seed, pairs, teacher)

@@ -1,12 +1,9 @@
-"""What may go wrong in the middle of a run, and what is made of it: signals, and losses that are broken."""
+"""What to report when a run fails: memory that ran out, and the data behind a divergence."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -14,44 +11,18 @@ from torch import Tensor
 
 from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
+from cvhpe.plugin.contract import Fields
 from cvhpe.runs import serialization
-from cvhpe.training.callbacks import Stopped
 from cvhpe.training.loss_tracker import Divergence
 
-FAR = 1e6
-"""Beyond what any field of a batch may hold: bones, fractions, pixels, mm."""
-ODD = 1e3
-"""FusionParams many times as large as in the other samples of a batch a field may be in one of them."""
-
-
-@contextmanager
-def stopping_on_signals(ask: Callable[[int], None]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a wish that the loop answers after its step; a second Ctrl-C ends at once."""
-    old: dict[int, Any] = {}
-
-    def handle(number: int, frame: Any) -> None:
-        ask(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            old[number] = signal.signal(number, handle)
-    except ValueError:
-        pass  # not the main thread: whoever runs us there handles signals
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def stop_at_once(number: int) -> NoReturn:
-    """For work after the loop, which has nothing to save: what :func:`stopping_on_signals` may ask."""
-    raise Stopped(number)
+MAX_VALUE = 1e6
+"""No field of a batch holds larger values: bones, fractions, pixels, mm."""
+MAX_RATIO = 1e3
+"""A sample's values may be at most this many times the median of its batch."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether what was raised says that memory ran out: Python's, numpy's, or torch's of either device.
+    """Whether an exception says that memory ran out: Python's, numpy's, or torch's on either device.
 
     >>> out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."))
     True
@@ -63,57 +34,76 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def sample_names(batches: Batches, index: Tensor) -> list[str]:
-    """What the data sets call the samples of an index ``[B]`` into their concatenation."""
-    starts = np.cumsum([0, *(len(p) for p in batches.packs)])
+def sample_names(loader: Batches, index: Tensor) -> list[str]:
+    """The data sets' names of samples.
+
+    Args:
+        loader: gives the batches of the run.
+        index: ``[B]`` into the concatenation of its packs.
+
+    Returns:
+        Data set and id of each.
+    """
+    starts = np.cumsum([0, *(len(p) for p in loader.packs)])
     names = []
     for i in index.tolist():
-        which = int(np.searchsorted(starts, i, "right")) - 1
-        pack = batches.packs[which]
-        row = i - int(starts[which])
-        if pack.rows is not None:
-            row = int(pack.rows[row])
-        names.append(f"{pack.meta.name} {pack.arrays['id'][row]}")
+        number = int(np.searchsorted(starts, i, "right")) - 1
+        pack = loader.packs[number]
+        names.append(f"{pack.meta.name} {pack['id'][i - int(starts[number])]}")
     return names
 
 
-def faulty_samples(fields: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    """Field -> the samples of a batch in which it is beyond all reason. NaN is no fault: it marks unlabelled joints.
+def implausible_samples(fields: Fields) -> dict[str, list[int]]:
+    """Field -> the samples of a batch with implausibly large values. NaN is plausible: it marks unlabelled joints.
 
-    >>> faulty_samples({"scale_mm": torch.tensor([30.0, 28.0, 4e4]), "depth_z": torch.tensor([1e9, 1e9, 1e9])})
+    >>> implausible_samples({"scale_mm": torch.tensor([30.0, 28.0, 4e4]), "depth_z": torch.tensor([1e9, 1e9, 1e9])})
     {'scale_mm': [2], 'depth_z': [0, 1, 2]}
     """
-    found = {}
+    implausible = {}
     for name, values in fields.items():
         if values.is_floating_point():
-            largest = values.reshape(len(values), -1).abs().nan_to_num(0.0, posinf=torch.inf).amax(1)
-            some = largest[largest > 0]
-            odd = ODD * float(some.median()) if len(some) else FAR
-            bad = largest > min(odd, FAR)
-            if bool(bad.any()):
-                found[name] = bad.nonzero()[:, 0].tolist()
-    return found
+            sizes = _sizes(values)
+            nonzero = sizes[sizes > 0]
+            limit = min(MAX_RATIO * float(nonzero.median()), MAX_VALUE) if len(nonzero) else MAX_VALUE
+            if bool((sizes > limit).any()):
+                implausible[name] = (sizes > limit).nonzero()[:, 0].tolist()
+    return implausible
 
 
-def explain(out: Path, batches: Batches, fields: Mapping[str, Tensor], broken: Divergence, lr: float, best: str) -> str:
-    """One line on a broken step; its batch goes to ``broken_steps/`` in the run folder for a closer look.
+def _sizes(values: Tensor) -> Tensor:
+    """Largest absolute value of each sample."""
+    return values.reshape(len(values), -1).abs().nan_to_num(0.0, posinf=torch.inf).amax(1)
 
-    fields: of the batch. best: what is left of the run.
+
+def explain_divergence(
+    divergence: Divergence, fields: Mapping[str, Tensor], loader: Batches, out: Path, lr: float
+) -> str:
+    """Describe a step that no run can continue from, and save its batch to ``diverged_steps/`` in the run folder.
+
+    Args:
+        divergence: the step and its loss.
+        fields: the batch, of all processes.
+        loader: gives the batches of the run.
+        out: the run folder.
+        lr: learning rate of the step.
+
+    Returns:
+        One line: the loss, the likely cause, what to do, and where the batch is.
     """
-    names = sample_names(batches, fields["index"])
-    dump = out / "broken_steps" / f"step_{broken.step:08d}.safetensors"
-    card = {"step": broken.step, "fault": str(broken), "samples": names}
-    kept = f"The batch is in {dump}"
-    try:
-        serialization.save(dump, {n: t for n, t in fields.items() if t.dim()}, card)
-    except UserError as error:  # a full disk must not hide what broke the run
-        kept = f"The batch could not be kept ({error})"
-    faulty = faulty_samples(fields)
-    if faulty:
-        field, rows = next(iter(faulty.items()))
-        size = float(fields[field][rows[0]].abs().nan_to_num(0.0, posinf=torch.inf).max())
-        cause = f"{field} is up to {size:.0e} in {', '.join(names[r] for r in rows[:3])}: mend or leave out that data"
+    names = sample_names(loader, fields["index"])
+    implausible = implausible_samples(fields)
+    if implausible:
+        field, rows = next(iter(implausible.items()))
+        size = float(_sizes(fields[field])[rows[0]])
+        cause = f"{field} is up to {size:.0e} in {', '.join(names[r] for r in rows[:3])}: fix or leave out that data"
     else:
-        few = ", ".join(names[:3])
-        cause = f"its batch ({len(names)} samples, {few}, ...) looks sound: start anew with --set lr={lr / 3:.1e}"
-    return f"{broken}; {cause}. {kept}; {best}"
+        first = ", ".join(names[:3])
+        cause = f"its batch ({len(names)} samples, {first}, ...) is plausible: start anew with --set lr={lr / 3:.1e}"
+    path = out / "diverged_steps" / f"step_{divergence.step:08d}.safetensors"
+    metadata = {"step": divergence.step, "divergence": str(divergence), "samples": names}
+    where = f"The batch is in {path}"
+    try:
+        serialization.save(path, {n: t for n, t in fields.items() if t.dim()}, metadata)
+    except UserError as error:  # a full disk must not hide the divergence
+        where = f"The batch could not be saved ({error})"
+    return f"{divergence}; {cause}. {where}"

@@ -15,7 +15,7 @@ from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
 from cvhpe.geometry.camera import Crop, crop_around, crop_cube, project
 from cvhpe.runs.run_dir import build_model
-from cvhpe.training.batching import BatchBuilder
+from cvhpe.training.batching import BatchContext, make_batch
 from cvhpe.training.datamodule import open_data
 
 RUN = {"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d"], "hidden_dim": 16, "num_hidden_layers": 2}
@@ -153,16 +153,16 @@ def test_a_cube_crop_is_that_of_the_packs():
         assert expected.packed == pytest.approx(crop.numpy(), rel=1e-5)
 
 
-def feed(settings, packs, **changes):
+def context_of(settings, packs, **changes):
     config = checked({**settings, **changes})
     batches = Batches(packs, ("joints2d", "joints3d"), 64, seed=0)
-    return batches, BatchBuilder(config, build_model(config), batches, torch.device("cpu"))
+    return BatchContext(config, build_model(config), batches, torch.device("cpu"))
 
 
 def stored(settings, packs, **changes):
-    batches, made = feed(settings, packs, **changes)
-    (part,), seeds = made(next(batches.epoch(0)), torch.Generator().manual_seed(7))
-    return part.batch, seeds
+    context = context_of(settings, packs, **changes)
+    batch = make_batch(next(context.loader.epoch(0)), torch.Generator().manual_seed(7), context)
+    return batch.micro_batches[0].batch, batch.seeds
 
 
 def test_a_run_swaps_where_it_asks_for_it_and_the_paper_does_not(settings, packs):
@@ -173,21 +173,21 @@ def test_a_run_swaps_where_it_asks_for_it_and_the_paper_does_not(settings, packs
     moved = (paper.stored["joints3d"] != swapped.stored["joints3d"]).flatten(1).any(1)
     assert 0.5 < moved.float().mean() < 0.9
     assert torch.equal(moved, (paper.stored["joints2d"] != swapped.stored["joints2d"]).flatten(1).any(1))
-    plain = next(feed(settings, packs)[0].epoch(0))
+    plain = next(context_of(settings, packs).loader.epoch(0))
     assert torch.equal(paper.stored["joints2d"], plain["joints2d"])
 
 
 def test_images_exclude_a_swap(settings, packs):
-    batches, made = feed(settings, packs, augmentation={"pose_swap_prob": 0.7})
-    assert made.swap is not None
-    reads_more = {"rgb": type("Reads", (), {"reads": ("rgb",)})(), **made.model.modalities}
-    assert PoseSwap.from_config(made.config, reads_more, batches) is None
+    context = context_of(settings, packs, augmentation={"pose_swap_prob": 0.7})
+    assert context.pose_swap is not None
+    reads_more = {"rgb": type("Reads", (), {"reads": ("rgb",)})(), **context.model.modalities}
+    assert PoseSwap.from_config(context.config, reads_more, context.loader) is None
 
 
 def test_noise_is_that_of_pixels_and_spares_half_of_the_samples(settings, packs):
     clean, _ = stored(settings, packs)
     noisy, _ = stored(settings, packs, augmentation={"keypoint_noise_px": 3.0})
-    crops = next(feed(settings, packs)[0].epoch(0))["crop"]
+    crops = next(context_of(settings, packs).loader.epoch(0))["crop"]
     px = (noisy.stored["joints2d"] - clean.stored["joints2d"]) * crops[:, None, 2:]
     each = px.flatten(1).std(1)
     assert 0.3 < (each == 0).float().mean() < 0.7

@@ -47,7 +47,7 @@ def test_help_needs_no_torch():
 
 @pytest.mark.parametrize(("variant", "total"), [("1", "12,398,387"), ("4", "14,347,346")])
 def test_model_counts_the_papers_parameters(variant, total):
-    done = cvhpe("model", "--variant", variant, "--input", "rgb")
+    done = cvhpe("model", "--variant", variant, "--recipe", "paper")
     assert done.stdout.splitlines()[-1] == f"total {total}"
 
 
@@ -162,7 +162,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_a_file(place):
 def test_a_result_that_a_full_disk_does_not_take_is_one_line():
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here to write to")
-    command = [sys.executable, "-m", "cvhpe", "model", "--variant=1", "--input=rgb"]
+    command = [sys.executable, "-m", "cvhpe", "model", "--variant=1", "--recipe=paper"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=ENV, timeout=250)
     assert done.returncode == 2

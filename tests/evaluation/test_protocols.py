@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,10 @@ from cvhpe.evaluation.evaluate import encode
 from cvhpe.inference.exported_modules import ports
 from cvhpe.runs.run_dir import load_run, save_run
 from cvhpe.synthetic import poses
-from cvhpe.training.trainer import Reporter, Trainer
+from cvhpe.training.batching import make_batch
+from cvhpe.training.device import pick_device
+from cvhpe.training.distributed import ProcessGroup
+from cvhpe.training.trainer import build_state, data_metadata, train_loader
 from cvhpe.uncertainty.calibration import gather
 
 STILL = {"rotation_deg": 0.0, "shift": 0.0, "flip": 0.0}
@@ -28,7 +33,7 @@ def hands(tmp_path_factory):
 
 @pytest.fixture(params=PROTOCOLS)
 def trained(request, hands, tmp_path, monkeypatch):
-    """A trainer under each protocol, one batch of its data, and the run as it is saved and opened again."""
+    """What training has under each protocol, one batch of its data, and the run as it is saved and opened again."""
     from cvhpe.training.datamodule import open_data
 
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
@@ -37,9 +42,15 @@ def trained(request, hands, tmp_path, monkeypatch):
          "num_hidden_layers": 1, "latent_dim": 4, "device": "cpu", "ema_decay": 0.9, "augmentation": STILL,
          "protocol": request.param}
     )  # fmt: skip
-    trainer = Trainer(config, open_data(config), tmp_path / "run", Reporter())
-    save_run(tmp_path / "run", trainer._evaluated(), config, trainer.metadata, {})
-    return trainer, trainer.batches.batch(np.arange(32)), load_run(tmp_path / "run")
+    data, device = open_data(config), pick_device("cpu")
+    loader = train_loader(config, data, device, ProcessGroup())
+    state, context = build_state(config, loader, device)
+    save_run(tmp_path / "run", state.eval_model, config, data_metadata(loader), {})
+    return (
+        SimpleNamespace(state=state, context=context, data=data),
+        loader.batch(np.arange(32)),
+        load_run(tmp_path / "run"),
+    )
 
 
 def seen_by_the_encoder(model, name, call):
@@ -54,59 +65,60 @@ def seen_by_the_encoder(model, name, call):
 
 
 def test_evaluation_feeds_what_training_feeds(trained):
-    trainer, fields, run = trained
-    (part,), seeds = trainer.feed(fields, torch.Generator().manual_seed(0))
-    protocol, margin = trainer.config.protocol, trainer.batches.margin
+    training, fields, run = trained
+    batch = make_batch(fields, torch.Generator().manual_seed(0), training.context)
+    (part,), model = batch.micro_batches, training.state.model
+    protocol, margin = run.config.protocol, training.context.loader.margin
     for name in ("joints2d", "joints3d"):
-        wanted = seen_by_the_encoder(trainer.model, name, lambda: trainer.model(part.batch, seeds, 1e-5, part.weights))
-        for model in (trainer._evaluated(), run.model):
+        wanted = seen_by_the_encoder(model, name, lambda: model(part.batch, batch.seeds, 1e-5, part.weights))
+        for evaluated in (training.state.eval_model, run.model):
             got = seen_by_the_encoder(
-                model, name, lambda m=model, n=name: encode(m, fields, [n], protocol=protocol, margin=margin)
+                evaluated, name, lambda m=evaluated, n=name: encode(m, fields, [n], protocol=protocol, margin=margin)
             )
             for one, other in zip(got, wanted, strict=True):
                 torch.testing.assert_close(one, other)
 
 
 def test_without_s_the_unit_is_the_mean_bone_and_with_s_the_hands_own(trained, hands):
-    trainer, fields, run = trained
+    training, fields, run = trained
     xyz = np.load(hands)["joints3d_mm"].astype(float)
     bones = np.linalg.norm(xyz[:, 10] - xyz[:, 9], axis=1)  # middle PIP to MCP of FreiHAND's order
-    train = bones[: trainer.batches.samples]
-    unit = bones[:32] if "S" in trainer.config.protocol else np.full(32, train.mean())
+    train = bones[: training.context.loader.samples]
+    unit = bones[:32] if "S" in run.config.protocol else np.full(32, train.mean())
     palm = xyz.copy()
     palm[:, 0] = (xyz[:, 0] + xyz[:, 9]) / 2
     wanted = (palm - palm[:, :1])[:32] / unit[:, None, None]
     x, _ = seen_by_the_encoder(
         run.model,
         "joints3d",
-        lambda: encode(run.model, fields, ["joints3d"], protocol=trainer.config.protocol, margin=1.5),
+        lambda: encode(run.model, fields, ["joints3d"], protocol=run.config.protocol, margin=1.5),
     )
     np.testing.assert_allclose(x.numpy(), wanted, atol=1e-4)
     np.testing.assert_allclose(run.model.units(fields["scale_mm"]).numpy(), unit, rtol=1e-5)
 
 
 def test_figures_and_calibration_follow(trained):
-    trainer, fields, run = trained
+    training, fields, run = trained
     rows = np.arange(32)
-    held = EvalSet(run, trainer.data.train)
+    held = EvalSet(run, training.data.train)
     x, side = seen_by_the_encoder(
         run.model,
         "joints3d",
         lambda: encode(
-            run.model, fields, ["joints3d"], protocol=trainer.config.protocol, margin=trainer.batches.margin
+            run.model, fields, ["joints3d"], protocol=run.config.protocol, margin=training.context.loader.margin
         ),
     )
     torch.testing.assert_close(held.to_network_input("joints3d", rows), x)
     torch.testing.assert_close(held.side(rows), side)
-    gathered = gather(run, trainer.data.train, ["joints3d"])
+    gathered = gather(run, training.data.train, ["joints3d"])
     torch.testing.assert_close(gathered.posteriors["joints3d"].mu[:32], held.encode("joints3d", rows).mu)
     np.testing.assert_allclose(gathered.scale.numpy()[:32], held.scale_mm(rows))
 
 
 def test_figures_of_another_runs_encoders_use_its_unit(trained, tmp_path):
-    trainer, _, run = trained
+    training, _, run = trained
     other = untrained_run(tmp_path / "other", *PAIRS, protocol="T")
-    held = EvalSet(run, trainer.data.train)
+    held = EvalSet(run, training.data.train)
     rows = np.arange(8)
     ratio = other.model.unit_mm / run.model.units(held.arrays["scale_mm"][:8])
     expected = held.to_network_input("joints3d", rows) / ratio[:, None, None]

@@ -1,4 +1,4 @@
-"""A small data set and the run that nothing ever happened to."""
+"""A small data set and a run on it that was never stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 import pytest
 from helpers.hands import joints_file
-from helpers.subprocess_runs import alike, run
+from helpers.subprocess_runs import assert_same_run, run
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,5 @@ def undisturbed(hands, tmp_path_factory):
 
 @pytest.fixture
 def same_end(undisturbed):
-    """Hold a run against the undisturbed one: weights, moments, averages, every logged loss, to the bit."""
-
-    return functools.partial(alike, undisturbed)
+    """Compare a run with the undisturbed one: weights, moments, averages, every logged loss, to the bit."""
+    return functools.partial(assert_same_run, undisturbed)

@@ -1,4 +1,4 @@
-"""What the command makes of faults that end it: one line, an exit code, and a folder that can be gone on with."""
+"""Faults that end the command: one line, an exit code, and a folder that a run can resume from."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 import pytest
 from helpers.subprocess_runs import SETTINGS
 
-import cvhpe.training.trainer
+import cvhpe.training.calibration
 from cvhpe import cli
 from cvhpe.cli import scores
 from cvhpe.data.loader import Batches
-from cvhpe.runs.serialization import read_card
+from cvhpe.runs.serialization import read_metadata
 from cvhpe.uncertainty.fusion import CALIBRATION
 
 LIMITED = "import resource as r; r.setrlimit(r.RLIMIT_AS, ({0}, {0})); from cvhpe.cli import main; main()"
@@ -34,7 +34,7 @@ def ended(monkeypatch, capfd, *words):
     return end.value.code, capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("module", "name"), [(cvhpe.training.trainer, "calibrate"), (scores, "show_results")])
+@pytest.mark.parametrize(("module", "name"), [(cvhpe.training.calibration, "calibrate"), (scores, "show_results")])
 def test_a_signal_after_the_last_step_is_answered_in_one_line(hands, tmp_path, monkeypatch, capfd, module, name):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -44,10 +44,10 @@ def test_a_signal_after_the_last_step_is_answered_in_one_line(hands, tmp_path, m
     last = said.strip().splitlines()[-1]
     assert last.startswith(f"stopped by SIGTERM; {out} holds a usable model; go on with: cvhpe train --resume")
     assert "Traceback" not in said
-    # Going on makes up for what was cut short.
+    # A resumed run is calibrated.
     code, said = ended(monkeypatch, capfd, "train", "--resume", "--out", str(out))
     assert code in (0, None), said
-    assert CALIBRATION in read_card(out / "model.safetensors")["metadata"]["training"]
+    assert CALIBRATION in read_metadata(out / "model.safetensors")["metadata"]["training"]
 
 
 @pytest.mark.slow

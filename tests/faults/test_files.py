@@ -9,14 +9,16 @@ import signal
 
 import pytest
 import torch
-from helpers.subprocess_runs import config, last_state, run
+from helpers.subprocess_runs import config, last_checkpoint, run, run_until
 
 from cvhpe.data.loader import Batches
 from cvhpe.errors import DataError, UserError
 from cvhpe.runs import serialization
 from cvhpe.runs.run_dir import load_run
+from cvhpe.training import trainer
+from cvhpe.training.callbacks import Reporter
 from cvhpe.training.datamodule import open_data
-from cvhpe.training.trainer import Reporter, Trainer
+from cvhpe.training.trainer import train
 
 
 def one_line(error):
@@ -26,35 +28,15 @@ def one_line(error):
     return text
 
 
-def states(out):
+def checkpoints(out):
     return sorted((out / "checkpoints").glob("step_*.safetensors"))
-
-
-class Divergence(Exception):
-    """Ends a run in the middle, as a fault that nobody foresaw would."""
-
-
-def run_until(hands, out, step, **changes):
-    """Train, and break off once ``step`` steps are saved."""
-    c = config(hands, **changes)
-    trainer = Trainer(c, open_data(c), out, Reporter())
-    save = trainer._save
-
-    def saving():
-        save()
-        if trainer.progress.step == step:
-            raise Divergence
-
-    trainer._save = saving
-    with pytest.raises(Divergence):
-        trainer.run(resume=False)
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "garbage", "swapped"])
 def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, harm):
     out = tmp_path / "run"
     run_until(hands, out, 7)
-    before, last = states(out)[-2:]
+    before, last = checkpoints(out)[-2:]
     raw = bytearray(last.read_bytes())
     if harm == "cut":
         raw = raw[:-50]
@@ -66,7 +48,7 @@ def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, 
         raw = bytearray(b"\xff" * 100)
     else:  # another model's tensors under a card that was meant for these
         tensors = {n: torch.zeros(1) for n in serialization.load(last)}
-        serialization.save(last, tensors, serialization.read_card(last))
+        serialization.save(last, tensors, serialization.read_metadata(last))
         raw = bytearray(last.read_bytes())
     last.write_bytes(raw)
     notes = []
@@ -81,7 +63,7 @@ def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, 
 def test_a_run_whose_states_are_all_damaged_says_so_and_touches_nothing(hands, tmp_path):
     out = tmp_path / "run"
     run_until(hands, out, 7)
-    for path in states(out):
+    for path in checkpoints(out):
         path.write_bytes(b"")
     before = (out / "metrics.jsonl").read_bytes()
     with pytest.raises(UserError, match="no usable checkpoint to resume from"):
@@ -115,10 +97,10 @@ def test_a_disk_that_takes_no_more_of_a_state(hands, same_end, tmp_path):
     """The last state stays whole, and once there is room again the run ends as if nothing had been."""
     out = tmp_path / "run"
     run_until(hands, out, 6)
-    whole = {p: p.read_bytes() for p in states(out)}
+    whole = {p: p.read_bytes() for p in checkpoints(out)}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (states(out)[-1].stat().st_size - 4096, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (checkpoints(out)[-1].stat().st_size - 4096, hard))
     try:
         with pytest.raises(UserError, match=r"step_00000007.safetensors: cannot be written: File too large$") as error:
             run(hands, out, resume=True)
@@ -126,7 +108,7 @@ def test_a_disk_that_takes_no_more_of_a_state(hands, same_end, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
     one_line(error)
-    assert {p: p.read_bytes() for p in states(out)} == whole
+    assert {p: p.read_bytes() for p in checkpoints(out)} == whole
     run(hands, out, resume=True)
     same_end(out)
 
@@ -153,7 +135,7 @@ def test_another_runs_settings_are_named(hands, tmp_path):
     with pytest.raises(UserError, match=r"made with other settings \(batch_size, lr\)") as error:
         run(hands, out, resume=True, lr=0.5, batch_size=32)
     one_line(error)
-    assert len(states(out)) == 2
+    assert len(checkpoints(out)) == 2
 
 
 @pytest.fixture
@@ -188,18 +170,14 @@ def test_a_picture_file_cut_short_in_the_middle_of_an_epoch(pictures, tmp_path, 
             with open(file, "r+b") as stream:
                 stream.truncate(size // 3)
 
-    trainer = Trainer(c, data, out, Reporter(step=harm))
     with pytest.raises(DataError, match=r"rgb\.npy: ends before sample \d+; delete the folder") as error:
-        trainer.run(resume=False)
+        train(c, data, out, report=Reporter(step=harm))
     one_line(error)
-    assert states(out)
+    assert checkpoints(out)
     shutil.rmtree(data.train[0].path)
     again = open_data(c)
-    resumed = Trainer(c, again, out, Reporter())
-    assert resumed.run(resume=True).step == resumed.total
-    whole = Trainer(c, again, tmp_path / "whole", Reporter())
-    whole.run(resume=False)
-    a, b = last_state(out), last_state(tmp_path / "whole")
+    assert train(c, again, out, resume=True).step == train(c, again, tmp_path / "whole").step
+    a, b = last_checkpoint(out), last_checkpoint(tmp_path / "whole")
     assert all(a[n].equal(b[n]) for n in a)
 
 
@@ -215,97 +193,97 @@ def test_a_reading_thread_that_dies_ends_the_run_with_what_killed_it(hands, tmp_
             raise MemoryError("no memory for a batch")
         return batch(self, index)
 
-    trainer = Trainer(c, data, tmp_path / "run", Reporter())
-    monkeypatch.setattr(Batches, "batch", failing)
-    with pytest.raises(MemoryError, match="no memory"):
-        trainer.run(resume=False)
-    monkeypatch.undo()
-    resumed = Trainer(c, data, tmp_path / "run", Reporter())
-    assert resumed.run(resume=True).step == resumed.total
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "batch", failing)
+        with pytest.raises(MemoryError, match="no memory"):
+            train(c, data, tmp_path / "run")
+    assert train(c, data, tmp_path / "run", resume=True).step == 20
 
 
-def test_data_beyond_reason_is_named_with_its_sample(hands, tmp_path):
+@pytest.fixture
+def huge_joint(monkeypatch):
+    """A joint of sample 17 that lies 1e30 bones away."""
+    batch = Batches.batch
+
+    def harmed(self, index):
+        fields = batch(self, index)
+        fields["joints3d"][fields["index"] == 17, 5] = 1e30
+        return fields
+
+    monkeypatch.setattr(Batches, "batch", harmed)
+
+
+def test_an_implausible_sample_is_named(hands, huge_joint, tmp_path):
     c = config(hands, checkpoint_every_s=1000, log_every=7)
-    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
-    joints = trainer.batches.arrays()["joints3d"]
-    joints[17, 5] = 1e30
+    data = open_data(c)
     with pytest.raises(UserError, match="is not finite") as error:
-        trainer.run(resume=False)
+        train(c, data, tmp_path)
     text = one_line(error)
-    number = next(n for n, rows in enumerate(trainer.batches.order(0).reshape(-1, 64)) if 17 in rows)
-    name = f"joints {trainer.batches.packs[0]['id'][17]}"
+    order = Batches(data.train, ("joints3d",), 64, seed=c.seed).order(0)
+    number = next(n for n, rows in enumerate(order.reshape(-1, 64)) if 17 in rows)
+    name = f"joints {data.train[0]['id'][17]}"
     assert text.startswith(f"step {number}: the loss of joints2d:joints3d, joints3d:joints3d is not finite")
-    assert f"joints3d is up to 1e+30 in {name}: mend or leave out that data" in text
-    dump = next((tmp_path / "broken_steps").iterdir())
+    assert f"joints3d is up to 1e+30 in {name}: fix or leave out that data" in text
+    dump = next((tmp_path / "diverged_steps").iterdir())
     assert str(dump) in text
-    card, kept = serialization.read_card(dump), serialization.load(dump)
-    assert card["step"] == number
-    assert name in card["samples"]
-    assert 17 in kept["index"].tolist()
-    assert kept["joints3d"].max() == joints.max()
-    assert not states(tmp_path)
+    metadata, saved = serialization.read_metadata(dump), serialization.load(dump)
+    assert metadata["step"] == number
+    assert name in metadata["samples"]
+    assert 17 in saved["index"].tolist()
+    assert saved["joints3d"].max() == 1e30
+    assert not checkpoints(tmp_path)
 
 
-def test_a_broken_step_is_told_even_where_its_batch_cannot_be_kept(hands, tmp_path):
-    c = config(hands, checkpoint_every_s=1000, log_every=7)
-    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
-    trainer.batches.arrays()["joints3d"][17, 5] = 1e30
-    (tmp_path / "broken_steps").write_text("in the way")
+def test_a_divergence_is_reported_even_if_its_batch_cannot_be_saved(hands, huge_joint, tmp_path):
+    (tmp_path / "diverged_steps").write_text("in the way")
     with pytest.raises(UserError, match=r"^step \d+: the loss of .* is not finite; joints3d is up to 1e\+30") as error:
-        trainer.run(resume=False)
-    assert "The batch could not be kept (" in one_line(error)
+        run(hands, tmp_path, checkpoint_every_s=1000, log_every=7)
+    assert "The batch could not be saved (" in one_line(error)
 
 
-def test_weights_that_are_broken_are_never_saved(hands, tmp_path):
+def test_diverged_weights_are_never_saved(hands, tmp_path):
     with pytest.raises(UserError, match=r"start anew with --set lr=.*The batch is in"):
         run(hands, tmp_path, lr=1e6, epochs=60, log_every=50, ema_decay=0.0, schedule="constant")
-    assert states(tmp_path)
-    assert all(t.isfinite().all() for p in states(tmp_path) for t in serialization.load(p).values())
+    assert checkpoints(tmp_path)
+    assert all(t.isfinite().all() for p in checkpoints(tmp_path) for t in serialization.load(p).values())
 
 
-def test_a_run_that_breaks_late_keeps_what_was_good(hands, tmp_path):
+def before_step(monkeypatch, number, change):
+    """Change the model of a run before a step."""
+    step = trainer.train_step
+
+    def changed(state, batch, phase):
+        if state.step == number:
+            with torch.no_grad():
+                change(state.model)
+        return step(state, batch, phase)
+
+    monkeypatch.setattr(trainer, "train_step", changed)
+
+
+def test_a_run_that_diverges_late_keeps_its_good_checkpoints(hands, tmp_path, monkeypatch):
     run_until(hands, tmp_path, 8)
-    c = config(hands)
-    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
-    step = trainer._step
-
-    def breaking(fields, number):
-        if number == 9:
-            with torch.no_grad():
-                trainer.model.decoders["joints2d"].body[0].bias[0] = torch.inf
-        step(fields, number)
-
-    trainer._step = breaking
+    before_step(monkeypatch, 9, lambda model: model.decoders["joints2d"].body[0].bias[:1].fill_(torch.inf))
     with pytest.raises(UserError, match=r"step 9: .* the best weights, of step \d+, are in") as error:
-        trainer.run(resume=True)
+        run(hands, tmp_path, resume=True)
     one_line(error)
-    assert [p.name for p in states(tmp_path)] == ["step_00000008.safetensors", "step_00000009.safetensors"]
+    assert [p.name for p in checkpoints(tmp_path)] == ["step_00000008.safetensors", "step_00000009.safetensors"]
     assert load_run(tmp_path).model is not None
-    assert all(t.isfinite().all() for p in states(tmp_path) for t in serialization.load(p).values())
+    assert all(t.isfinite().all() for p in checkpoints(tmp_path) for t in serialization.load(p).values())
 
 
-def test_a_kl_that_blows_up_but_stays_finite_ends_the_run_before_it_is_saved(hands, tmp_path):
-    """Without clipping a posterior may rescale_samples for ever: this one's KL is 1e13, and every loss a number."""
-    run_until(hands, tmp_path, 8, log_every=5)
-    c = config(hands, log_every=5)
-    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
-    step = trainer._step
-
-    def widening(fields, number):
-        if number == 11:
-            with torch.no_grad():
-                trainer.model.encoders["joints2d"].head.logvar.bias.fill_(30.0)
-        step(fields, number)
-
-    trainer._step = widening
+def test_a_large_but_finite_kl_ends_the_run_before_it_is_saved(hands, tmp_path, monkeypatch):
+    """Without clipping a posterior may widen without limit: this one's KL is 1e13, and every loss is finite."""
+    run_until(hands, tmp_path, 9, log_every=5)
+    before_step(monkeypatch, 11, lambda model: model.encoders["joints2d"].head.logvar.bias.fill_(30.0))
     with pytest.raises(
         UserError, match=r"step 11: the loss of joints2d:joints3d, joints2d:joints2d is \d\.\de\+\d\d, where"
     ) as error:
-        trainer.run(resume=True)
+        run(hands, tmp_path, resume=True, log_every=5)
     text = one_line(error)
-    assert "looks sound: start anew with --set lr=" in text
-    card = serialization.read_card(next((tmp_path / "broken_steps").iterdir()))
-    assert card["step"] == 11
-    assert len(card["samples"]) == 64
-    assert [p.name for p in states(tmp_path)] == ["step_00000010.safetensors", "step_00000011.safetensors"]
+    assert "is plausible: start anew with --set lr=" in text
+    metadata = serialization.read_metadata(next((tmp_path / "diverged_steps").iterdir()))
+    assert metadata["step"] == 11
+    assert len(metadata["samples"]) == 64
+    assert [p.name for p in checkpoints(tmp_path)] == ["step_00000010.safetensors", "step_00000011.safetensors"]
     assert load_run(tmp_path).model is not None

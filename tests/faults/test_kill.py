@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from helpers.subprocess_runs import alike, lines, start
+from helpers.subprocess_runs import assert_same_run, lines, start
 
 pytestmark = pytest.mark.slow
 
@@ -38,8 +38,8 @@ def test_killed_again_and_again_at_random_instants(hands, same_end, tmp_path, se
     same_end(tmp_path / "run")
 
 
-def test_a_run_of_pictures_killed_at_random_instants(hands, tmp_path):
-    """What joints alone do not have: batch statistics, bfloat16, reading threads, hints, half-size pictures."""
+def test_an_image_run_killed_at_random_instants(hands, tmp_path):
+    """With batch statistics, bfloat16, loader threads, the auxiliary keypoint loss and a low-resolution warm-up."""
     wanted = {
         "synthetic_count": 24, "modalities": ["rgb", "joints2d", "joints3d"],
         "pairs": ["rgb:joints3d", "rgb:rgb", "joints2d:joints3d"], "backbone": "keypoints", "aux_keypoint_weight": 10.0,
@@ -52,7 +52,7 @@ def test_a_run_of_pictures_killed_at_random_instants(hands, tmp_path):
     assert process.exitcode == 0
     took = time.monotonic() - begun
     killed_and_resumed("synthetic", out, 3, iter(lambda: chance.uniform(0.2, 0.8) * took, None), **wanted)
-    alike(whole, out)
+    assert_same_run(whole, out)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7, 43, 58, 71])

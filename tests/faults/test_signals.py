@@ -7,12 +7,15 @@ import signal
 import time
 
 import pytest
-from helpers.subprocess_runs import config, last_state, run, start
+from helpers.subprocess_runs import config, run, start
 
+from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
 from cvhpe.runs.run_dir import load_run
+from cvhpe.runs.serialization import read_metadata
 from cvhpe.training.datamodule import open_data
-from cvhpe.training.trainer import Reporter, Stopped, Trainer, train
+from cvhpe.training.signals import Stopped
+from cvhpe.training.trainer import train
 
 
 def wait_for(found, seconds=60.0):
@@ -37,22 +40,22 @@ def test_a_signal_saves_and_ends(hands, tmp_path, number, code):
 
 
 def test_a_signal_in_the_middle_of_a_validation_cuts_it_short(hands, same_end, tmp_path, monkeypatch):
-    """It is made up for before the next step, so that the best weights are those of an undisturbed run."""
-    c = config(hands)
-    trainer = Trainer(c, open_data(c), tmp_path, Reporter())
-    guard, calls = trainer._until_signal, []
+    """It is repeated before the next step, so that the best weights are those of an undisturbed run."""
+    epoch, calls = Batches.epoch, []
 
-    def stopping(batches):
-        calls.append(1)
-        if len(calls) == 4:  # the second validation's second pass over the samples
-            os.kill(os.getpid(), signal.SIGTERM)
-        return guard(batches)
+    def stopping(self, *arguments, **more):
+        if not self.shuffle:
+            calls.append(1)
+            if len(calls) == 4:  # the second validation's second pass over the samples
+                os.kill(os.getpid(), signal.SIGTERM)
+        return epoch(self, *arguments, **more)
 
-    monkeypatch.setattr(trainer, "_until_signal", stopping)
-    with pytest.raises(Stopped, match="SIGTERM"):
-        trainer.run(resume=False)
-    assert trainer.progress.validated < trainer.progress.step == 10
-    assert last_state(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "epoch", stopping)
+        with pytest.raises(Stopped, match="SIGTERM"):
+            run(hands, tmp_path)
+    progress = read_metadata(sorted((tmp_path / "checkpoints").iterdir())[-1])["progress"]
+    assert progress["validated"] < progress["step"] == 10
     run(hands, tmp_path, resume=True)
     same_end(tmp_path)
 

@@ -8,14 +8,17 @@ import multiprocessing
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cvhpe.config.schema import Config, checked
 from cvhpe.errors import UserError
 from cvhpe.runs import serialization
+from cvhpe.training.callbacks import Reporter
 from cvhpe.training.datamodule import open_data
-from cvhpe.training.trainer import Reporter, Stopped, train
+from cvhpe.training.signals import Stopped
+from cvhpe.training.trainer import train
 
 SETTINGS = {
     "modalities": ["joints2d", "joints3d"],
@@ -34,11 +37,11 @@ SETTINGS = {
     "log_every": 1,
     "checkpoint_every_s": 0,
 }
-"""20 steps, with a checkpoint after every one: most of the time is spent where a kill hurts most."""
+"""20 steps, with a checkpoint after every one, so that a kill is likely to hit one."""
 
 
 def config(data: Path | str, **changes: Any) -> Config:
-    """Of a joints file, or of a data set by its name."""
+    """The configuration of a run on a joints file, or on a data set by its name."""
     return checked({**SETTINGS, "data": [data if isinstance(data, str) else f"joints:{data}"], **changes})
 
 
@@ -48,12 +51,12 @@ def run(data: Path | str, out: Path, *, resume: bool = False, report: Reporter |
 
 
 def child(data: Path | str, out: Path, resume: bool, kill_at: int, changes: dict[str, Any]) -> None:
-    """What a process of its own does; with ``kill_at`` it kills itself at that file operation.
+    """A run in a process of its own; with ``kill_at`` it kills itself at that file operation.
 
-    Exit code 2 and a line on stderr for what the user can mend, 128 and the signal for a stop, as ``cvhpe`` does.
+    Its exit codes are those of ``cvhpe``: 2 for a user's error, 128 plus the signal for a stop.
     """
     if kill_at:
-        killing_itself(kill_at)
+        kill_at_operation(kill_at)
     try:
         run(data, out, resume=resume, report=Reporter(note=lambda text: print(text, file=sys.stderr)), **changes)
     except UserError as error:
@@ -63,7 +66,7 @@ def child(data: Path | str, out: Path, resume: bool, kill_at: int, changes: dict
         sys.exit(stopped.exit_code)
 
 
-def killing_itself(at: int) -> None:
+def kill_at_operation(at: int) -> None:
     """``kill -9`` this process just before its ``at``-th sync, rename, write or removal of a file."""
     count = 0
 
@@ -92,20 +95,31 @@ def start(data: Path | str, out: Path, *, resume: bool = False, kill_at: int = 0
     return process
 
 
-def last_state(out: Path):
+def last_checkpoint(out: Path):
     return serialization.load(sorted((out / "checkpoints").glob("step_*.safetensors"))[-1])
 
 
 def lines(out: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of a kind in ``metrics.jsonl``, without what depends on the clock."""
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     timed = ("seconds", "samples_per_second")
-    return [{k: v for k, v in r.items() if k not in timed} for r in found if r["kind"] == kind]
+    return [{k: v for k, v in r.items() if k not in timed} for r in records if r["kind"] == kind]
 
 
-def alike(whole: Path, out: Path) -> None:
-    """Hold a run against one that was never stopped: weights, moments, averages, every logged loss, to the bit."""
-    for load in (last_state, lambda o: serialization.load(o / "model.safetensors")):
+def run_until(data: Path | str, out: Path, step: int, **changes: Any) -> None:
+    """Train until ``step`` steps are saved, then end as an unforeseen error would."""
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["step"] == step + 1:
+            raise InterruptedError
+
+    with suppress(InterruptedError):
+        run(data, out, report=Reporter(step=interrupt), **changes)
+
+
+def assert_same_run(whole: Path, out: Path) -> None:
+    """Compare a run with one that was never stopped: weights, moments, averages, every logged loss, to the bit."""
+    for load in (last_checkpoint, lambda o: serialization.load(o / "model.safetensors")):
         a, b = load(whole), load(out)
         assert a.keys() == b.keys()
         assert all(a[n].equal(b[n]) for n in a)

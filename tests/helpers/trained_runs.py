@@ -36,11 +36,15 @@ def _places(tmp_path_factory):
 
 def trained(out: Path, **settings) -> Path:
     from cvhpe.config.schema import checked
+    from cvhpe.runs.run_dir import load_run
+    from cvhpe.training.calibration import calibrate_trained_run
     from cvhpe.training.datamodule import open_data
     from cvhpe.training.trainer import train
 
     config = checked({**SMALL, **settings})
-    train(config, open_data(config), out)
+    data = open_data(config)
+    train(config, data, out)
+    calibrate_trained_run(load_run(out), config, data)
     return out
 
 

@@ -72,3 +72,11 @@ def test_a_lifter_sees_the_same_shape_wherever_the_hand_is():
     x = torch.rand(1, 21, 2) - 0.5
     a, b = (encoder(v, torch.zeros(1, 2)).mu for v in (x, 0.3 * x + 0.2))
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_lifter_gets_mean_and_size_as_well():
+    torch.manual_seed(0)
+    encoder = LifterEncoder(21, 2, 8, hidden_dim=32, num_hidden_layers=2, centred=True)
+    x, side = torch.randn(6, 21, 2), torch.zeros(6, 2)
+    assert not torch.allclose(encoder(x + 0.3, side).mu, encoder(x, side).mu, atol=1e-3)
+    assert not torch.allclose(encoder(2 * x, side).mu, encoder(x, side).mu, atol=1e-3)

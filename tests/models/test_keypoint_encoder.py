@@ -109,7 +109,7 @@ def test_a_keypoint_loss_that_reaches_no_encoder_is_refused(change):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"grad_accum_steps": 2}, "batches in pieces"), ({"compile": "default"}, "compiled encoders")]
+    ("change", "words"), [({"grad_accum_steps": 2}, "micro-batches"), ({"compile": "default"}, "compiled encoders")]
 )
 def test_a_keypoint_loss_is_not_supported_everywhere(change, words):
     with pytest.raises(UserError, match=words):

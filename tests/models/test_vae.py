@@ -39,9 +39,9 @@ def modality(name, size):
 MODALITIES = {"a": modality("a", 3), "b": modality("b", 4), "c": modality("c", 2)}
 
 
-def build(text):
+def build(text, **options):
     torch.manual_seed(0)
-    return CrossModalVAE(MODALITIES, parse_pairs(text, list(MODALITIES)), D)
+    return CrossModalVAE(MODALITIES, parse_pairs(text, list(MODALITIES)), D, **options)
 
 
 def batch(rows=None):
@@ -84,7 +84,8 @@ def by_hand(model, b, seeds, beta, weights, has):
 @pytest.mark.parametrize("text", ["a:b", "a:a,a:b,b:b", "a:b,b:a,c:a,c:c"])
 @pytest.mark.parametrize("has", [{}, {"b": [1, 2, 5]}, {"a": [0, 1, 2], "b": [2, 3]}, {"b": []}])
 def test_the_loss_is_the_sum_over_pairs(text, has):
-    model, seeds = build(text), torch.tensor([11, 12, 13])
+    model = build(text)
+    seeds = torch.arange(11, 11 + len(model.encoders))
     b = batch({n: torch.tensor(r, dtype=torch.long) for n, r in has.items()})
     weights = {Pair("a", "b"): 0.25}
     got = model(b, seeds, 0.1, weights)
@@ -102,11 +103,10 @@ def test_each_input_is_encoded_once_a_step():
 
 
 def test_a_model_in_bfloat16_gives_out_float32():
-    """Whatever the encoders and decoders of a plugin leave in bfloat16: who scores or draws need not know of it."""
-    model = build("a:a,a:b")
-    model.precision = torch.bfloat16
+    """Whatever the encoders and decoders of a plugin leave in bfloat16."""
+    model, exact_model = build("a:a,a:b", precision=torch.bfloat16), build("a:a,a:b")
     x, side = model.modalities["a"].fake(B, torch.Generator().manual_seed(0)), torch.zeros(B, 2)
-    exact = model.encoders["a"](x, side).mu
+    exact = exact_model.encode("a", x, side).mu
     q = model.encode("a", x, side)
     assert q.mu.dtype == q.logvar.dtype == model.decode("b", q.mu).dtype == torch.float32
     assert not torch.equal(q.mu, exact)
@@ -148,10 +148,10 @@ def test_shared_rows_name_the_same_samples(a, b):
     assert set(got_a) == set(whole_a) & set(whole_b)
 
 
-def test_while_a_run_is_coarse_encoders_alone_see_pictures_at_half_their_size():
+def test_in_the_low_resolution_warm_up_only_encoders_see_half_size_images():
     sizes, g = [], torch.Generator().manual_seed(1)
 
-    class Picture(nn.Module):
+    class ImageStub(nn.Module):
         def __init__(self, latent_dim):
             super().__init__()
             self.map = nn.Linear(3, 2 * latent_dim)
@@ -169,7 +169,7 @@ def test_while_a_run_is_coarse_encoders_alone_see_pictures_at_half_their_size():
         shape=(3, 8, 8),
         units="none",
         geometry="image",
-        encoder=Picture,
+        encoder=ImageStub,
         decoder=lambda d: nn.Sequential(nn.Linear(d, 192), nn.Unflatten(1, (3, 8, 8))),
         loss=lambda p, t: (p - t).square().mean((1, 2, 3)),
         augment=lambda x, view: x,
@@ -178,7 +178,6 @@ def test_while_a_run_is_coarse_encoders_alone_see_pictures_at_half_their_size():
     model = CrossModalVAE({"see": see}, [Pair("see", "see")], D)
     b = Batch({"see": whole}, View.identity(B), torch.zeros(B, 2), {})
     model(b, torch.tensor([1]), 0.1, {})
-    model.low_res = True
-    model(b, torch.tensor([1]), 0.1, {}).total.backward()
+    model(b, torch.tensor([1]), 0.1, {}, low_res=True).total.backward()
     model.encode("see", whole, torch.zeros(B, 2))
     assert sizes == [(8, 8), (4, 4), (8, 8)]

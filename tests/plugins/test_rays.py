@@ -19,7 +19,7 @@ from cvhpe.inference.predict import Options, check_options
 from cvhpe.ops import Palm
 from cvhpe.runs.run_dir import build_model, load_run, model_fields
 from cvhpe.testing import modality_checks, random_view
-from cvhpe.training.batching import BatchBuilder
+from cvhpe.training.batching import BatchContext
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.trainer import train
 
@@ -86,9 +86,9 @@ def test_swapped_hands_stay_on_their_rays(config):
         update={"augmentation": config.augmentation.model_copy(update={"pose_swap_prob": 1.0})}
     )
     batches = Batches(open_data(config).train, model_fields(config), 64, seed=0)
-    made = BatchBuilder(swapping, build_model(swapping), batches, torch.device("cpu"))
+    context = BatchContext(swapping, build_model(swapping), batches, torch.device("cpu"))
     fields = next(batches.epoch(0))
-    new = made.swap(fields, torch.Generator().manual_seed(0), 64)
+    new = context.pose_swap(fields, torch.Generator().manual_seed(0), 64)
     assert (new["root_mm"] != fields["root_mm"]).any(1).float().mean() > 0.9
     mm = new["joints3d"] * new["scale_mm"][:, None, None] + new["root_mm"][:, None]
     rays = RAYS.stored(new)

@@ -1,4 +1,4 @@
-"""Two processes are one: the same losses, whatever samples lack, in pieces or whole; and they end together."""
+"""Several processes train what one would, whatever samples lack and however a batch is split; and they end together."""
 
 from __future__ import annotations
 
@@ -19,15 +19,11 @@ from helpers.hands import joints_file
 from torch import nn
 
 from cvhpe.config.schema import checked
-from cvhpe.data.loader import Batches
 from cvhpe.errors import UserError
-from cvhpe.runs.run_dir import build_model
-from cvhpe.training.batching import BatchBuilder
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.device import pick_device
-from cvhpe.training.distributed import ProcessGroup, process_group, rendezvous_address, world_of, wrap_ddp
-from cvhpe.training.loss_tracker import LossTracker
-from cvhpe.training.trainer import Trainer, mix, train
+from cvhpe.training.distributed import ProcessGroup, process_group, rendezvous_address, wrap_ddp
+from cvhpe.training.trainer import train, train_loader
 
 SETTINGS = {
     "modalities": ["joints2d", "joints3d"],
@@ -84,8 +80,8 @@ def free_port():
 def member(rank, size, port, c, out, resume):
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size))
-    with process_group(ProcessGroup(rank, size), torch.device("cpu")) as world:
-        train(c, open_data(c), out, world=world, resume=resume)
+    with process_group(ProcessGroup(rank, size), torch.device("cpu")) as group:
+        train(c, open_data(c), out, group=group, resume=resume)
 
 
 def train_together(size, c, out, resume=False):
@@ -138,54 +134,10 @@ def test_a_run_goes_on_with_another_number_of_processes(hands, tmp_path):
     assert_close(losses(tmp_path / "one"), losses(out))
 
 
-def test_parts_of_a_batch_draw_what_the_whole_does(gappy):
-    """Views, sides and the noise of every sample, by its place in the batch of all."""
-    c = config(gappy)
-    data = open_data(c)
-    model = build_model(c)
-    fields = ("joints2d", "joints3d")
-    whole = Batches(data.train, fields, 64, seed=0)
-    feed = BatchBuilder(c, model, whole, torch.device("cpu"))
-    (one,), seeds = feed(next(whole.epoch(0)), torch.Generator().manual_seed(5))
-    firsts, angles = {"joints2d": 0, "joints3d": 0}, []
-    for rank in range(4):
-        own = Batches(data.train, fields, 16, seed=0, rank=rank, world=4)
-        part_feed = BatchBuilder(c, model, own, torch.device("cpu"))
-        (part,), same = part_feed(next(own.epoch(0)), torch.Generator().manual_seed(5))
-        assert same.equal(seeds)
-        assert part.batch.first == firsts
-        angles.append(part.batch.view.angle)
-        firsts["joints2d"] += 16
-        rows = part.batch.rows.get("joints3d")
-        firsts["joints3d"] += 16 if rows is None else len(rows)
-    assert torch.cat(angles).equal(one.batch.view.angle)
-    assert firsts["joints3d"] == len(one.batch.rows["joints3d"])
-
-
-def test_what_processes_say_of_a_step_adds_up(gappy):
-    """Each pair's mean over its samples in the whole batch, from any way of cutting it."""
-    c = config(gappy)
-    data = open_data(c)
-    model = build_model(c)
-
-    def read(pieces):
-        batches = Batches(data.train, ("joints2d", "joints3d"), 64, seed=0)
-        feed = BatchBuilder(c, model, batches, torch.device("cpu"), pieces=pieces)
-        parts, seeds = feed(next(batches.epoch(0)), torch.Generator().manual_seed(mix(0, 0)))
-        ledger = LossTracker(model.pairs, ProcessGroup(), torch.device("cpu"))
-        with torch.no_grad():
-            ledger.add(0, [(model(p.batch, seeds, c.beta, p.weights), p) for p in parts])
-        return ledger.read().means
-
-    want = read(1)
-    for pieces in (2, 7, 64):
-        assert read(pieces) == pytest.approx(want, abs=1e-6)
-
-
-def test_a_batch_that_does_not_divide_is_refused(hands, tmp_path):
+def test_a_batch_that_does_not_divide_is_refused(hands):
     c = config(hands, batch_size=63)
     with pytest.raises(UserError, match="batch_size 63 does not divide among 2 processes"):
-        Trainer(c, open_data(c), tmp_path, None, ProcessGroup(1, 2))
+        train_loader(c, open_data(c), torch.device("cpu"), ProcessGroup(1, 2))
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -199,7 +151,7 @@ def test_batch_statistics_are_shared_only_where_all_have_work(monkeypatch, same)
 
 
 @pytest.mark.parametrize(
-    ("env", "world"),
+    ("env", "group"),
     [
         ({}, ProcessGroup()),
         ({"RANK": "5", "WORLD_SIZE": "16", "LOCAL_RANK": "1"}, ProcessGroup(5, 16, 1)),
@@ -207,8 +159,8 @@ def test_batch_statistics_are_shared_only_where_all_have_work(monkeypatch, same)
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "16"}, ProcessGroup()),
     ],
 )
-def test_whoever_starts_us_says_who_we_are(env, world):
-    assert world_of(env) == world
+def test_whoever_starts_us_says_who_we_are(env, group):
+    assert ProcessGroup.from_env(env) == group
 
 
 @pytest.mark.parametrize(
@@ -314,16 +266,18 @@ import atexit, sys
 import cvhpe.training.distributed
 from cvhpe import cli
 atexit.register(print, "late")
-cvhpe.training.distributed.met = {met}
+cvhpe.training.distributed.has_joined = {joined}
 sys.argv = ["cvhpe", "train", "--resume"]
 sys.stdout.write("said")
 cli.main()
 """
 
 
-@pytest.mark.parametrize(("met", "said"), [(True, "said"), (False, "saidlate\n")])
-def test_a_process_that_met_others_ends_before_its_libraries_do(met, said):
+@pytest.mark.parametrize(("joined", "said"), [(True, "said"), (False, "saidlate\n")])
+def test_a_process_that_joined_a_group_ends_before_its_libraries_do(joined, said):
     """With what it has said, and its own exit code: gloo's threads may abort it later."""
-    done = subprocess.run([sys.executable, "-c", ENDS.format(met=met)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS.format(joined=joined)], capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stdout) == (2, said)
     assert done.stderr == "error: --resume: say which run with --out\n"

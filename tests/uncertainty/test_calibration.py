@@ -24,9 +24,10 @@ from cvhpe.models.losses import points_loss
 from cvhpe.ops import warp_joints
 from cvhpe.plugin.registry import registry
 from cvhpe.runs.run_dir import load_run
+from cvhpe.training.calibration import calibrate_trained_run
 from cvhpe.training.callbacks import Reporter
 from cvhpe.training.datamodule import open_data
-from cvhpe.training.trainer import calibrated, steps_of, train
+from cvhpe.training.trainer import train
 from cvhpe.uncertainty.calibration import calibrate, covered, gather
 from cvhpe.uncertainty.coverage import LEVELS
 from cvhpe.uncertainty.cross_validation import run_folds
@@ -82,7 +83,7 @@ def trained(tmp_path_factory):
         config = checked({**SETTINGS, "data": [f"joints:{path}"]})
         data = open_data(config)
         train(config, data, folder / "run")
-        yield load_run(folder / "run"), data
+        yield calibrate_trained_run(load_run(folder / "run"), config, data), data
 
 
 def test_training_leaves_the_calibration_of_its_validation_hands(trained):
@@ -185,11 +186,11 @@ def test_training_hands_held_out_in_turn_can_tell_too(trained, tmp_path):
     shutil.copytree(run.path, folder)
     config = run.config.model_copy(update={"calibration_num_folds": 3})
     told = []
-    copied = calibrated(load_run(folder), config, data, steps_of(config, data), Reporter(note=told.append))
+    copied = calibrate_trained_run(load_run(folder), config, data, Reporter(note=told.append))
     found = calibration_of(load_run(folder).metadata.training)
     assert found == calibration_of(copied.metadata.training)
     assert (found.hands, found.frames) == ("training", 448)
-    assert "3 short trainings" in told[0]
+    assert "3-fold cross-validation" in told[0]
     # Both inputs together are fused as on validation hands: precisions belong to the latent space of one model.
     alone = calibration_of(run.metadata.training)
     assert found.fusions == calibrate(run, data.validation).fusions
@@ -209,7 +210,7 @@ def test_too_few_groups_leave_it_to_the_validation_hands(trained, tmp_path):
     one = dataclasses.replace(pack, arrays={**pack.arrays, "group": np.zeros(len(pack), np.int64)}, rows=None)
     config, told = run.config.model_copy(update={"calibration_num_folds": 2}), []
     few = dataclasses.replace(data, train=[one])
-    done = calibrated(load_run(folder), config, few, 10, Reporter(note=told.append))
+    done = calibrate_trained_run(load_run(folder), config, few, Reporter(note=told.append))
     assert calibration_of(done.metadata.training).hands == "validation"
     assert "too few groups" in told[0]
 

@@ -21,8 +21,9 @@ SMALL = {
 
 def run(out, hands, *, resume=False, logger="tensorboard", report=None, **changes):
     from cvhpe.config.schema import checked
+    from cvhpe.training.callbacks import Reporter
     from cvhpe.training.datamodule import open_data
-    from cvhpe.training.trainer import Reporter, train
+    from cvhpe.training.trainer import train
     from cvhpe.viz.tensorboard import add_logger
 
     config = checked({**SMALL, "data": [f"joints:{hands}"], **changes})
@@ -92,7 +93,7 @@ def test_a_run_without_3d_joints_has_only_scalars(tmp_path, hands):
 
 
 def test_the_reporter_given_is_still_called(tmp_path, hands):
-    from cvhpe.training.trainer import Reporter
+    from cvhpe.training.callbacks import Reporter
 
     steps = []
     report = Reporter(step=lambda r: steps.append(r["step"]), validation=lambda r: steps.append(-r["step"]))

@@ -15,7 +15,7 @@ from cvhpe.evaluation.eval_set import EvalSet, MissingDataError
 from cvhpe.evaluation.latent_space import latent_means, modality_accuracy, tsne
 from cvhpe.geometry.skeleton import layout
 from cvhpe.runs.run_dir import Run
-from cvhpe.runs.serialization import read_card
+from cvhpe.runs.serialization import read_metadata
 from cvhpe.viz.figures.axes import IMAGE_MODALITIES, primary_input
 from cvhpe.viz.figures.latent_interpolation import interpolate_latents
 from cvhpe.viz.report.accuracy import (
@@ -180,7 +180,7 @@ def _interpolation(eval_set: EvalSet) -> dict[str, Any]:
 def _versions(run: Run) -> dict[str, str]:
     """The versions that trained the run and that wrote the report."""
     weights = run.path / "model.safetensors"
-    trained = read_card(weights) if weights.is_file() else {}
+    trained = read_metadata(weights) if weights.is_file() else {}
     return {
         "trained with cvhpe": trained.get("cvhpe", "?"),
         "trained with torch": trained.get("torch", "?"),
