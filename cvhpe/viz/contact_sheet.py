@@ -86,7 +86,7 @@ def save_contact_sheet(dataset: Dataset, out: Path, *, count: int = 12, seed: in
 def contact_sheet(samples: list[Sample], joint_layout: str) -> Figure:
     """A figure with one cell for each image of each sample.
 
-    Joints that are not visible are hollow; joints without annotation are left out. The images of a sample
+    Joints that are not visible are black with a coloured edge; joints without annotation are left out. The images of a sample
     stay in one row.
 
     Args:
@@ -127,7 +127,7 @@ def _plot_cell(axes: Any, sample: Sample, kind: str, joint_layout: str) -> None:
         axes.imshow(_as_rgb(sample.images[kind], sample, kind), interpolation="bilinear")
     if sample.joints2d_px is not None:
         plot_hand_2d(
-            axes, sample.joints2d_px, joint_layout=joint_layout, visible=sample.visible, width=2.2, outline=True
+            axes, sample.joints2d_px, joint_layout=joint_layout, visible=sample.visible, width=2.6, outline=True
         )
     (x, y), half = crop.centre, crop.side / 2
     axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half))

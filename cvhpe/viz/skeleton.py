@@ -54,7 +54,7 @@ def plot_hand_2d(
         axes: 2D matplotlib axes.
         joints: Joints ``(J, 2)``, in the units of the axes.
         joint_layout: Joint layout or its name; None infers it from ``J``.
-        visible: ``(J,)`` bool; joints that are not visible are plotted hollow. None: all are visible.
+        visible: ``(J,)`` bool; joints that are not visible are plotted black with a coloured edge. None: all are visible.
         colour: Colour of the whole hand; None gives each finger its own.
         width: Line width in points.
         outline: Add a dark rim, which separates the skeleton from an image below it.
@@ -68,7 +68,7 @@ def plot_hand_2d(
         axes.plot(*_polyline(joints, at).T, color=stroke_colour, lw=width, solid_capstyle="round", **style)
     edges = [colour or skeleton.colour(j) for j in range(len(skeleton))]
     filled = np.ones(len(joints), bool) if visible is None else np.asarray(visible, bool)
-    faces = [c if f else "none" for c, f in zip(edges, filled, strict=True)]
+    faces = [c if f else "black" for c, f in zip(edges, filled, strict=True)]
     rim: dict[str, Any] = {"edgecolors": edges, "linewidths": max(0.5, width / 3)}
     if outline:
         rim |= {"edgecolors": ["black" if f else c for c, f in zip(edges, filled, strict=True)], "zorder": 3}

@@ -59,7 +59,7 @@ def tsne_figure(eval_set: EvalSet, unimodal: Callable[[], Run]) -> tuple[Figure,
 
 
 def _accuracy(mixed: ModalityAccuracy) -> str:
-    return f"classification accuracy {mixed} (chance {mixed.chance:.2f})"
+    return f"accuracy {mixed} (chance {mixed.chance:.2f})"
 
 
 def _plot_space(axes: Any, space: LatentMeans) -> None:

@@ -53,7 +53,7 @@ function latentsSection(body, latents) {
   const panels = latents.panels.map((panel) => {
     const a = panel.accuracy;
     const text = a.left_out ? a.left_out
-      : `Modality classification accuracy: ${a.accuracy.toFixed(2)} ± ${a.error.toFixed(2)} for k nearest neighbours, ${a.linear.toFixed(2)} ± ${a.linear_error.toFixed(2)} for a linear classifier. Chance is ${a.chance.toFixed(2)}: the modalities are perfectly mixed.`;
+      : `Modality classification accuracy: ${a.accuracy.toFixed(2)} ± ${a.error.toFixed(2)} for k nearest neighbours, ${a.linear.toFixed(2)} ± ${a.linear_error.toFixed(2)} for a linear classifier. Perfectly mixed modalities reach ${a.chance.toFixed(2)}, which is chance.`;
     return el("div", {}, el("h3", {}, panel.title), scatterPlot(latents, panel), el("p", { class: "note" }, text));
   });
   body.append(
