@@ -1,4 +1,4 @@
-"""The command line: one file a command, each imported when it runs, so that ``--help`` is quick."""
+"""The command line: one file a command; heavy imports are inside the commands, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cvhpe.cli.doctor import doctor
 from cvhpe.cli.evaluate import evaluate
 from cvhpe.cli.export import export
 from cvhpe.cli.figures import figures
-from cvhpe.cli.help import readable
+from cvhpe.cli.help import use_docstrings
 from cvhpe.cli.model import model
 from cvhpe.cli.predict import predict
 from cvhpe.cli.report import report
@@ -23,7 +23,7 @@ from cvhpe.errors import UserError
 
 app = typer.Typer(
     name="cvhpe",
-    help="Cross-modal hand pose estimation: one latent space for RGB, depth, 2D and 3D hands.\n\n"
+    help="Cross-modal hand pose estimation: one latent space for RGB images, depth images, 2D and 3D joints.\n\n"
     "Example: cvhpe train --modalities rgb,joints3d\n\n"
     "Example: cvhpe train --help",
     no_args_is_help=True,
@@ -42,22 +42,21 @@ app.command()(model)
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")
 app.command()(doctor)
-readable(app)
+use_docstrings(app)
 
 
 def main() -> None:
-    """Run the command line; a fault that the user can mend is one line and exit code 2."""
+    """Run the command line; an error that the user can fix is one line and exit code 2."""
     try:
-        answered()
-    except SystemExit as asked:
-        distributed = sys.modules.get("cvhpe.training.distributed")  # not imported for a word of help
-        if distributed is not None and distributed.has_joined and isinstance(asked.code, int | None):
-            distributed.exit_now(asked.code or 0)
+        _run()
+    except SystemExit as end:
+        distributed = sys.modules.get("cvhpe.training.distributed")  # not imported by --help
+        if distributed is not None and distributed.has_joined and isinstance(end.code, int | None):
+            distributed.exit_now(end.code or 0)
         raise
 
 
-def answered() -> None:
-    """Run the command, and exit."""
+def _run() -> None:
     try:
         app()
     except UserError as error:
@@ -77,6 +76,6 @@ def answered() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         print(f"error: {error.filename or 'the output'}: the disk is full; free some space there", file=sys.stderr)
-        # What stdout still holds has nowhere to go, and Python's end would say so again.
+        # discard what stdout still buffers: flushing it at exit would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(2)

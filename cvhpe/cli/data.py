@@ -1,4 +1,4 @@
-"""``cvhpe data``: list, synth, prepare, verify and show."""
+"""``cvhpe data``: list, synth, prepare, verify and show data sets."""
 
 from __future__ import annotations
 
@@ -16,45 +16,40 @@ if TYPE_CHECKING:
     from cvhpe.plugin.sample import DatasetSpec
 
 app = typer.Typer(
-    help="Data sets: list them, make, pack, check and look at one.\n\nExample: cvhpe data list", no_args_is_help=True
+    help="List, render, pack, verify and show data sets.\n\nExample: cvhpe data list", no_args_is_help=True
 )
 
-Source = Annotated[str, typer.Argument(metavar="NAME[:PATH]", help="A data set and where it is.")]
-Splits = Annotated[list[str] | None, typer.Option("--split", help="A split; give it again for another.")]
+Source = Annotated[str, typer.Argument(metavar="NAME[:PATH]", help="A data set and its path.")]
+Splits = Annotated[list[str] | None, typer.Option("--split", help="A split; repeat the option for more than one.")]
 
 _MARKS = {"ok": "green", "note": "dim", "warn": "yellow", "fatal": "bold red"}
 
 
 @app.command("list")
 def list_() -> None:
-    """List the data sets that can be read, built in and of plugins, with what each gives.
+    """List the data sets that can be read, those of plugins included, and their fields.
 
     Example: cvhpe data list
     """
-    from rich.console import Console as Rich
-
-    from cvhpe.cli.console import plain_table
+    from cvhpe.cli.console import print_table
     from cvhpe.plugin.registry import registry
 
     rows = []
     for spec in registry().datasets.values():
         counts = ", ".join(f"{split} {count:,}" for split, count in spec.published.items())
-        what = [spec.about, f"gives {', '.join(spec.fields)}", *([f"published: {counts}"] if counts else [])]
-        labels = f"{spec.layout}, {spec.root}" if spec.layout else "as the file says"
+        what = [spec.about, f"fields: {', '.join(spec.fields)}", *([f"published: {counts}"] if counts else [])]
+        labels = f"{spec.layout}, {spec.root}" if spec.layout else "given by the file"
         rows.append([spec.name, labels, "\n".join(what)])
-    table = plain_table("Data sets, as in --data NAME:PATH", ["name", "layout, root", "what it is"], rows)
-    for column, fixed in zip(table.columns, (True, True, False), strict=True):
-        column.justify, column.no_wrap = "left", fixed
-    Rich().print(table)
+    print_table("Data sets, as in --data NAME:PATH", ["name", "layout, root", "description"], rows, words=True)
 
 
 @app.command()
 def synth(
     out: Annotated[Path, typer.Option(help="Folder to write, in RHD's on-disk layout.")],
-    count: Annotated[int, typer.Option(min=1, help="Frames; one in ten of them evaluates.")] = 2000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of frames; one in ten is in the evaluation split.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
 ) -> None:
-    """Render synthetic hands: pictures, depth, masks and labels.
+    """Render synthetic hands: RGB images, depth images, masks and annotations.
 
     Example: cvhpe data synth --out hands --count 2000 --seed 1
     """
@@ -69,7 +64,7 @@ def synth(
 def prepare(
     source: Source,
     split: Splits = None,
-    image_size: Annotated[int, typer.Option(help="Side of the picture a model sees, px.")] = 256,
+    image_size: Annotated[int, typer.Option(help="Side of the image crops, px.")] = 256,
     fields: Annotated[str, typer.Option(help="What to pack, comma-separated; by default all it has.")] = "",
     limit: Annotated[int | None, typer.Option(help="Pack the first so many samples.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
@@ -105,7 +100,7 @@ def prepare(
 def verify(
     source: Source,
     split: Splits = None,
-    decode: Annotated[int, typer.Option(min=0, help="Samples of a split whose pictures are decoded.")] = 200,
+    decode: Annotated[int, typer.Option(min=0, help="Images to decode in each split.")] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list of rows.")] = False,
 ) -> None:
     """Check a data set: counts, files, labels, units, sides. Exit code 2 on what would spoil a training.
@@ -117,7 +112,7 @@ def verify(
 
     from rich.text import Text
 
-    from cvhpe.cli.console import plain_table, to_stdout
+    from cvhpe.cli.console import print_table
     from cvhpe.data.source import parse_source
     from cvhpe.data.verify.checks import is_fatal
     from cvhpe.data.verify.checks import verify as check
@@ -130,12 +125,8 @@ def verify(
     if as_json:
         typer.echo(json.dumps([asdict(r) for r in rows]))
     else:
-        table = plain_table(source, ["split", "check", "found", "expected", ""], [])
-        for column in table.columns:
-            column.justify, column.overflow = "left", "fold"
-        for r in rows:
-            table.add_row(r.split, r.check, Text(r.found), r.expected, Text(r.verdict, _MARKS[r.verdict]))
-        to_stdout().print(table)
+        cells = [(r.split, r.check, r.found, r.expected, Text(r.verdict, _MARKS[r.verdict])) for r in rows]
+        print_table(source, ["split", "check", "found", "expected", ""], cells, words=True)
     if is_fatal(rows):
         worst = [r for r in rows if r.verdict == "fatal"]
         faults = "1 fault" if len(worst) == 1 else f"{len(worst)} faults"
@@ -147,11 +138,11 @@ def verify(
 def show(
     source: Source,
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("contact_sheet.png"),
-    split: Annotated[str, typer.Option(help="Which split; by default the first one that is there.")] = "",
+    split: Annotated[str, typer.Option(help="Split to show; default: the first that exists.")] = "",
     count: Annotated[int, typer.Option(min=1, help="Samples on the sheet.")] = 12,
-    seed: Annotated[int, typer.Option(help="Another seed shows other samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of samples.")] = 0,
 ) -> None:
-    """Draw a contact sheet: hands with their labelled skeletons on them.
+    """Write a contact sheet: image crops of hands with their annotated skeletons.
 
     Example: cvhpe data show freihand:/data/FreiHAND --count 24
     """
@@ -176,7 +167,7 @@ def show(
 
 
 def _made(spec: DatasetSpec, path: Path | None, progress: StageProgressCallback) -> Path | None:
-    """Where the data lies, for a data set that is made or fetched when it is first needed."""
+    """The path of the data; a data set that is generated or downloaded is so first."""
     if spec.locate is None:
         return path
     return spec.locate(path, lambda done, total: progress(f"making {spec.name}", done, total))
@@ -199,7 +190,7 @@ def _known(words: list[str], known: tuple[str, ...], option: str) -> None:
 
 @contextmanager
 def _progress() -> Iterator[StageProgressCallback]:
-    """Bars on a terminal, now and then a line elsewhere; both on stderr."""
+    """A progress callback that prints to stderr."""
     from cvhpe.cli.console import Console
 
     with Console() as console:

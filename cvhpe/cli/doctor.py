@@ -1,4 +1,4 @@
-"""``cvhpe doctor``: what works here, what does not, and why; each part is looked at by itself."""
+"""``cvhpe doctor``: the state of the installation, one part after another."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Finding:
 
 
 def doctor() -> None:
-    """Say what works here: torch, kernels, plugins, data. Exit code 2 where something necessary is broken.
+    """Check the installation: Python, torch, kernels, plugins, data. Exit code 2 if something necessary is broken.
 
     Example: cvhpe doctor
     """
     broken = []
-    for name, examine in EXAMINATIONS.items():
-        findings = examined(examine)
+    for name, check in CHECKS.items():
+        findings = _findings(check)
         for i, finding in enumerate(findings):
             mark = typer.style(f"{finding.mark:7}", fg={"ok": "green", "note": "yellow", "broken": "red"}[finding.mark])
             typer.echo(f"{name if i == 0 else '':9}{mark}{finding.text}")
@@ -40,16 +40,16 @@ def doctor() -> None:
         raise typer.Exit(2)
 
 
-def examined(examine: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """Everything an examination finds; what it trips over is a finding too."""
-    found = []
+def _findings(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings of a check; an exception is one, too."""
+    findings = []
     try:
-        for finding in examine():
-            found.append(finding)
+        for finding in check():
+            findings.append(finding)
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split()) or "no message"
-        found.append(Finding("broken", f"{type(error).__name__}: {text}"))
-    return found
+        findings.append(Finding("broken", f"{type(error).__name__}: {text}"))
+    return findings
 
 
 def _python() -> Iterator[Finding]:
@@ -71,10 +71,10 @@ def _torch() -> Iterator[Finding]:
         for i in range(torch.cuda.device_count()):
             yield Finding("ok", f"GPU {i}: {torch.cuda.get_device_name(i)}")
     elif torch.version.cuda is None:
-        yield Finding("note", "no GPU: this torch is built for the CPU alone")
+        yield Finding("note", "no GPU: this torch is built for the CPU only")
     else:
         yield Finding(
-            "note", f"no GPU: torch is built for CUDA {torch.version.cuda}, but finds no usable driver or device"
+            "note", f"no GPU: torch is built for CUDA {torch.version.cuda}, but there is no usable driver or device"
         )
     import torchvision
 
@@ -96,11 +96,11 @@ def _plugins() -> Iterator[Finding]:
     from cvhpe.plugin.registry import registry, unknown_in_disable_list
 
     plugins = registry().plugins
-    fine = [m for p in plugins if p.state == "ok" for m in p.modalities]
+    usable = [m for p in plugins if p.state == "ok" for m in p.modalities]
     if not any(p.is_builtin for p in plugins):
-        yield Finding("broken", "the built-in modalities are not found: pip install .")
+        yield Finding("broken", "the built-in modalities are missing: pip install .")
     else:
-        yield Finding("ok", f"modalities {', '.join(fine) or 'none'}")
+        yield Finding("ok", f"modalities {', '.join(usable) or 'none'}")
     for p in plugins:
         if p.state != "ok":
             mark: Mark = "broken" if p.is_builtin and p.state == "broken" else "note"
@@ -119,7 +119,7 @@ def _data() -> Iterator[Finding]:
     yield Finding("ok", f"data sets {', '.join(registry().datasets) or 'none'}")
 
 
-EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "python": _python,
     "torch": _torch,
     "kernels": _kernels,

@@ -1,4 +1,4 @@
-"""FusionParams ``--help`` reads: paragraphs that fill the terminal, and brackets that stay."""
+"""The format of ``--help``: paragraphs fill the terminal, brackets are kept."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import inspect
 import typer
 
 
-def readable(app: typer.Typer) -> typer.Typer:
-    """Give the commands of an app and of its groups their docstrings as help, made by :func:`flowing`."""
+def use_docstrings(app: typer.Typer) -> typer.Typer:
+    """Set the help of all commands of an app to their docstrings, reflowed by :func:`reflow`."""
     for command in app.registered_commands:
         if command.callback is not None:
-            command.help = flowing(command.callback.__doc__ or "")
+            command.help = reflow(command.callback.__doc__ or "")
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            readable(group.typer_instance)
+            use_docstrings(group.typer_instance)
     return app
 
 
-def flowing(text: str) -> str:
-    r"""A docstring without the line ends of its paragraphs, which typer would keep, and with brackets for rich.
+def reflow(text: str) -> str:
+    r"""Join the lines of each paragraph of a docstring, and escape brackets for rich.
 
-    >>> flowing("One [x]\n    two.\n\n    Three.")
+    >>> reflow("One [x]\n    two.\n\n    Three.")
     'One \\[x] two.\n\nThree.'
     """
     paragraphs = inspect.cleandoc(text).split("\n\n")

@@ -1,54 +1,57 @@
-"""``cvhpe plugins``: what is installed and in which state; a new plugin; the conformance kit from the shell."""
+"""``cvhpe plugins``: list installed plugins, write a new one, check one with the conformance kit."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 app = typer.Typer(
-    help="Modalities and data sets that come from plugins.\n\nExample: cvhpe plugins list", no_args_is_help=True
+    help="List, write and check plugins: modalities and data sets.\n\nExample: cvhpe plugins list", no_args_is_help=True
 )
 
 
+_COLOURS = {"ok": "green", "passed": "green", "broken": "red", "failed": "red"}
+Traceback = Annotated[bool, typer.Option("--traceback", help="Print the traceback of every error.")]
+
+
+def _coloured(state: str) -> Text:
+    from rich.text import Text
+
+    return Text(state, _COLOURS.get(state, "yellow"))
+
+
 @app.command("list")
-def list_plugins(
-    trace: Annotated[
-        bool, typer.Option("--traceback", help="Show the whole traceback of every broken plugin.")
-    ] = False,
-) -> None:
-    """List every installed plugin, its state, what it supplies, and why it is broken where it is.
+def list_plugins(traceback: Traceback = False) -> None:
+    """List the installed plugins: state, modalities and data sets, and why one is broken.
 
     Example: cvhpe plugins list
     """
-    from rich.table import Table
-
-    from cvhpe.cli.console import to_stdout
+    from cvhpe.cli.console import print_line, print_table
     from cvhpe.plugin.registry import registry, unknown_in_disable_list
 
-    table = Table("plugin", "package", "state", "modalities", "data sets")
-    console = to_stdout()
     plugins = registry().plugins
-    for p in plugins:
-        colour = {"ok": "green", "broken": "red"}.get(p.state, "yellow")
-        table.add_row(p.name, p.package, f"[{colour}]{p.state}[/]", ", ".join(p.modalities), ", ".join(p.datasets))
-    console.print(table)
+    rows = [(p.name, p.package, _coloured(p.state), ", ".join(p.modalities), ", ".join(p.datasets)) for p in plugins]
+    print_table("Plugins", ["plugin", "package", "state", "modalities", "data sets"], rows, words=True)
     for p in plugins:
         if p.state != "ok":
-            console.print(f"{p.name} of {p.package}: {p.error}", markup=False, highlight=False, soft_wrap=True)
-        if trace and p.traceback:
-            console.print(p.traceback, markup=False, highlight=False, soft_wrap=True)
-    for word in unknown_in_disable_list(plugins):
-        console.print(f"CVHPE_DISABLE_PLUGINS names {word!r}, which is not installed", markup=False, soft_wrap=True)
+            print_line(f"{p.name} of {p.package}: {p.error}")
+        if traceback and p.traceback:
+            print_line(p.traceback)
+    for name in unknown_in_disable_list(plugins):
+        print_line(f"CVHPE_DISABLE_PLUGINS names {name!r}, which is not installed")
 
 
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the modality, lower_snake_case.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make; by default ./cvhpe-NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make; default: ./cvhpe-NAME.")] = None,
 ) -> None:
-    """Write a complete plugin package that installs, passes its own tests and trains at once.
+    """Write a complete plugin package that can be installed, tested and trained at once.
 
     Example: cvhpe plugins new thermal
     """
@@ -71,18 +74,17 @@ def new(
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="A modality or a data set of an installed plugin.")],
-    path: Annotated[Path | None, typer.Option(help="Where the data set lies, for a data set.")] = None,
-    only: Annotated[str, typer.Option(help="Run the checks whose name contains this.")] = "",
+    path: Annotated[Path | None, typer.Option(help="Path of the data, for a data set.")] = None,
+    only: Annotated[str, typer.Option(help="Run only the checks whose name contains this.")] = "",
+    traceback: Traceback = False,
 ) -> None:
-    """Run the conformance kit on one modality or data set; exit code 2 where a check fails.
+    """Run the conformance kit on one modality or data set; exit code 2 if a check fails.
 
     Example: cvhpe plugins check rgb
 
     Example: cvhpe plugins check stb --path data/stb
     """
-    from rich.table import Table
-
-    from cvhpe.cli.console import to_stdout
+    from cvhpe.cli.console import Console, print_line, print_table
     from cvhpe.errors import UserError, nearest
     from cvhpe.plugin.registry import registry
     from cvhpe.testing import dataset_checks, modality_checks
@@ -94,22 +96,20 @@ def check(
         raise UserError(f"--path is for data sets; {name!r} is none: {nearest(name, known.datasets)}")
     else:
         checks = modality_checks(known.modality(name))
-    chosen = [c for c in checks if only in c.name]
-    if not chosen:
+    selected = [c for c in checks if only in c.name]
+    if not selected:
         raise UserError(f"--only {only!r}: no such check; have {', '.join(c.name for c in checks)}")
-    console = to_stdout()
-    table = Table("check", "result", title=name, title_justify="left")
     outcomes = []
-    for c in chosen:
-        with console.status(c.name):
-            outcome = c.outcome()
-        outcomes.append(outcome)
-        colour = {"passed": "green", "failed": "red"}.get(outcome.result, "yellow")
-        table.add_row(c.name, f"[{colour}]{outcome.result}[/]")
-    console.print(table)
+    with Console() as console:
+        for c in selected:
+            with console.rich.status(c.name):
+                outcomes.append(c.outcome())
+    print_table(name, ["check", "result"], [(o.check, _coloured(o.result)) for o in outcomes], words=True)
     for outcome in outcomes:
         if outcome.detail:
-            console.print(f"{outcome.check}: {outcome.detail}", markup=False, highlight=False, soft_wrap=True)
+            print_line(f"{outcome.check}: {outcome.detail}")
+        if traceback and outcome.traceback:
+            print_line(outcome.traceback)
     failed = sum(o.result == "failed" for o in outcomes)
     if failed:
-        raise UserError(f"{name}: {failed} of {len(chosen)} checks failed; each line above says how to mend it")
+        raise UserError(f"{name}: {failed} of {len(selected)} checks failed; the lines above say how to fix them")

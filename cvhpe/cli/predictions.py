@@ -11,7 +11,7 @@ import typer
 
 def evaluate_predictions(file: Path, sources: Sequence[str], split: str, as_json: bool) -> None:
     """Score ``file`` on the one data set that ``sources`` names, and print a table or one JSON object."""
-    from cvhpe.cli.console import plain_table, to_stdout, within
+    from cvhpe.cli.console import print_line, print_table, within
     from cvhpe.data.source import parse_source
     from cvhpe.errors import UserError
     from cvhpe.evaluation.predictions import score_predictions
@@ -28,5 +28,5 @@ def evaluate_predictions(file: Path, sources: Sequence[str], split: str, as_json
     s = result.metrics
     cells = [f"{s.epe_mean:.3f}", f"{s.epe_median:.3f}", f"{s.pa_mpjpe:.2f}", f"{s.auc_0_50:.3f}", f"{s.auc_20_50:.3f}"]
     columns = ["", "mean EPE mm", "median EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50"]
-    to_stdout().print(plain_table(f"{sources[0]}, {s.frames} frames", columns, [[file.name, *cells]]))
-    typer.echo(within(s))
+    print_table(f"{sources[0]}, {s.frames} frames", columns, [[file.name, *cells]])
+    print_line(within(s))

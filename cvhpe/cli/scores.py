@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvhpe.cli.console import plain_table, to_stdout, within
+from cvhpe.cli.console import print_line, print_table, within
 from cvhpe.config.lists import comma_list
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def show(scores: Scores, turns: int = 0) -> None:
     title = f"{source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
     title += f", each turned {turns} ways" if turns else ""
     columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
-    to_stdout().print(plain_table(title, columns, rows))
-    to_stdout().print(within(scores.model), highlight=False, soft_wrap=True, markup=False)
+    print_table(title, columns, rows)
+    print_line(within(scores.model))
 
 
 def show_results(path: Path, held_out: Sequence[Pack]) -> None:
@@ -113,4 +113,4 @@ def show_results(path: Path, held_out: Sequence[Pack]) -> None:
 
     for scores in score_run(load_run(path), list(held_out)):
         show(scores)
-    to_stdout().print(f"run: {path}", highlight=False, soft_wrap=True, markup=False)
+    print_line(f"run: {path}")

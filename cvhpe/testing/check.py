@@ -61,11 +61,13 @@ class Outcome:
         check: Name of the check.
         result: ``passed``, ``failed``, ``skipped`` or ``expected failure``.
         detail: The problem, or why the check was skipped or expected to fail.
+        traceback: Of the exception that a failed check raised; "" if the check itself found the problem.
     """
 
     check: str
     result: CheckResult
     detail: str = ""
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class Check:
         try:
             self()
         except CheckFailed as error:
-            return Outcome(self.name, "failed", str(error))
+            cause = error.__cause__
+            text = "".join(traceback.format_exception(cause)).rstrip() if cause else ""
+            return Outcome(self.name, "failed", str(error), text)
         except SkipTest as skip:
             return Outcome(self.name, "skipped", str(skip))
         if self.expected:

@@ -86,8 +86,8 @@ def save_contact_sheet(dataset: Dataset, out: Path, *, count: int = 12, seed: in
 def contact_sheet(samples: list[Sample], joint_layout: str) -> Figure:
     """A figure with one cell for each image of each sample.
 
-    Joints that are not visible are black with a coloured edge; joints without annotation are left out. The images of a sample
-    stay in one row.
+    Joints that are not visible are black with a coloured edge; joints without annotation are left out. The images
+    of a sample stay in one row.
 
     Args:
         samples: The samples; at least one.

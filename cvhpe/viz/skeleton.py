@@ -54,7 +54,7 @@ def plot_hand_2d(
         axes: 2D matplotlib axes.
         joints: Joints ``(J, 2)``, in the units of the axes.
         joint_layout: Joint layout or its name; None infers it from ``J``.
-        visible: ``(J,)`` bool; joints that are not visible are plotted black with a coloured edge. None: all are visible.
+        visible: ``(J,)`` bool; the others are plotted black with a coloured edge. None: all are visible.
         colour: Colour of the whole hand; None gives each finger its own.
         width: Line width in points.
         outline: Add a dark rim, which separates the skeleton from an image below it.

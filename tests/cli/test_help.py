@@ -1,4 +1,4 @@
-"""Every command explains itself, with an example that it takes."""
+"""The help of every command, and its examples."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import typer
 from helpers.shell import cvhpe
 
 from cvhpe.cli import app
-from cvhpe.cli.help import flowing
+from cvhpe.cli.help import reflow
 
 ROOT = typer.main.get_command(app)
 
 
 def commands(command: Any = ROOT, path: tuple[str, ...] = ("cvhpe",)) -> Iterator[tuple[str, Any]]:
-    """Every command and group with the words that call it."""
+    """Every command and group, by its full name."""
     yield " ".join(path), command
     for name, inner in getattr(command, "commands", {}).items():
         yield from commands(inner, (*path, name))
@@ -28,7 +28,7 @@ def commands(command: Any = ROOT, path: tuple[str, ...] = ("cvhpe",)) -> Iterato
 ALL = dict(commands())
 
 
-def taken(words: list[str]) -> None:
+def parse(words: list[str]) -> None:
     """Parse a command line as the program would, and run nothing."""
     command = ROOT
     while hasattr(command, "commands"):
@@ -38,27 +38,27 @@ def taken(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_command_has_an_example_that_it_takes(name):
+def test_every_command_has_a_valid_example(name):
     text = ALL[name].help.replace("\\[", "[")
     examples = re.findall(r"^Example: (cvhpe .+)$", text, re.M)
     assert examples, f"{name} --help shows no example"
     for example in examples:
         assert example.startswith(name)
-        taken(shlex.split(example)[1:])
+        parse(shlex.split(example)[1:])
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_option_is_explained(name):
-    silent = [p.name for p in ALL[name].params if not getattr(p, "help", None) and p.name != "help"]
-    assert silent == []
+    undocumented = [p.name for p in ALL[name].params if not getattr(p, "help", None) and p.name != "help"]
+    assert undocumented == []
 
 
-def test_an_example_with_an_option_that_is_not_there_is_found():
+def test_an_example_with_an_unknown_option_is_detected():
     with pytest.raises(Exception, match="--form"):
-        taken(["evaluate", "runs/both", "--form", "rgb"])
+        parse(["evaluate", "runs/both", "--form", "rgb"])
 
 
 def test_brackets_and_long_paragraphs_survive():
-    said = cvhpe("predict", "--help").stdout
-    assert "cvhpe[detect]" in said
-    assert inspect.cleandoc(flowing("One\n    line.\n\n    Two\n    lines.")) == "One line.\n\nTwo lines."
+    output = cvhpe("predict", "--help").stdout
+    assert "cvhpe[detect]" in output
+    assert inspect.cleandoc(reflow("One\n    line.\n\n    Two\n    lines.")) == "One line.\n\nTwo lines."

@@ -81,7 +81,7 @@ def test_strict_is_one_line_and_exit_code_2(cvhpe: Cvhpe, tmp_path: Path) -> Non
     assert fault(err).startswith("error: plugin cvhpe-raises 1.0")
 
 
-def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
+def test_check_reports_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
     install(tmp_path, "good", valid_source("good"))
     source = valid_source("bad").replace("api=1)", "api=1, loss=faulty_modalities.loss_with_a_root)")
     install(tmp_path, "bad", f"from helpers import faulty_modalities\n{source}")
@@ -91,11 +91,11 @@ def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
     code, out, err = cvhpe("plugins", "check", "bad", "--only", "loss_is")
     assert code == 2
     assert "loss_is_differentiable: the gradient at the target is NaN or infinite. Fix: avoid sqrt" in out
-    assert fault(err) == "error: bad: 1 of 3 checks failed; each line above says how to mend it"
+    assert fault(err) == "error: bad: 1 of 3 checks failed; the lines above say how to fix them"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("check", "joint3d"), "did you mean 'joints3d'?"),
         (("check", "rgb", "--path", "."), "--path is for data sets"),
@@ -116,11 +116,11 @@ def test_check_tells_and_exits(cvhpe: Cvhpe, tmp_path: Path) -> None:
         (("new", "thermal", "--out", "TMP/file"), "cannot be written"),
     ],
 )
-def test_mistakes_are_one_line(cvhpe: Cvhpe, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_mistakes_are_one_line(cvhpe: Cvhpe, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     (tmp_path / "file").touch()
     code, _, err = cvhpe("plugins", *(w.replace("TMP", str(tmp_path)) for w in words))
     assert code == 2
-    assert said.replace("TMP", str(tmp_path)) in fault(err)
+    assert message.replace("TMP", str(tmp_path)) in fault(err)
 
 
 @pytest.mark.parametrize(("name", "dist"), [("thermal", "cvhpe-thermal"), ("event_rate", "cvhpe-event-rate")])
@@ -145,7 +145,7 @@ def test_new_writes_a_whole_package(cvhpe: Cvhpe, tmp_path: Path, name: str, dis
         )
 
 
-def test_doctor_finds_everything_in_order(cvhpe: Cvhpe) -> None:
+def test_doctor_finds_no_problem(cvhpe: Cvhpe) -> None:
     code, out, err = cvhpe("doctor")
     assert code == 0, out + err
     assert [w for w in (line.split()[0] for line in out.splitlines()) if w in PARTS] == PARTS
@@ -160,7 +160,7 @@ def test_doctor_only_notes_a_broken_outsider(cvhpe: Cvhpe, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("module", ["torch", "cvhpe.ops", "cvhpe.io.cache", "cvhpe_rgb"])
 def test_doctor_works_when_a_part_is_broken(tmp_path: Path, module: str) -> None:
-    """A finder put before all others breaks one module; the rest must still be told."""
+    """A finder put before all others breaks one module; the others are still reported."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Divergence:\n"

@@ -15,7 +15,7 @@ def cvhpe(*arguments, cwd=None, env=None):
 
 
 def fails(*arguments, **keywords):
-    """The one line that a mendable fault is answered with."""
+    """Run a command that must fail, and return its one line of error."""
     done = cvhpe(*arguments, **keywords)
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr

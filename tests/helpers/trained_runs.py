@@ -1,4 +1,4 @@
-"""Two trained runs that every test of figures and reports may look at: one of joints alone, one of everything."""
+"""Two trained runs for the tests of figures and reports: one with joints only, one with all modalities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def _places(tmp_path_factory):
-    """Packs and fonts of these tests stay theirs."""
+    """A folder for the packs and fonts of these tests."""
     folder = tmp_path_factory.mktemp("figures")
     old = {k: os.environ.get(k) for k in ("CVHPE_CACHE", "MPLCONFIGDIR")}
     os.environ.update(CVHPE_CACHE=str(folder / "cache"), MPLCONFIGDIR=str(folder / "matplotlib"))
@@ -50,7 +50,7 @@ def trained(out: Path, **settings) -> Path:
 
 @pytest.fixture(scope="session")
 def lift(_places) -> Path:
-    """A 2D -> 3D run of variant 4: two encoders, two decoders, no pictures."""
+    """A 2D -> 3D run of variant 4: two encoders, two decoders, no images."""
     hands = joints_file(_places / "hands.npz", n=192, held_out=64)
     pairs = ["joints2d:joints3d", "joints2d:joints2d", "joints3d:joints3d"]
     return trained(

@@ -1,4 +1,4 @@
-"""Tests of figures and reports keep their packs and fonts in a folder of their own."""
+"""Tests of plots keep their packs and fonts in a folder of their own."""
 
 from __future__ import annotations
 
