@@ -1,9 +1,9 @@
-"""What people would write instead: the loops that ``bench_step.py`` is held against, with the same networks.
+"""Straightforward training loops with the same networks, which ``bench_step.py`` compares with.
 
-* :class:`Pictures` and :func:`train_pictures`: PNG files, PIL, augmentation by sample in the loader, float32; a pair
-  at a time, as one writes it who trains a list of VAEs, or both pairs from one encoding.
+* :class:`ImageFolder` and :func:`train_images`: PNG files, PIL, augmentation by sample in the data loader, float32;
+  one pair at a time, like separate VAEs, or both pairs from one encoding.
 * :func:`train_joints`: everything in memory, augmentation on the batch in plain torch.
-* :class:`Jmvae`: MultiVae's JMVAE (https://pypi.org/project/multivae, Apache-2.0) around our joint networks.
+* :class:`Jmvae`: MultiVae's JMVAE (https://pypi.org/project/multivae, Apache-2.0) with our joint networks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def kl(mu: Tensor, logvar: Tensor) -> Tensor:
     return (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean()
 
 
-class Pictures(Dataset):
-    """``index.png`` in a folder, and root-relative joints; one picture decoded, turned, shifted and mirrored a call."""
+class ImageFolder(Dataset):
+    """``index.png`` in a folder, and root-relative joints; decodes, rotates, shifts and flips one image a call."""
 
     def __init__(self, folder: Path, joints: np.ndarray, side: np.ndarray, size: int, margin: float) -> None:
         self.folder, self.joints, self.side, self.size, self.margin = folder, joints, side, size, margin
@@ -38,32 +38,31 @@ class Pictures(Dataset):
         return len(self.joints)
 
     def __getitem__(self, i: int):
-        picture = Image.open(self.folder / f"{i}.png").convert("RGB")
-        draw = np.random.default_rng(torch.randint(2**31, ()).item())
-        angle, flip = draw.uniform(-45, 45), draw.random() < 0.5
-        crop = picture.width / self.margin
-        shift = draw.uniform(-0.05, 0.05, 2) * crop
+        image = Image.open(self.folder / f"{i}.png").convert("RGB")
+        rng = np.random.default_rng(torch.randint(2**31, ()).item())
+        angle, flip = rng.uniform(-45, 45), rng.random() < 0.5
+        crop = image.width / self.margin
+        shift = rng.uniform(-0.05, 0.05, 2) * crop
         joints, side = self.joints[i].copy(), int(self.side[i])
         if flip:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             joints[:, 0] *= -1
             side = 1 - side
-        picture = picture.rotate(-angle, Image.Resampling.BILINEAR)
-        middle = picture.width / 2
+        image = image.rotate(-angle, Image.Resampling.BILINEAR)
+        middle = image.width / 2
         box = (middle - shift[0] - crop / 2, middle - shift[1] - crop / 2)
         box = (*box, box[0] + crop, box[1] + crop)
-        picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         joints[:, :2] = joints[:, :2] @ np.array([[c, s], [-s, c]], np.float32)
-        pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255 - 0.5
+        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255 - 0.5
         return pixels, torch.from_numpy(joints), torch.eye(2)[side]
 
 
-def train_pictures(data: Pictures, batch: int, *, shared: bool) -> Iterator[float]:
-    """Steps on ``rgb:joints3d`` and ``rgb:rgb``, for ever; yields the loss after every batch.
+def train_images(data: ImageFolder, batch: int, *, shared: bool) -> Iterator[float]:
+    """Steps on ``rgb:joints3d`` and ``rgb:rgb``, without end; yields the loss after every batch.
 
-    shared: encode the pictures once for both pairs, and update once; otherwise each pair is trained in its turn, with
-    an encoding and an update of its own.
+    shared: encode the images once for both pairs, with one update; otherwise each pair has its own encoding and update.
     """
     encoder, to_rgb = ImageEncoder(3, data.size, LATENT), ImageDecoder(3, data.size, LATENT)
     to_joints = JointDecoder(21, 3, LATENT)
@@ -74,11 +73,11 @@ def train_pictures(data: Pictures, batch: int, *, shared: bool) -> Iterator[floa
         for pixels, joints, side in loader:
             pairs = [(to_joints, joints), (to_rgb, pixels)]
             total = 0.0
-            for turn in [pairs] if shared else [[pair] for pair in pairs]:
+            for group in [pairs] if shared else [[pair] for pair in pairs]:
                 q = encoder(pixels, side)
                 z = q.mu + torch.randn_like(q.mu) * (0.5 * q.logvar).exp()
-                loss = len(turn) * BETA * kl(q.mu, q.logvar)
-                for decoder, truth in turn:
+                loss = len(group) * BETA * kl(q.mu, q.logvar)
+                for decoder, truth in group:
                     loss = loss + nn.functional.mse_loss(decoder(z), truth)
                 optimiser.zero_grad()
                 loss.backward()
@@ -88,7 +87,7 @@ def train_pictures(data: Pictures, batch: int, *, shared: bool) -> Iterator[floa
 
 
 def train_joints(points: Tensor, joints: Tensor, side: Tensor, batch: int) -> Iterator[Tensor]:
-    """A step of ``joints2d:joints3d`` and ``joints2d:joints2d`` at a time, for ever; yields the loss."""
+    """A step of ``joints2d:joints3d`` and ``joints2d:joints2d`` at a time, without end; yields the loss."""
     encoder = JointEncoder(21, 2, LATENT, input_scale=4.0)
     to_points, to_joints = JointDecoder(21, 2, LATENT), JointDecoder(21, 3, LATENT)
     parameters = [p for m in (encoder, to_points, to_joints) for p in m.parameters()]
@@ -97,11 +96,11 @@ def train_joints(points: Tensor, joints: Tensor, side: Tensor, batch: int) -> It
         index = torch.randint(len(points), (batch,))
         angle, flip = (torch.rand(batch) * 2 - 1) * math.pi / 4, torch.rand(batch) < 0.5
         c, s, sign = angle.cos(), angle.sin(), torch.where(flip, -1.0, 1.0)
-        turn = torch.stack([torch.stack([c * sign, -s], 1), torch.stack([s * sign, c], 1)], 1)
+        rotation = torch.stack([torch.stack([c * sign, -s], 1), torch.stack([s * sign, c], 1)], 1)
         shift = (torch.rand(batch, 1, 2) * 2 - 1) * 0.05
-        p = points[index] @ turn.transpose(1, 2) + shift
+        p = points[index] @ rotation.transpose(1, 2) + shift
         j = joints[index]
-        j = torch.cat([j[..., :2] @ turn.transpose(1, 2), j[..., 2:]], 2)
+        j = torch.cat([j[..., :2] @ rotation.transpose(1, 2), j[..., 2:]], 2)
         j = j - (j[:, :1] + j[:, 9:10]) / 2  # a wrist becomes a palm
         hand = nn.functional.one_hot(side[index] ^ flip.long(), 2).float()
         q = encoder(p, hand)
@@ -115,10 +114,10 @@ def train_joints(points: Tensor, joints: Tensor, side: Tensor, batch: int) -> It
 
 
 class Jmvae:
-    """JMVAE on the same joints: our networks for both modalities, and one of theirs' size for the pair of them."""
+    """JMVAE on the same joints, with our networks for each modality and for the pair."""
 
     def __init__(self, lr: float = 1e-3, spread: float = 0.05, network: dict[str, int] | None = None) -> None:
-        """network: width and depth of the residual networks of ``--recipe best``; None: the paper's."""
+        """network: sizes of the joint networks of ``--recipe best``; None: the paper's networks."""
         from multivae.data.datasets.base import MultimodalBaseDataset
         from multivae.models.jmvae import JMVAE, JMVAEConfig
         from multivae.models.nn.base_architectures import BaseJointEncoder

@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py --minutes 30 [--stretch 4]
 
-One process trains pictures and joints together on a few synthetic hands, validates and draws predictions for
+One process trains images and joints together on a few synthetic hands, validates and draws predictions for
 TensorBoard every 100 steps, writes a state every 20 s, and every ``--stretch`` minutes is sent SIGTERM and goes on with
 ``--resume``. A thread samples what the process holds once glibc has given back what was freed: without that, a run
 whose memory is flat seems to grow by what allocators keep. It ends with the median of every window, a slope and a
