@@ -23,8 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cvhpe.training.run_writer import RunWriter
-from cvhpe.training.step import train_step
 from naive_loop import ImageFolder, train_images, train_joints
 from PIL import Image
 from torch import Tensor, nn
@@ -39,6 +37,8 @@ from cvhpe.training.datamodule import open_data
 from cvhpe.training.device import autocast_type
 from cvhpe.training.distributed import ProcessGroup
 from cvhpe.training.loss_tracker import LossTracker
+from cvhpe.training.run_writer import RunWriter
+from cvhpe.training.step import train_step
 from cvhpe.training.trainer import batches_from, build_state, data_metadata, train_loader
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
