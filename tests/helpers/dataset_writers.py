@@ -32,7 +32,7 @@ def hand(rng: np.random.Generator, side: int, *, z: float = 550.0) -> np.ndarray
             at = at + length * np.array([0, -np.cos(bend), -np.sin(bend)])
             xyz[joint] = at
             bend += rng.uniform(0.1, 0.6)
-    # Seen from its palm, a right hand has its thumb on the right.
+    # From its palm side, a right hand has its thumb on the right.
     if side == 0:
         xyz[:, 0] *= -1
     axis = rng.normal(size=3)

@@ -31,7 +31,7 @@ def test_labels_and_depth_agree(icvl) -> None:
             assert s.images["depth"].dtype == np.float32
 
 
-def test_a_recording_and_its_turned_copy_are_one_group(icvl) -> None:
+def test_a_recording_and_its_rotated_copy_are_one_group(icvl) -> None:
     root, _ = icvl
     train = Icvl(root, "train")
     assert train.labels(0).id == "train/201403121135/image_0000.png"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -192,16 +190,13 @@ def test_a_changed_source_is_packed_anew(tmp_path: Path) -> None:
     assert prepare(RHD, tmp_path, "train").path != before.path
 
 
-def test_joints_alone_need_no_image_and_no_time(shared_data: Path) -> None:
-    started = time.perf_counter()
+def test_a_pack_of_joints_alone(shared_data: Path) -> None:
     packed = prepare(registry().dataset("joints"), shared_data / "rhd" / "rhd_evaluation_a.npz", "train")
-    seconds = time.perf_counter() - started
     assert len(packed) == 1140
     assert packed.image_fields == ()
     assert "'split' marks train" in packed.note
     assert 0.03 < packed["scale_mm"].mean() / 1000 < 0.04
     assert np.isfinite(packed["joints2d"]).all()
-    assert seconds < 30  # it takes 0.3 s; this only catches a decoder at work
 
 
 def test_a_modality_that_some_samples_lack(tmp_path: Path) -> None:
@@ -310,21 +305,6 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match="set CVHPE_CACHE to one that can"):
         prepare(made(4, plain), None, "train")
-
-
-def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
-    parent = os.getpid()
-
-    def fatal(i: int) -> Sample:
-        if i == 70 and os.getpid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return plain(i)
-
-    if not sys.platform.startswith("linux"):
-        pytest.skip("the samples are made by a function that only a forked process knows")
-    with pytest.raises(DataError, match="a worker process was killed"):
-        prepare(made(128, fatal), None, "train", image_size=16, fields=("rgb",), workers=2)
-    assert cached(tmp_path) == []
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
