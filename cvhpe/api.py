@@ -23,13 +23,13 @@ from torch import Tensor
 from cvhpe.errors import UserError, nearest
 from cvhpe.geometry.skeleton import LEFT, RIGHT
 from cvhpe.inference.hand_detector import (
-    MOST_HANDS,
+    MAX_HANDS,
     Box,
     Detection,
     Detector,
+    detect_hands,
     detect_in_box,
     mediapipe_detector,
-    search,
 )
 from cvhpe.inference.predict import (
     Hand,
@@ -56,7 +56,7 @@ def load(
     device: str = "cpu",
     detector: Detector | None = None,
     detector_model: Path | str | None = None,
-    hands: int = MOST_HANDS,
+    hands: int = MAX_HANDS,
 ) -> HandModel:
     """Open a run for use.
 
@@ -82,7 +82,7 @@ class HandModel:
         run: Run,
         detector: Detector | None = None,
         detector_model: Path | None = None,
-        hands: int = MOST_HANDS,
+        hands: int = MAX_HANDS,
         tell: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.run, self.tell = run, tell
@@ -226,7 +226,7 @@ class HandModel:
             except UserError as error:
                 instead = "" if needs_joints(self.run, options) else ", or say where the hand is with --bbox x,y,w,h"
                 raise UserError(f"{error}{instead}") from None
-            return [_with_side(one, side) for one in search(detector, picture, self._hands)]
+            return [_with_side(one, side) for one in detect_hands(detector, picture, self._hands)]
         pointed = found_by_hand(box, side, name=layout)
         if not uses_joints(self.run, options) and not (self.run.knows_side and side is None):
             return [pointed]
