@@ -259,9 +259,9 @@ def with_tables(page: str, results: Results) -> str:
     tables |= {"rays": rays_table(results), "labels": labels_table(results)}
     for name, table in tables.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        head, found, rest = page.partition(begin)
+        head, opened, rest = page.partition(begin)
         _, closed, tail = rest.partition(end)
-        if not (found and closed):
+        if not (opened and closed):
             raise SystemExit(f"docs/reproduction.md: lacks the markers {begin} and {end}")
         page = f"{head}{begin}\n{table}\n{end}{tail}"
     return page

@@ -101,7 +101,7 @@ class ImageEncoder(nn.Module):
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation that uses its running statistics for a batch of one: perhaps one hand only has an image."""
+    """Batch normalisation that uses its running statistics for a batch of one (one hand that has an image)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) < 2:

@@ -26,7 +26,7 @@ def parse_pairs(text: str, modalities: Sequence[str]) -> list[Pair]:
 
     Args:
         text: Comma-separated ``INPUT:TARGET``, as in ``rgb:joints3d,rgb:rgb``.
-        modalities: The names that may stand there.
+        modalities: The names that pairs may use.
 
     Returns:
         The pairs in order, each once.

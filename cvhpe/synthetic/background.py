@@ -59,9 +59,9 @@ def paint_background(rng: np.random.Generator, size: int, behind: float) -> tupl
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     tilt = rng.normal(0, 1, 2).astype(np.float32)
     slope = (tilt[0] * ramp)[None, :] + (tilt[1] * ramp)[:, None]
-    one, two, contrast = _colour(rng), _colour(rng), rng.uniform(0.2, 1.2)
+    first, second, contrast = _colour(rng), _colour(rng), rng.uniform(0.2, 1.2)
     share = np.clip(0.5 + slope[:: size // 16, :: size // 16] * contrast, 0, 1)[..., None]
-    small = Image.fromarray((255 * (one + share * (two - one))).astype(np.uint8))
+    small = Image.fromarray((255 * (first + share * (second - first))).astype(np.uint8))
     canvas = small.resize((size, size), Image.Resampling.BICUBIC)
     wall = behind + rng.uniform(150, 2600)
     depth = np.maximum(np.float32(wall) + slope * np.float32(rng.uniform(0, 500)), np.float32(behind + 20))
@@ -76,9 +76,9 @@ def paint_background(rng: np.random.Generator, size: int, behind: float) -> tupl
             ruler.polygon(shape, fill=float(z))
         elif kind < 0.6:
             box = (*(centre - radius * rng.uniform(0.3, 1, 2)), *(centre + radius * rng.uniform(0.3, 1, 2)))
-            draw, mark = (pen.ellipse, ruler.ellipse) if kind < 0.5 else (pen.rectangle, ruler.rectangle)
-            draw(box, fill=fill)
-            mark(box, fill=float(z))
+            shape_name = "ellipse" if kind < 0.5 else "rectangle"
+            getattr(pen, shape_name)(box, fill=fill)
+            getattr(ruler, shape_name)(box, fill=float(z))
         else:
             ends = [(float(x), float(y)) for x, y in rng.uniform(-0.2 * size, 1.2 * size, (2, 2))]
             width = int(rng.integers(1, max(2, size // 8)))

@@ -1,7 +1,7 @@
 """Poses of a synthetic hand: joint angles, and the 21 joints that follow from them.
 
 Angles are in degrees, joints in mm in the frame of a right palm: x radial, y distal, z palmar. Fingers are sampled one
-by one: poses differ mostly in which fingers are stretched, so a single closure of the whole hand is too little.
+by one: poses differ mostly in which fingers are stretched, so one closure for all fingers is too little.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def _closures(rng: CounterRng) -> tuple[Array, Array]:
     runs = FINGER_RUNS[np.minimum((rng.uniform() * len(FINGER_RUNS)).astype(int), len(FINGER_RUNS) - 1)]
     extended = np.where(rng.bernoulli(0.5, 1), runs, rng.bernoulli(EXTENDED_PROB, 4))
     states = np.where(extended, 0.35 * u**3, 1 - 0.35 * u**2)
-    whole = np.clip(rng.uniform(1) + rng.normal(4, sigma=0.08), 0, 1)
+    closed_hand = np.clip(rng.uniform(1) + rng.normal(4, sigma=0.08), 0, 1)
     rest = np.where(rng.bernoulli(0.5, 1), u * 0.25, rng.uniform(4))
     pinch = np.concatenate([0.35 + 0.30 * rng.uniform(1), rest[:, 1:]], 1)
-    return np.stack([states, u, whole, pinch, 0.12 * u], 1)[np.arange(n), kind], kind == 3
+    return np.stack([states, u, closed_hand, pinch, 0.12 * u], 1)[np.arange(n), kind], kind == 3
 
 
 def sample_angles(rng: CounterRng) -> JointAngles:

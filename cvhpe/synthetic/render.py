@@ -147,7 +147,7 @@ def _arm_length(hand: HandInstance) -> float:
 
 
 def _scene(hands: list[HandInstance], rng: np.random.Generator) -> list[tuple[Body, int]]:
-    """Every body of a frame and whose it is."""
+    """Every body of a frame and the index of its hand, -1 for objects."""
     scene = []
     for number, hand in enumerate(hands):
         start, loose = rng.uniform(0.08, 0.8), rng.uniform(0.04, 0.35)
@@ -297,8 +297,8 @@ def render_hands(hands: list[HandInstance], K: Array, size: int, rng: np.random.
         thin = layer.cover < 0.5
         pixel = layer.pixel[thin]
         flat[:, pixel] += layer.cover[thin] * (colour[:, thin] - flat[:, pixel])
-    whole = np.where(depth < _FAR, depth, wall.reshape(-1)).reshape(size, size)
-    classes, whose = mask.reshape(size, size), owner.reshape(size, size)
+    full_depth = np.where(depth < _FAR, depth, wall.reshape(-1)).reshape(size, size)
+    classes, owners = mask.reshape(size, size), owner.reshape(size, size)
 
     if rng.random() < 0.2:
         middle = hands[0].joints.mean(0)
@@ -308,9 +308,9 @@ def render_hands(hands: list[HandInstance], K: Array, size: int, rng: np.random.
             colour, cover = occluder
             image = np.where(cover, colour, image)
             closest = min(float(s.joints[:, 2].min()) for s in hands)
-            whole = np.where(cover, _F(max(60.0, closest - rng.uniform(30, 150))), whole)
-            classes[cover], whose[cover] = 0, -1
-    return RenderedFrame(_sensor(image, rng), whole.astype(_F), classes, whose)
+            full_depth = np.where(cover, _F(max(60.0, closest - rng.uniform(30, 150))), full_depth)
+            classes[cover], owners[cover] = 0, -1
+    return RenderedFrame(_sensor(image, rng), full_depth.astype(_F), classes, owners)
 
 
 def _tone_map(linear: Array) -> Array:

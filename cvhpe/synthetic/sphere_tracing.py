@@ -18,7 +18,7 @@ from cvhpe.synthetic.surface import Body
 Array = np.ndarray
 
 TILE, SUB = 8, 2
-MAX_CAPSULES = 16  # capsules of one body that one tile may see
+MAX_CAPSULES = 16  # capsules of a body that a tile keeps
 _CONE_STEPS, _SUB_STEPS, _STEPS, _LATE_STEPS = 9, 4, 2, 4
 _BLOCK = 96  # rows
 _NEAR = 20.0  # mm from the camera; what is nearer is cut off
@@ -101,7 +101,7 @@ class Camera:
 
 
 class _Capsules:
-    """The capsules of all bodies in one list, with what the field needs of them."""
+    """The capsules of all bodies in one list, with the derived values that the field needs."""
 
     def __init__(self, bodies: Sequence[Body]) -> None:
         self.a, self.b, self.ra, self.rb, self.back = (
@@ -124,13 +124,13 @@ class _Capsules:
 
 
 def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
-    """Rows: body ``[R]``, tile ``[R]``, and the capsules that the body shows there ``[R, MAX_CAPSULES]`` (-1: none)."""
+    """Rows: body ``[R]``, tile ``[R]``, and the body's capsules there ``[R, MAX_CAPSULES]`` (-1: none)."""
     a, b = all_.a.copy(), all_.b.copy()
     for p, q in ((a, b), (b, a)):
         behind = (p[:, 2] < _NEAR) & (q[:, 2] > _NEAR)
         share = ((_NEAR - p[:, 2]) / np.where(behind, q[:, 2] - p[:, 2], 1))[:, None]
         p[behind] = (p + share * (q - p))[behind]
-    seen = (a[:, 2] > _NEAR - 0.1) & (b[:, 2] > _NEAR - 0.1)
+    in_front = (a[:, 2] > _NEAR - 0.1) & (b[:, 2] > _NEAR - 0.1)
     za, zb = np.maximum(a[:, 2], _NEAR), np.maximum(b[:, 2], _NEAR)
     focal, (cx, cy) = camera.focal, camera.centre
     ax, ay, bx, by = (
@@ -141,19 +141,19 @@ def _cull(all_: _Capsules, camera: Camera) -> tuple[Array, Array, Array]:
     reach = np.maximum(pa, pb) + TILE * 0.7072
     ux, uy = bx - ax, by - ay
     length2 = np.maximum(ux * ux + uy * uy, 1e-6)
-    if not seen.any():
+    if not in_front.any():
         return np.empty(0, int), np.empty(0, int), np.empty((0, MAX_CAPSULES), int)
     # Only tiles inside the box of everything.
     n = camera.size // TILE
-    low_x, low_y = ((np.where(seen, np.minimum(p, q) - reach, np.inf)).min() for p, q in ((ax, bx), (ay, by)))
-    high_x, high_y = ((np.where(seen, np.maximum(p, q) + reach, -np.inf)).max() for p, q in ((ax, bx), (ay, by)))
+    low_x, low_y = ((np.where(in_front, np.minimum(p, q) - reach, np.inf)).min() for p, q in ((ax, bx), (ay, by)))
+    high_x, high_y = ((np.where(in_front, np.maximum(p, q) + reach, -np.inf)).max() for p, q in ((ax, bx), (ay, by)))
     columns = np.arange(max(0, int(max(low_x, 0) // TILE)), min(n, int(min(high_x, camera.size) // TILE) + 1))
     rows = np.arange(max(0, int(max(low_y, 0) // TILE)), min(n, int(min(high_y, camera.size) // TILE) + 1))
     if not len(columns) or not len(rows):
         return np.empty(0, int), np.empty(0, int), np.empty((0, MAX_CAPSULES), int)
     tiles = (rows[:, None] * n + columns).reshape(-1)
     x, y = (camera.corners[tiles].T + (TILE - 1) / 2).astype(_F)
-    floats = (v.astype(_F)[:, None] for v in (ax, ay, ux, uy, length2, np.where(seen, reach, -np.inf)))
+    floats = (v.astype(_F)[:, None] for v in (ax, ay, ux, uy, length2, np.where(in_front, reach, -np.inf)))
     ax_, ay_, ux_, uy_, length2_, reach_ = floats
     dx, dy = x - ax_, y - ay_
     share = np.clip((dx * ux_ + dy * uy_) / length2_, 0, 1)
@@ -299,11 +299,11 @@ def trace(bodies: Sequence[Body], camera: Camera) -> Hits:
     """Trace a frame.
 
     Args:
-        bodies: What there is.
+        bodies: The scene.
         camera: The rays.
 
     Returns:
-        The pixels where each body is seen.
+        The pixels that show each body.
     """
     all_ = _Capsules(bodies)
     body, tiles, capsules = _cull(all_, camera)

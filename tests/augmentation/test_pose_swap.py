@@ -148,8 +148,8 @@ def test_a_cube_crop_is_that_of_the_packs():
     crops = CropRule("cube", 1.25, 150.0).crop(
         torch.tensor(xyz), torch.tensor(project(xyz, K)), torch.tensor(np.stack([K] * 5))
     )
-    for one, crop in zip(xyz, crops, strict=True):
-        expected: Crop = crop_cube((one.min(0) + one.max(0)) / 2, K, 150.0)
+    for hand, crop in zip(xyz, crops, strict=True):
+        expected: Crop = crop_cube((hand.min(0) + hand.max(0)) / 2, K, 150.0)
         assert expected.packed == pytest.approx(crop.numpy(), rel=1e-5)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cvhpe.errors import UserError
 from cvhpe.geometry.skeleton import LAYOUTS, convert, layout, permutation
 
-TWENTY_ONE = sorted(name for name, one in LAYOUTS.items() if len(one) == 21)
+TWENTY_ONE = sorted(name for name, skeleton in LAYOUTS.items() if len(skeleton) == 21)
 
 # From the data sets' own descriptions, joint by joint, independent of the index lists in the module.
 NATIVE = {
@@ -35,29 +35,29 @@ def test_the_joints_stand_where_the_data_set_puts_them(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(LAYOUTS))
 def test_a_layout_is_a_tree_on_its_root(name: str) -> None:
-    one = layout(name)
-    assert len(set(one.joints)) == len(one)
-    reached = {one.root}
-    for parent, child in one.bones:
+    skeleton = layout(name)
+    assert len(set(skeleton.joints)) == len(skeleton)
+    reached = {skeleton.root}
+    for parent, child in skeleton.bones:
         assert parent in reached, "bones go from the root outwards"
         assert child not in reached, "every joint has one parent"
         reached.add(child)
-    assert reached == set(range(len(one)))
-    on_fingers = [j for chain in one.fingers.values() for j in chain]
+    assert reached == set(range(len(skeleton)))
+    on_fingers = [j for chain in skeleton.fingers.values() for j in chain]
     assert len(set(on_fingers)) == len(on_fingers)
-    assert one.root not in on_fingers
-    for finger, chain in one.fingers.items():
-        assert all(one.joints[j].startswith(finger) for j in chain)
-        assert one.joints[chain[-1]].endswith("tip")
+    assert skeleton.root not in on_fingers
+    for finger, chain in skeleton.fingers.items():
+        assert all(skeleton.joints[j].startswith(finger) for j in chain)
+        assert skeleton.joints[chain[-1]].endswith("tip")
 
 
 @pytest.mark.parametrize("name", TWENTY_ONE)
 def test_scale_bone_and_palm_are_the_middle_finger(name: str) -> None:
-    one = layout(name)
-    assert tuple(one.joints[j] for j in one.scale_bone) == ("middle_pip", "middle_mcp")
-    assert (one.palm is None) == (one.root_kind == "palm")
-    if one.palm is not None:
-        assert (one.palm[0], one.joints[one.palm[1]]) == (one.root, "middle_mcp")
+    skeleton = layout(name)
+    assert tuple(skeleton.joints[j] for j in skeleton.scale_bone) == ("middle_pip", "middle_mcp")
+    assert (skeleton.palm is None) == (skeleton.root_kind == "palm")
+    if skeleton.palm is not None:
+        assert (skeleton.palm[0], skeleton.joints[skeleton.palm[1]]) == (skeleton.root, "middle_mcp")
 
 
 def test_rhd_indices_of_the_paper() -> None:
@@ -105,10 +105,10 @@ def test_the_bones_of_a_genuine_skeleton_are_rigid_in_our_order(shared_data) -> 
     """Were a joint misnamed, a bone would change its length with the pose."""
     lines = (shared_data / "msra" / "joint.txt").read_text().splitlines()[1:]
     xyz = np.array([line.split() for line in lines], float).reshape(-1, 21, 3)
-    one = layout("msra")
-    lengths = np.stack([np.linalg.norm(xyz[:, a] - xyz[:, b], axis=-1) for a, b in one.bones], 1)
+    skeleton = layout("msra")
+    lengths = np.stack([np.linalg.norm(xyz[:, a] - xyz[:, b], axis=-1) for a, b in skeleton.bones], 1)
     vary = lengths.std(0) / lengths.mean(0)
-    saddle = one.bones.index((one.root, one.index("thumb_cmc")))  # the one joint of the model that slides
+    saddle = skeleton.bones.index((skeleton.root, skeleton.index("thumb_cmc")))  # the joint that slides
     assert np.delete(vary, saddle).max() < 1e-3
 
 

@@ -55,8 +55,8 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fields(config):
     batches = Batches(open_data(config).train, model_fields(config), 64, shuffle=False)
-    found = next(batches.epoch(0))
-    return {name: t[found["has_joints3d"]] for name, t in found.items()}
+    batch = next(batches.epoch(0))
+    return {name: t[batch["has_joints3d"]] for name, t in batch.items()}
 
 
 def test_rays_go_through_the_joints(fields):
@@ -71,14 +71,14 @@ def test_a_rotated_or_flipped_hand_has_rotated_or_flipped_rays(fields):
     """Rays and 3D joints agree under every view: its scale and shift apply to the crop only."""
     n = len(fields["side"])
     view = replace(random_view(n, torch.Generator().manual_seed(0)), root_shift_weight=torch.zeros(n))
-    seen = RAYS.augment(RAYS.stored(fields), view)
+    augmented = RAYS.augment(RAYS.stored(fields), view)
     sign = torch.where(view.flip, -1.0, 1.0)
     mm = fields["joints3d"] * fields["scale_mm"][:, None, None] + fields["root_mm"][:, None]
     x, y = mm[..., 0] * sign[:, None], mm[..., 1]
     c, s = view.angle.cos()[:, None], view.angle.sin()[:, None]
-    wanted = torch.stack([c * x - s * y, s * x + c * y], -1) / mm[..., 2:]
-    known = seen.isfinite()
-    torch.testing.assert_close(seen[known], wanted[known], atol=2e-4, rtol=0)
+    expected = torch.stack([c * x - s * y, s * x + c * y], -1) / mm[..., 2:]
+    known = augmented.isfinite()
+    torch.testing.assert_close(augmented[known], expected[known], atol=2e-4, rtol=0)
 
 
 def test_swapped_hands_stay_on_their_rays(config):
@@ -117,13 +117,13 @@ def test_refining_pulls_most_of_the_way_to_the_ray():
     """One joint off its ray, twenty on theirs: it moves by its share, and the others stay."""
     joints = torch.randn(1, 21, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 40
     joints[:, 0] = 0
-    there = joints + torch.tensor([0.0, 0, 500])
-    rays = there[..., :2] / there[..., 2:]
+    placed = joints + torch.tensor([0.0, 0, 500])
+    rays = placed[..., :2] / placed[..., 2:]
     moved = joints.clone()
     moved[:, 5, 0] += 8
-    found = refine(moved.float(), rays.float(), root=0).double()
-    assert float((found - joints).norm(dim=-1)[0, 5]) < 8 * (1 - PULL) + 2
-    assert float((found - joints).norm(dim=-1)[0, 6:].max()) < 1.5
+    refined = refine(moved.float(), rays.float(), root=0).double()
+    assert float((refined - joints).norm(dim=-1)[0, 5]) < 8 * (1 - PULL) + 2
+    assert float((refined - joints).norm(dim=-1)[0, 6:].max()) < 1.5
 
 
 def test_a_run_is_scored_after_refining_and_not_used_on_photos(config, tmp_path):

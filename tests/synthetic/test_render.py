@@ -77,7 +77,7 @@ def test_a_ball_is_a_ball() -> None:
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     along = rays @ centre
     inside = radius**2 - (centre @ centre - along**2)
-    # The soft minimum of one capsule is the capsule.
+    # The soft minimum of labelled capsule is the capsule.
     solid = hits.pixel[hits.cover >= 0.8]
     assert (inside[solid] > -80).all()  # 1 mm or 0.6 px outside at most
     clear = np.flatnonzero(inside > 100)
@@ -120,8 +120,8 @@ def hands_of(labelled: LabelledFrame) -> list[tuple[int, np.ndarray, np.ndarray]
 
 
 def test_2d_labels_are_the_projections_of_3d_labels(frames: list[LabelledFrame]) -> None:
-    for one in frames:
-        xyz, uv, K = (one.annotation[k].astype(np.float64) for k in ("xyz", "uv_vis", "K"))
+    for labelled in frames:
+        xyz, uv, K = (labelled.annotation[k].astype(np.float64) for k in ("xyz", "uv_vis", "K"))
         assert (xyz.shape, uv.shape, K.shape) == ((42, 3), (42, 3), (3, 3))
         projected = (xyz @ K.T)[:, :2] / xyz[:, 2:]
         assert np.abs(projected - uv[:, :2]).max() < 0.02 * SIZE / 160
@@ -131,9 +131,9 @@ def test_2d_labels_are_the_projections_of_3d_labels(frames: list[LabelledFrame])
 def test_images_fit_their_labels(frames: list[LabelledFrame]) -> None:
     """A visible joint lies behind the depth of its own flesh; the part of a visible fingertip is that finger's end."""
     tips = right_part = visible_joints = 0
-    for one in frames:
-        depth, mask = one.frame.depth, one.frame.mask
-        for side, xyz, uv in hands_of(one):
+    for labelled in frames:
+        depth, mask = labelled.frame.depth, labelled.frame.mask
+        for side, xyz, uv in hands_of(labelled):
             first = (FIRST_LEFT, FIRST_RIGHT)[side]
             x, y = np.round(uv[:, :2]).astype(int).T
             visible = uv[:, 2] > 0.5
@@ -154,18 +154,18 @@ def test_images_fit_their_labels(frames: list[LabelledFrame]) -> None:
 def test_every_frame_shows_a_hand_and_some_show_two(frames: list[LabelledFrame]) -> None:
     sides = [
         {side for side, first in enumerate((FIRST_LEFT, FIRST_RIGHT)) if ((m >= first) & (m < first + 16)).sum() > 20}
-        for m in (one.frame.mask for one in frames)
+        for m in (labelled.frame.mask for labelled in frames)
     ]
     assert all(sides)
     assert {frozenset(s) for s in sides} == {frozenset({0}), frozenset({1}), frozenset({0, 1})}
-    for one, shown in zip(frames, sides, strict=True):
-        frame = one.frame
+    for labelled, shown in zip(frames, sides, strict=True):
+        frame = labelled.frame
         assert frame.rgb.shape == (SIZE, SIZE, 3)
         assert (frame.rgb.dtype, frame.mask.dtype, frame.depth.dtype) == (np.uint8, np.uint8, np.float32)
         assert frame.mask.max() <= 33
         assert 0 < frame.depth.min() < frame.depth.max()
         assert frame.rgb.std() > 5
-        for side, xyz, uv in hands_of(one):
+        for side, xyz, uv in hands_of(labelled):
             if side not in shown and not uv[:, 2].any():
                 continue
             assert uv[:, 2].any()
@@ -174,8 +174,8 @@ def test_every_frame_shows_a_hand_and_some_show_two(frames: list[LabelledFrame])
 
 def test_the_hand_that_is_not_shown_is_beside_the_frame(frames: list[LabelledFrame]) -> None:
     absent = 0
-    for one in frames:
-        for _side, xyz, uv in hands_of(one):
+    for labelled in frames:
+        for _side, xyz, uv in hands_of(labelled):
             inside = ((uv[:, :2] >= 0) & (uv[:, :2] <= SIZE - 1)).all(1)
             if not inside.any():
                 absent += 1

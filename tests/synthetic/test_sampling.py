@@ -38,12 +38,12 @@ def bones(joints: np.ndarray) -> np.ndarray:
 @given(seed=seeds)
 def test_random_numbers_are_uniform_normal_and_independent(seed: int) -> None:
     rng = CounterRng(seed, np.arange(4000), "test")
-    one, two = rng.uniform(), rng.uniform(2)
+    single, pair = rng.uniform(), rng.uniform(2)
     other = CounterRng(seed, np.arange(4000), "another").uniform()
-    assert stats.kstest(one, "uniform").pvalue > 1e-6
+    assert stats.kstest(single, "uniform").pvalue > 1e-6
     assert stats.kstest(rng.normal(), "norm").pvalue > 1e-6
-    for x in (two[:, 0], two[:, 1], other, np.roll(one, 1)):
-        assert abs(np.corrcoef(one, x)[0, 1]) < 0.1
+    for x in (pair[:, 0], pair[:, 1], other, np.roll(single, 1)):
+        assert abs(np.corrcoef(single, x)[0, 1]) < 0.1
     assert np.bincount(rng.categorical([1, 2, 1]), minlength=3) == pytest.approx([1000, 2000, 1000], abs=200)
 
 
