@@ -128,7 +128,7 @@ def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay
     """Predict the frames of a video one by one, write the results, and say what was found."""
     from contextlib import ExitStack
 
-    from cvhpe.io.video import frame_rate, read_frames, video_writer
+    from cvhpe.io.video import VideoWriter, read_frames
     from cvhpe.viz.overlay import overlay_frame
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -144,8 +144,8 @@ def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay
             if not overlay:
                 continue
             if writer is None:
-                rate = frame_rate(path) / frame_stride
-                writer = stack.enter_context(video_writer(out.with_name(f"{out.name}.mp4"), rate))
+                rate = frame.rate / frame_stride
+                writer = stack.enter_context(VideoWriter(out.with_name(f"{out.name}.mp4"), rate))
                 shown = (2 * round(250 * size[0] / size[1]) + 1000, 500)
             writer.write(overlay_frame(frame.image, found, model.run.metadata.layout, shown))
     write(out, {**header(model, path, size), "frames": records})

@@ -164,32 +164,6 @@ def read_text(path: Path) -> str:
         reject(path, f"is not text: byte {error.start} is not UTF-8")
 
 
-def read_numbers(path: Path, line: str, number: int, count: int) -> Array:
-    """Parse a line of a text file.
-
-    Args:
-        path: the file, for messages.
-        line: numbers between spaces.
-        number: of the line, from 1, for messages.
-        count: how many numbers it must have.
-
-    Returns:
-        float64 ``(count,)``.
-
-    Raises:
-        DataError: If the line has another count, or anything but plausible numbers.
-    """
-    words = line.split()
-    if len(words) != count:
-        reject(path, f"line {number} has {len(words)} numbers, expected {count}")
-    try:
-        values = np.array(words, np.float64)
-    except ValueError:
-        reject(path, f"line {number} holds something that is no number")
-    require_plausible(path, f"line {number}", values)
-    return values
-
-
 def read_table(path: Path, lines: Sequence[tuple[int, str]], count: int) -> Array:
     """Parse lines of a text file.
 
@@ -214,8 +188,21 @@ def read_table(path: Path, lines: Sequence[tuple[int, str]], count: int) -> Arra
                 values = np.fromstring(" ".join(line for _, line in lines), np.float64, sep=" ")
                 if values.size == len(lines) * count and is_plausible(values).all():
                     return values.reshape(-1, count)
-    rows = [read_numbers(path, line, number, count) for number, line in lines]
+    rows = [_parse_line(path, line, number, count) for number, line in lines]
     return np.array(rows, np.float64).reshape(-1, count)
+
+
+def _parse_line(path: Path, line: str, number: int, count: int) -> Array:
+    """``count`` plausible numbers of a line; ``number`` is the line's, from 1, for messages."""
+    words = line.split()
+    if len(words) != count:
+        reject(path, f"line {number} has {len(words)} numbers, expected {count}")
+    try:
+        values = np.array(words, np.float64)
+    except ValueError:
+        reject(path, f"line {number} holds something that is no number")
+    require_plausible(path, f"line {number}", values)
+    return values
 
 
 def read_json(path: Path) -> Any:

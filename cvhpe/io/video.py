@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,17 @@ from cvhpe.io.native_stderr import silence_stderr
 
 Array = np.ndarray
 
-_DEFAULT_RATE = 25.0
+_DEFAULT_RATE = 25.0  # if the file gives no usable number
 
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """One frame of a video: its number, its time in seconds, its image uint8 ``(H, W, 3)`` RGB."""
+    """One frame of a video: its number, its time in seconds, its image uint8 ``(H, W, 3)`` RGB; the video's rate."""
 
     number: int
     seconds: float
     image: Array
+    rate: float
 
 
 def read_frames(path: Path, stride: int = 1) -> Iterator[VideoFrame]:
@@ -47,14 +47,15 @@ def read_frames(path: Path, stride: int = 1) -> Iterator[VideoFrame]:
     try:
         if not video.isOpened():
             raise DataError(f"{path}: not a video that OpenCV can read")
-        rate = _rate(video, cv2)
+        rate = float(video.get(cv2.CAP_PROP_FPS))
+        rate = rate if 0 < rate < 1000 else _DEFAULT_RATE
         number = 0
         while True:
             success, image = video.read()
             if not success:
                 break
             if number % stride == 0:
-                yield VideoFrame(number, number / rate, np.ascontiguousarray(image[..., ::-1]))
+                yield VideoFrame(number, number / rate, np.ascontiguousarray(image[..., ::-1]), rate)
             number += 1
         if not number:
             raise DataError(f"{path}: a video without a frame that can be read")
@@ -62,23 +63,8 @@ def read_frames(path: Path, stride: int = 1) -> Iterator[VideoFrame]:
         video.release()
 
 
-def frame_rate(path: Path) -> float:
-    """Frames a second of a video file; 25 if the file gives no usable number."""
-    cv2 = _opencv(path)
-    video = cv2.VideoCapture(str(path))
-    try:
-        return _rate(video, cv2)
-    finally:
-        video.release()
-
-
-def _rate(video: Any, cv2: Any) -> float:
-    rate = float(video.get(cv2.CAP_PROP_FPS))
-    return rate if 0 < rate < 1000 else _DEFAULT_RATE
-
-
 class VideoWriter:
-    """Writes images of one size to an MP4 file; the first one sets the size.
+    """Writes images of one size to an MP4 file, which is finished at the end of the ``with`` block.
 
     Args:
         path: the file.
@@ -107,28 +93,12 @@ class VideoWriter:
                 raise UserError(f"{self.path}: OpenCV cannot write this video; is the folder writable?")
         self._file.write(np.ascontiguousarray(image[..., ::-1]))
 
-    def close(self) -> None:
-        """Finish the file."""
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.release()
-
-
-@contextmanager
-def video_writer(path: Path, rate: float) -> Iterator[VideoWriter]:
-    """A :class:`VideoWriter` that is closed at the end.
-
-    Args:
-        path: the file.
-        rate: frames a second.
-
-    Yields:
-        The writer.
-    """
-    writer = VideoWriter(path, rate)
-    try:
-        yield writer
-    finally:
-        writer.close()
 
 
 def _opencv(path: Path) -> Any:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cvhpe.errors import DataError, UserError
 from cvhpe.io.image import is_video, list_media, read_image, to_rgb_array, unique_stems
-from cvhpe.io.video import frame_rate, read_frames, video_writer
+from cvhpe.io.video import VideoWriter, read_frames
 
 
 def gradient(height=40, width=60):
@@ -77,13 +77,13 @@ def test_videos_without_opencv_are_one_line(monkeypatch, tmp_path):
 def test_a_video_comes_back_frame_by_frame(tmp_path):
     pytest.importorskip("cv2", reason="OpenCV is not installed (extra 'detect')")
     path = tmp_path / "clip.mp4"
-    with video_writer(path, 10.0) as video:
+    with VideoWriter(path, 10.0) as video:
         for k in range(6):
             video.write(np.full((48, 64, 3), (40 * k, 0, 0), np.uint8))
     frames = list(read_frames(path, stride=2))
     assert [f.number for f in frames] == [0, 2, 4]
     assert frames[1].seconds == pytest.approx(0.2)
-    assert frame_rate(path) == pytest.approx(10.0)
+    assert frames[0].rate == pytest.approx(10.0)
     reds = [int(f.image[24, 32, 0]) for f in frames]
     np.testing.assert_allclose(reds, [0, 80, 160], atol=12)
     (tmp_path / "broken.mp4").write_text("no video")

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cvhpe.data.packing.crops import CropOptions, JointMap
 from cvhpe.data.packing.pack import FORMAT, Meta, Pack, create_npy, write_meta
-from cvhpe.data.packing.worker import ImageFile, PackingJob, image_types, pack_range
+from cvhpe.data.packing.worker import ImageFile, PackingJob, pack_range
 from cvhpe.data.reader import split_note
 from cvhpe.errors import DataError, UserError
 from cvhpe.io.atomic import make_folder_once
@@ -28,6 +29,7 @@ from cvhpe.io.progress import ProgressCallback
 from cvhpe.plugin.sample import Array, Dataset, DatasetSpec
 
 POINTS = ("joints2d", "joints3d")
+_IMAGE_TYPES: dict[str, tuple[str, tuple[int, ...]]] = {"rgb": ("|u1", (3,)), "depth": ("<u2", ()), "mask": ("|u1", ())}
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".bin", ".webp", ".tif", ".tiff")
 _FEW_IMAGES = 64  # samples that one process packs as fast as it starts others
 _CHUNK_IMAGES, _CHUNK_JOINTS = 32, 1024  # samples of a task
@@ -116,7 +118,7 @@ def _pack(folder: Path, request: _Request, dataset: Dataset, workers: int, progr
     joints = JointMap.of(dataset.layout)
     image_fields = tuple(name for name in request.fields if name not in POINTS)
     files: dict[str, ImageFile] = {}
-    for name, (dtype, tail) in image_types(dataset, image_fields).items():
+    for name, (dtype, tail) in _image_types(dataset, image_fields).items():
         shape = (options.stored, options.stored, *tail)
         files[name] = ImageFile(dtype, shape, create_npy(folder / f"{name}.npy", dtype, (count, *shape)))
     job = PackingJob(dataset, joints, options, image_fields, folder, files)
@@ -145,6 +147,21 @@ def _pack(folder: Path, request: _Request, dataset: Dataset, workers: int, progr
         versions={"cvhpe": _version(), "numpy": np.__version__},
     )
     write_meta(folder, meta)
+
+
+def _image_types(dataset: Dataset, fields: tuple[str, ...]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Image field -> its type and its shape after height and width; fields that no sample has are left out."""
+    types: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+    for name in fields:
+        if name in _IMAGE_TYPES:
+            dtype, tail = _IMAGE_TYPES[name]
+            types[name] = np.dtype(dtype), tail
+            continue
+        samples = (dataset[i] for i in range(len(dataset)))
+        image = next((s.images[name] for s in samples if name in s.images), None)
+        if image is not None:
+            types[name] = image.dtype.newbyteorder("<"), image.shape[2:]
+    return types
 
 
 def _pack_all(job: PackingJob, count: int, workers: int, progress: ProgressCallback | None) -> dict[str, Array]:

@@ -14,8 +14,6 @@ from cvhpe.data.packing.crops import CropOptions, JointMap, crop_sample
 from cvhpe.errors import DataError, UserError
 from cvhpe.plugin.sample import Array, Dataset, Sample
 
-_IMAGE_TYPES: dict[str, tuple[str, tuple[int, ...]]] = {"rgb": ("|u1", (3,)), "depth": ("<u2", ()), "mask": ("|u1", ())}
-
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -36,29 +34,6 @@ class PackingJob:
     image_fields: tuple[str, ...]
     folder: Path
     files: dict[str, ImageFile]
-
-
-def image_types(dataset: Dataset, fields: tuple[str, ...]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """The type of each image field and its shape after height and width.
-
-    Args:
-        dataset: the samples; for other fields than rgb, depth and mask, the first one that has the field is read.
-        fields: names of image fields.
-
-    Returns:
-        Field -> dtype and trailing shape; fields that no sample has are left out.
-    """
-    types: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
-    for name in fields:
-        if name in _IMAGE_TYPES:
-            dtype, tail = _IMAGE_TYPES[name]
-            types[name] = np.dtype(dtype), tail
-            continue
-        samples = (dataset[i] for i in range(len(dataset)))
-        image = next((s.images[name] for s in samples if name in s.images), None)
-        if image is not None:
-            types[name] = image.dtype.newbyteorder("<"), image.shape[2:]
-    return types
 
 
 def pack_range(job: PackingJob, indices: range) -> dict[str, Array]:
