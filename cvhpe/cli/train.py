@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from cvhpe.config.schema import Config
-    from cvhpe.data.splits import Data
+    from cvhpe.data.splits import DataSplits
     from cvhpe.errors import UserError
     from cvhpe.training.callbacks import Reporter
     from cvhpe.training.distributed import ProcessGroup
@@ -97,7 +97,7 @@ def train(
             raise typer.Exit(1) from None
 
 
-def calibrate_and_show(path: Path, settings: Config, data: Data, report: Reporter) -> None:
+def calibrate_and_show(path: Path, settings: Config, data: DataSplits, report: Reporter) -> None:
     """Calibrate a trained run, and print its scores on data that it was not trained on."""
     from cvhpe.cli.scores import show_results
     from cvhpe.io.locking import run_lock

@@ -8,7 +8,7 @@ from cvhpe.data.packing.pack import Pack
 
 
 @dataclass
-class Data:
+class DataSplits:
     """The packed samples of a run.
 
     Attributes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvhpe.config.schema import Config
 from cvhpe.data.loader import Batches
-from cvhpe.data.splits import Data
+from cvhpe.data.splits import DataSplits
 from cvhpe.runs.run_dir import Run
 from cvhpe.training.callbacks import Reporter
 from cvhpe.training.step import count_steps
@@ -16,7 +16,7 @@ from cvhpe.uncertainty.calibration import calibrate, calibrate_parts, calibrate_
 from cvhpe.uncertainty.cross_validation import has_enough_groups, run_folds
 
 
-def calibrate_trained_run(run: Run, config: Config, data: Data, report: Reporter | None = None) -> Run:
+def calibrate_trained_run(run: Run, config: Config, data: DataSplits, report: Reporter | None = None) -> Run:
     """Calibrate a run and write the calibration beside its weights.
 
     Args:
@@ -34,7 +34,7 @@ def calibrate_trained_run(run: Run, config: Config, data: Data, report: Reporter
             report.note("too few groups of training hands for folds: calibrating on validation hands")
         return calibrate_run(run, calibrate(run, data.validation))
 
-    def fit(config: Config, data: Data, out: Path) -> None:
+    def fit(config: Config, data: DataSplits, out: Path) -> None:
         train(config, data, out)
 
     report.note(f"calibrating on training hands by {config.calibration_num_folds}-fold cross-validation")

@@ -11,7 +11,7 @@ from cvhpe.data.packing.prepare import prepare
 from cvhpe.data.packing.rectification import rectify_pack
 from cvhpe.data.reader import SplitAbsent
 from cvhpe.data.source import parse_source
-from cvhpe.data.splits import Data
+from cvhpe.data.splits import DataSplits
 from cvhpe.errors import UserError
 from cvhpe.io.progress import StageProgressCallback
 from cvhpe.models.pairs import parse_pairs
@@ -61,13 +61,13 @@ def pack(
     return rectify_pack(packed)[0] if at_root else packed
 
 
-def open_data(config: Config, progress: StageProgressCallback | None = None) -> Data:
+def open_data(config: Config, progress: StageProgressCallback | None = None) -> DataSplits:
     """Pack what a run trains on and what it is judged by, or find it packed.
 
     A data set without a validation split gives a fixed share of its training groups. What it calls test
     is opened too, and nothing of it is seen before the end.
     """
-    data = Data([], [], [])
+    data = DataSplits([], [], [])
     fields = model_fields(config)
     for source in config.data:
         spec, _ = parse(source, config)

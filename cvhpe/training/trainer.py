@@ -18,7 +18,7 @@ import torch
 
 from cvhpe.config.schema import Config
 from cvhpe.data.loader import Batches
-from cvhpe.data.splits import Data
+from cvhpe.data.splits import DataSplits
 from cvhpe.errors import UserError
 from cvhpe.evaluation.baselines import fit_baselines
 from cvhpe.evaluation.evaluate import palm_of
@@ -45,7 +45,7 @@ GPU_WORKERS = 4
 
 def train(
     config: Config,
-    data: Data,
+    data: DataSplits,
     out: Path,
     *,
     resume: bool = False,
@@ -121,7 +121,7 @@ def train(
         return progress
 
 
-def train_loader(config: Config, data: Data, device: torch.device, group: ProcessGroup) -> Batches:
+def train_loader(config: Config, data: DataSplits, device: torch.device, group: ProcessGroup) -> Batches:
     """The loader of a run's training samples.
 
     Args:
@@ -207,7 +207,7 @@ def validation_due(state: TrainState) -> bool:
 
 
 def validate_state(
-    state: TrainState, data: Data, writer: RunWriter, tracker: LossTracker, request: StopRequest
+    state: TrainState, data: DataSplits, writer: RunWriter, tracker: LossTracker, request: StopRequest
 ) -> None:
     """Validate the model and keep its weights if they are the best so far; rank 0 does it.
 

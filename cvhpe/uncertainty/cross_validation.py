@@ -17,7 +17,7 @@ import numpy as np
 from cvhpe.config.schema import Config
 from cvhpe.data.holdout import split_units
 from cvhpe.data.packing.pack import Pack
-from cvhpe.data.splits import Data
+from cvhpe.data.splits import DataSplits
 from cvhpe.runs.run_dir import Run, load_run
 
 Array = np.ndarray
@@ -37,7 +37,7 @@ def folds_of(units: Array, k: int) -> Array:
     return fold[which]
 
 
-def has_enough_groups(config: Config, data: Data) -> bool:
+def has_enough_groups(config: Config, data: DataSplits) -> bool:
     """Whether the training samples are as many groups as a configuration wants folds, and those at least two."""
     return config.calibration_num_folds > 1 and any(
         len(np.unique(split_units(pack["group"]))) >= config.calibration_num_folds for pack in data.train
@@ -45,7 +45,7 @@ def has_enough_groups(config: Config, data: Data) -> bool:
 
 
 def run_folds(
-    config: Config, data: Data, steps: int, fit: Callable[[Config, Data, Path], object]
+    config: Config, data: DataSplits, steps: int, fit: Callable[[Config, DataSplits, Path], object]
 ) -> Iterator[tuple[Run, list[Pack]]]:
     """Each fold's hands, and a run that ``fit(config, data, folder)`` made of the other training hands.
 
@@ -67,5 +67,5 @@ def run_folds(
         others = [pack.subset(which != fold) for pack, which in pairs if (which != fold).any()]
         changes = {**short, "seed": config.seed + 1 + fold, "calibration_num_folds": 0}
         with TemporaryDirectory(prefix="cvhpe-fold-") as folder:
-            fit(config.model_copy(update=changes), Data(others, held, []), Path(folder))
+            fit(config.model_copy(update=changes), DataSplits(others, held, []), Path(folder))
             yield load_run(folder), held

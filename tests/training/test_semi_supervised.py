@@ -11,7 +11,7 @@ from helpers.hands import joints_file
 from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
 from cvhpe.data.packing.rectification import rectify_pack
-from cvhpe.data.splits import Data
+from cvhpe.data.splits import DataSplits
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import palm_of, predict, truth_mm
 from cvhpe.models.pairs import parse_pairs
@@ -92,7 +92,7 @@ def small(modalities):
 def test_a_teachers_hands_stand_where_it_sees_them_and_are_seen_there_exactly(opened, tmp_path, source):
     whole = opened(LIFT).train[0]
     seen = rectify_pack(whole)[0] if source == "rays" else whole
-    train(small(source), Data([seen], [seen.limit(20)], []), tmp_path / "run")
+    train(small(source), DataSplits([seen], [seen.limit(20)], []), tmp_path / "run")
     run = load_run(tmp_path / "run")
     K = np.array(whole.arrays["K"])
     K[::3] = np.nan
