@@ -1,4 +1,4 @@
-"""The Python API: pictures in, hands out, latents to walk between; with a detector of our own."""
+"""The Python API: prediction, encoding, decoding and interpolation; with a custom detector."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cvhpe.plugin.contract import Posterior
 from cvhpe.synthetic import poses
 
 UV = poses(1, 3, left=0)["joints2d_px"][0].astype(np.float64)
-PICTURE = np.random.default_rng(0).integers(0, 255, (320, 320, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (320, 320, 3), np.uint8)
 
 
-class Two:
-    """Finds a small left hand and a large right one, wherever it looks at more than a part of the picture."""
+class TwoHands:
+    """Detects a small left hand and a large right one in images of more than 160 pixels."""
 
     name = "two"
 
-    def __call__(self, picture):
-        if len(picture) <= 160:
+    def __call__(self, image):
+        if len(image) <= 160:
             return []
         small, large = UV * 0.3, UV
         return [
@@ -34,10 +34,10 @@ class Two:
         ]
 
 
-class Blind:
+class NoHands:
     name = "blind"
 
-    def __call__(self, picture):
+    def __call__(self, image):
         return []
 
 
@@ -51,7 +51,7 @@ def both(tmp_path_factory):
     return untrained_run(tmp_path_factory.mktemp("both"), "rgb:joints3d", "joints2d:joints3d")
 
 
-def test_load_opens_a_folder_a_file_and_the_one_that_ships(lifter):
+def test_load_opens_a_folder_a_file_and_the_bundled_model(lifter):
     for place in (lifter.path, lifter.path / "model.safetensors"):
         model = cvhpe.load(place)
         assert (model.inputs, model.targets) == (("joints2d",), ("joints3d", "joints2d"))
@@ -61,87 +61,87 @@ def test_load_opens_a_folder_a_file_and_the_one_that_ships(lifter):
     assert "hand21" in repr(default)
 
 
-def test_the_default_knows_synthetic_hands_it_never_saw():
-    drawn = poses(60, 424242)
+def test_the_default_model_generalises_to_other_synthetic_hands():
+    hands = poses(60, 424242)
     model = load("default")
     errors, bones = [], []
-    for uv, xyz, left in zip(drawn["joints2d_px"], drawn["joints3d_mm"], drawn["is_left"], strict=True):
+    for uv, xyz, left in zip(hands["joints2d_px"], hands["joints3d_mm"], hands["is_left"], strict=True):
         truth = xyz.astype(np.float64)
         bone = np.linalg.norm(truth[10] - truth[9])
         truth[0] = (truth[0] + truth[9]) / 2
         hand = model.predict(joints2d=uv, hand="left" if left else "right", scale_mm=float(bone), samples=0)[0]
         errors.append(np.linalg.norm(hand.joints3d_mm - (truth - truth[0]), axis=1))
         bones.append(bone)
-    # the mean pose is at some 70 mm
+    # the error of the mean pose is about 70 mm
     assert np.median(errors) < 0.75 * np.mean(bones)
 
 
-def test_several_hands_come_largest_first_with_the_detectors_sides(lifter):
-    model = HandModel(lifter, Two())
-    hands = model.predict(PICTURE)
+def test_hands_are_sorted_by_size_and_have_the_detected_side(lifter):
+    model = HandModel(lifter, TwoHands())
+    hands = model.predict(IMAGE)
     assert [h.side for h in hands] == [1, 0]
     assert [h.side_confidence for h in hands] == [0.9, 0.6]
     assert model.detector_name == "two"
-    assert [h.side for h in model.predict(PICTURE, hand="left")] == [0, 0]
-    assert HandModel(lifter, Blind()).predict(PICTURE) == []
+    assert [h.side for h in model.predict(IMAGE, hand="left")] == [0, 0]
+    assert HandModel(lifter, NoHands()).predict(IMAGE) == []
 
 
-def test_pictures_are_paths_images_and_arrays(lifter, tmp_path):
-    Image.fromarray(PICTURE).save(tmp_path / "x.png")
-    model = HandModel(lifter, Two())
-    first = [model.predict(p)[0].joints3d_mm for p in (PICTURE, tmp_path / "x.png", Image.fromarray(PICTURE))]
+def test_images_are_paths_pil_images_or_arrays(lifter, tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / "x.png")
+    model = HandModel(lifter, TwoHands())
+    first = [model.predict(p)[0].joints3d_mm for p in (IMAGE, tmp_path / "x.png", Image.fromarray(IMAGE))]
     np.testing.assert_array_equal(first[0], first[1])
     np.testing.assert_array_equal(first[0], first[2])
     with pytest.raises(UserError, match="give uint8"):
-        model.predict(PICTURE.astype(np.float32))
-    with pytest.raises(UserError, match="give a picture"):
+        model.predict(IMAGE.astype(np.float32))
+    with pytest.raises(UserError, match="give an image"):
         model.predict()
 
 
-def test_a_box_needs_no_detector_where_the_picture_is_enough(both, monkeypatch):
+def test_a_box_needs_no_detector_if_the_image_is_the_only_input(both, monkeypatch):
     monkeypatch.setattr("cvhpe.api.mediapipe_detector", lambda *a: pytest.fail("no detector is needed"))
     model = HandModel(both)
-    (hand,) = model.predict(PICTURE, bbox=(50, 60, 100, 90), hand="left", inputs=["rgb"])
+    (hand,) = model.predict(IMAGE, bbox=(50, 60, 100, 90), hand="left", inputs=["rgb"])
     assert (hand.inputs, hand.side, model.detector_name) == (("rgb",), 0, None)
 
 
 def missing(*_):
-    raise UserError("finding hands needs MediaPipe")
+    raise UserError("hand detection needs MediaPipe")
 
 
-def test_a_box_without_a_detector_leaves_the_joints_out_and_says_so(both, lifter, monkeypatch):
+def test_without_a_detector_a_box_is_predicted_without_joints_and_a_warning(both, lifter, monkeypatch):
     monkeypatch.setattr("cvhpe.api.mediapipe_detector", missing)
-    told = []
-    model = HandModel(both, tell=told.append)
+    warnings = []
+    model = HandModel(both, warn=warnings.append)
     for _ in range(2):
-        (hand,) = model.predict(PICTURE, bbox=(50, 60, 100, 90), hand="left")
+        (hand,) = model.predict(IMAGE, bbox=(50, 60, 100, 90), hand="left")
     assert hand.inputs == ("rgb",)
-    assert told == ["predicting without 2D joints: finding hands needs MediaPipe"]
+    assert warnings == ["predicting without 2D joints: hand detection needs MediaPipe"]
     with pytest.raises(UserError, match="MediaPipe"):
-        HandModel(lifter).predict(PICTURE, bbox=(50, 60, 100, 90), hand="left")
+        HandModel(lifter).predict(IMAGE, bbox=(50, 60, 100, 90), hand="left")
     with pytest.raises(UserError, match="MediaPipe"):
-        model.predict(PICTURE, bbox=(50, 60, 100, 90))
+        model.predict(IMAGE, bbox=(50, 60, 100, 90))
 
 
-def test_a_box_with_a_detector_is_looked_into(both, lifter):
-    told = []
-    (hand,) = HandModel(both, Two(), tell=told.append).predict(PICTURE, bbox=(20, 30, 150, 150), hand="left")
-    (said,) = told
-    assert said.startswith("nobody measured how rgb and joints2d are fused best: equal weights")
+def test_the_detector_searches_the_box(both, lifter):
+    warnings = []
+    (hand,) = HandModel(both, TwoHands(), warn=warnings.append).predict(IMAGE, bbox=(20, 30, 150, 150), hand="left")
+    (warning,) = warnings
+    assert warning.startswith("nobody measured how rgb and joints2d are fused best: equal weights")
     assert hand.inputs == ("rgb", "joints2d")
     assert hand.side == 0
-    told = []
-    (hand,) = HandModel(both, Blind(), tell=told.append).predict(PICTURE, bbox=(20, 30, 150, 150), hand="left")
+    warnings = []
+    (hand,) = HandModel(both, NoHands(), warn=warnings.append).predict(IMAGE, bbox=(20, 30, 150, 150), hand="left")
     assert hand.inputs == ("rgb",)
-    assert "finds no hand in the box" in told[0]
-    assert HandModel(lifter, Blind()).predict(PICTURE, bbox=(20, 30, 150, 150), hand="left") == []
+    assert "no hand is detected in the box" in warnings[0]
+    assert HandModel(lifter, NoHands()).predict(IMAGE, bbox=(20, 30, 150, 150), hand="left") == []
 
 
-def test_latents_encode_decode_walk_and_sample(both):
+def test_encode_decode_interpolate_and_sample(both):
     model = HandModel(both)
-    drawn = torch.rand(3, 3, 64, 64) - 0.5
-    a = model.encode("rgb", drawn, hand="right")
-    stored = ((drawn + 0.5) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    images = torch.rand(3, 3, 64, 64) - 0.5
+    a = model.encode("rgb", images, hand="right")
+    stored = ((images + 0.5) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     b = model.encode("rgb", stored, hand=[1, 1, 1])
     torch.testing.assert_close(a.mu, b.mu, atol=2e-2, rtol=0)
     single = model.encode("joints2d", torch.rand(21, 2), hand="left")
@@ -156,17 +156,17 @@ def test_latents_encode_decode_walk_and_sample(both):
     assert not torch.equal(model.sample(2), model.sample(2, seed=1))
 
 
-def test_what_the_model_cannot_do_is_one_line(both):
+def test_wrong_arguments_are_user_errors(both):
     model = HandModel(both)
     with pytest.raises(UserError, match="encodes no 'joints3d'"):
         model.encode("joints3d", torch.zeros(1, 21, 3))
     with pytest.raises(UserError, match="decodes no 'rgb'"):
         model.decode("rgb", torch.zeros(1, 6))
-    with pytest.raises(UserError, match="told which hand"):
+    with pytest.raises(UserError, match="needs the hand side"):
         model.encode("joints2d", torch.zeros(1, 21, 2))
     with pytest.raises(UserError, match="left or right"):
         side_of("up")
-    with pytest.raises(UserError, match="one point"):
+    with pytest.raises(UserError, match="takes latents"):
         model.interpolate(Posterior(torch.zeros(2, 6), torch.zeros(2, 6)), torch.zeros(6))
     with pytest.raises(UserError, match="3 numbers"):
-        model.predict(PICTURE, bbox=(1, 2, 3))
+        model.predict(IMAGE, bbox=(1, 2, 3))

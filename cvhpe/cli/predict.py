@@ -57,7 +57,7 @@ def predict(
 
     box = parse_box(bbox)
     model = load(run, detector_model=detector_model, hands=max_hands)
-    model.tell = lambda text: print(f"note: {text}", file=sys.stderr)
+    model.warn = lambda text: print(f"note: {text}", file=sys.stderr)
     asked: dict[str, Any] = {"samples": samples, "scale_mm": scale_mm, "bbox": box, "hand": handedness or None}
     asked["inputs"] = comma_list(source)
     paths = list_media(files)

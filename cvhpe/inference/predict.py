@@ -1,7 +1,7 @@
-"""From a hand found in a picture to its 3D joints: crop as in training, encode, fuse, decode, undo the crop.
+"""Predict the 3D joints of a detected hand: crop as in training, encode, fuse, decode, undo the crop.
 
-Positions are relative to the root joint (T). The size of a hand cannot be seen in a picture, so under S the
-length of its middle finger's bone is the training hands' mean unless it is given; the result says which.
+Positions are relative to the root joint (protocol T). An image does not determine the size of a hand: under protocol S
+the length of the scale bone is the mean of the training set unless it is given; the result records which.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of, fusion_params, 
 from cvhpe.uncertainty.tta_disagreement import encode_tta, joints_mm, tta_std
 
 Array = np.ndarray
-MOST_SAMPLES = 10_000
-LONGEST_MM = 1000.0
-"""Of the bone between the middle finger's joints, and far beyond any hand's."""
-FARTHEST = 10.0
-"""A box's side over the picture's."""
+MAX_SAMPLES = 10_000
+MAX_SCALE_MM = 1000.0
+"""Upper limit of the scale bone, far above any hand's."""
+MAX_BOX_RATIO = 10.0
+"""Upper limit of a box's side over the image's."""
 
 SIDES: Mapping[int | None, str] = {LEFT: "left", RIGHT: "right", None: "unknown"}
 
@@ -42,18 +42,21 @@ SIDES: Mapping[int | None, str] = {LEFT: "left", RIGHT: "right", None: "unknown"
 class Hand:
     """One predicted hand.
 
-    joints3d_mm: ``(J, 3)`` float32, relative to the root joint; camera frame, x right, y down, z forward.
-    joints2d_px: ``(J, 2)`` float32 in the picture, centre of its top-left pixel (0, 0). joints2d_from:
-        ``detector`` (they were the input), ``decoded`` (by the model), or ``crop`` (the 3D joints laid flat
-        into the crop, where the model decodes no 2D).
-    uncertainty_mm: ``(J,)`` float32, root mean square distance of posterior samples from ``joints3d_mm``; None
-        where no sample was asked for. ``calibrated``: samples are as wide as hands that the run was not trained
-        on asked for (:class:`cvhpe.uncertainty.fusion.SampleScaling`): regions hold the truth as often as they say.
-    samples_mm: ``(N, J, 3)`` float32, the sampled joints themselves.
-    side: 0 left, 1 right, None unknown. side_confidence: of the detector.
-    box: x, y, width, height px of the hand as found. inputs: the modalities that were encoded.
-    scale_mm: length of the middle finger's PIP-MCP bone that mm were made with. scale_from: ``given``,
-        ``training mean``, or ``predicted`` where the run predicts sizes itself (protocols without S).
+    Attributes:
+        joints3d_mm: ``(J, 3)`` float32, relative to the root joint; camera frame, x right, y down, z forward.
+        joints2d_px: ``(J, 2)`` float32 in the image, centre of the top-left pixel (0, 0).
+        joints2d_from: ``detector``, ``decoded`` or ``crop``: orthographic projection of the 3D joints into the crop.
+        uncertainty_mm: ``(J,)`` float32, RMS distance of posterior samples from ``joints3d_mm``; None without samples.
+        samples_mm: ``(N, J, 3)`` float32, the sampled joints.
+        calibrated: Whether a calibration scales the samples to the nominal coverage of credible regions.
+        side: 0 left, 1 right, None unknown.
+        side_confidence: Of the detector.
+        box: x, y, width, height of the detected hand, pixels.
+        inputs: The encoded modalities.
+        weights: Input -> weight in the fusion.
+        scale_mm: Length of the scale bone (middle finger PIP to MCP) in the result.
+        scale_from: ``given``, ``training mean``, or ``predicted`` by a run that predicts sizes (protocols without S).
+        posterior: The fused posterior, ``[1, D]``.
     """
 
     joints3d_mm: Array
@@ -72,7 +75,7 @@ class Hand:
     posterior: Posterior
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, as ``cvhpe predict`` writes them; mm and px to two decimals."""
+        """Convert to plain numbers, as ``cvhpe predict`` writes them; mm and px have two decimals."""
         return {
             "hand": SIDES[self.side],
             "hand_confidence": None if self.side_confidence is None else round(self.side_confidence, 3),
@@ -95,11 +98,13 @@ def _plain(x: Array) -> list[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a prediction is asked for.
+    """Options of a prediction.
 
-    inputs: modalities to encode; empty: all that the run has and the picture gives. samples: how many
-    posterior samples the uncertainty is of; 0 for none. scale_mm: the hand's own bone length, or None.
-    seed: of the samples.
+    Attributes:
+        inputs: Modalities to encode; empty: all that are available.
+        samples: Number of posterior samples for the uncertainty; 0: none.
+        scale_mm: Length of the scale bone; None: the mean of the training set.
+        seed: Seed of the samples.
     """
 
     inputs: tuple[str, ...] = ()
@@ -109,58 +114,99 @@ class Options:
 
 
 def check_options(run: Run, options: Options) -> None:
-    """Refuse what this run cannot give, before any picture is looked at."""
+    """Check that a run supports the options, before any image is read.
+
+    Args:
+        run: The run.
+        options: The options.
+
+    Raises:
+        UserError: If it does not.
+    """
     known = sources(run.model.pairs)
     for name in options.inputs:
         if name not in known:
             raise UserError(f"--from {name}: this run encodes no {name}; {nearest(name, known)}")
     if "joints3d" not in targets(run.model.pairs):
-        made = ", ".join(targets(run.model.pairs))
-        raise UserError(f"{run.path}: decodes {made}; predict needs a run that decodes joints3d")
+        decoded = ", ".join(targets(run.model.pairs))
+        raise UserError(f"{run.path}: decodes {decoded}; predict needs a run that decodes joints3d")
     if not wanted_inputs(run, options):
         raise UserError(
-            f"{run.path}: encodes {', '.join(known)}, which a photograph does not give; predict needs rgb or joints2d"
+            f"{run.path}: encodes {', '.join(known)}, which an image does not provide; predict needs rgb or joints2d"
         )
-    if not 0 <= options.samples <= MOST_SAMPLES:
-        raise UserError(f"--samples {options.samples}: 0 to {MOST_SAMPLES:,}")
-    if options.scale_mm is not None and not 0 < options.scale_mm <= LONGEST_MM:
+    if not 0 <= options.samples <= MAX_SAMPLES:
+        raise UserError(f"--samples {options.samples}: 0 to {MAX_SAMPLES:,}")
+    if options.scale_mm is not None and not 0 < options.scale_mm <= MAX_SCALE_MM:
         raise UserError(f"--scale-mm {options.scale_mm}: a length in mm, as in --scale-mm 31.5")
     if options.scale_mm is not None and not run.has_scale:
-        raise UserError(f"--scale-mm: this run (protocol {run.config.protocol}) predicts sizes itself; leave it out")
+        raise UserError(f"--scale-mm: this run (protocol {run.config.protocol}) predicts sizes itself; drop the option")
 
 
 def wanted_inputs(run: Run, options: Options, given: Sequence[str] = ("rgb", "joints2d")) -> list[str]:
-    """The inputs to encode, out of those made from the fields ``given``."""
+    """List the inputs to encode.
+
+    Args:
+        run: The run.
+        options: The options.
+        given: Available stored fields.
+
+    Returns:
+        Modalities of the options, by default of the run, that are made from these fields.
+    """
     chosen = options.inputs or sources(run.model.pairs)
     return [name for name in chosen if set(run.model.modalities[name].reads) <= set(given)]
 
 
 def needs_joints(run: Run, options: Options) -> bool:
-    """Whether nothing can be predicted without 2D joints."""
+    """Whether a prediction requires 2D joints.
+
+    Args:
+        run: The run.
+        options: The options.
+
+    Returns:
+        True if no input is made from an image alone.
+    """
     return not wanted_inputs(run, options, ("rgb",))
 
 
 def uses_joints(run: Run, options: Options) -> bool:
-    """Whether 2D joints are one of the inputs."""
+    """Whether 2D joints are one of the inputs.
+
+    Args:
+        run: The run.
+        options: The options.
+
+    Returns:
+        True if an input is made from 2D joints.
+    """
     return len(wanted_inputs(run, options)) > len(wanted_inputs(run, options, ("rgb",)))
 
 
-def predict_hand(run: Run, picture: Array | None, found: Detection, options: Options | None = None) -> Hand:
-    """One hand of a picture uint8 ``(H, W, 3)``, or of 2D joints alone (``picture`` None), through a run.
+def predict_hand(run: Run, image: Array | None, detection: Detection, options: Options | None = None) -> Hand:
+    """Predict one hand.
 
-    Raises :class:`UserError` where an input is missing that the run cannot do without.
+    Args:
+        run: The run.
+        image: uint8 ``(H, W, 3)``, RGB; None predicts from 2D joints alone.
+        detection: The hand in the image.
+        options: The options.
+
+    Returns:
+        The predicted hand.
+
+    Raises:
+        UserError: If a required input or the hand side is missing.
     """
     options = options or Options()
-    if run.knows_side and found.side is None:
-        raise UserError(
-            "this run must be told which hand it sees (protocol H): say --handedness left or --handedness right"
-        )
-    fields, crop, given = look(run, picture, found)
+    if run.knows_side and detection.side is None:
+        raise UserError("this run needs the hand side (protocol H): add --handedness left or --handedness right")
+    fields, crop, given = make_fields(run, image, detection)
     names = wanted_inputs(run, options, given)
-    asked = [n for n in options.inputs if n not in names]
-    if asked or not names:
-        lacking = asked or wanted_inputs(run, options)
-        raise UserError(f"no input {', '.join(lacking)}: {_why_not(picture, found, run)}")
+    missing = [n for n in options.inputs if n not in names]
+    if missing or not names:
+        missing = missing or wanted_inputs(run, options)
+        raise UserError(f"no input {', '.join(missing)}: {_why_missing(image, detection, run)}")
     calibration = calibration_of(run.metadata.training)
     how = fusion_params(calibration, names)
     width = calibration.width(names) if calibration else None
@@ -178,7 +224,7 @@ def predict_hand(run: Run, picture: Array | None, found: Detection, options: Opt
                 again = encode_tta(run, fields, names, run.config.crop_margin, width.turns)
                 unsure = tta_std(run, again, names, how, unit)
             samples = (width or AS_TRAINED).rescale_samples(samples, joints, generator, unsure)
-        flat, flat_from = flat_joints(run, fields, crop, posterior, joints, names)
+        joints2d_px, joints2d_from = _joints2d(run, fields, crop, posterior, joints, names)
     wide = None if samples is None else spread(samples, joints)[0].numpy()
     length = float(unit)
     if not run.has_scale:
@@ -186,14 +232,14 @@ def predict_hand(run: Run, picture: Array | None, found: Detection, options: Opt
         length = float((joints[0, child] - joints[0, parent]).norm())
     return Hand(
         joints3d_mm=joints[0].numpy(),
-        joints2d_px=flat,
-        joints2d_from=flat_from,
+        joints2d_px=joints2d_px,
+        joints2d_from=joints2d_from,
         uncertainty_mm=wide,
         samples_mm=None if samples is None else samples[:, 0].numpy(),
         calibrated=width is not None,
-        side=found.side,
-        side_confidence=found.confidence,
-        box=found.box,
+        side=detection.side,
+        side_confidence=detection.confidence,
+        box=detection.box,
         inputs=tuple(names),
         weights=how["weights"],
         scale_mm=length,
@@ -202,104 +248,152 @@ def predict_hand(run: Run, picture: Array | None, found: Detection, options: Opt
     )
 
 
-def look(run: Run, picture: Array | None, found: Detection) -> tuple[dict[str, Tensor], Crop, list[str]]:
-    """The fields of a batch of one, as a packed data set would give them; the crop; the inputs' fields there are."""
+def make_fields(run: Run, image: Array | None, detection: Detection) -> tuple[dict[str, Tensor], Crop, list[str]]:
+    """Crop a hand as a packed data set does.
+
+    Args:
+        run: The run.
+        image: uint8 ``(H, W, 3)``, RGB, or None.
+        detection: The hand in the image.
+
+    Returns:
+        The stored fields of a batch of one, the crop, and the available fields of inputs.
+    """
     options = CropOptions(
         image_size=run.config.image_size, margin=run.config.crop_margin, factor=run.config.crop_factor
     )
     joints = JointMap.of(run.metadata.layout)
     uv = None
-    if found.joints2d_px is not None and JointMap.of(found.layout).name == run.metadata.layout:
-        joints, uv = JointMap.of(found.layout), found.joints2d_px
+    if detection.joints2d_px is not None and JointMap.of(detection.layout).name == run.metadata.layout:
+        joints, uv = JointMap.of(detection.layout), detection.joints2d_px
     sample = Sample(
-        id="the picture",
-        side=RIGHT if found.side is None else found.side,
+        id="the image",
+        side=RIGHT if detection.side is None else detection.side,
         joints2d_px=uv,
-        images={} if picture is None else {"rgb": picture},
-        box=found.box,
+        images={} if image is None else {"rgb": image},
+        box=detection.box,
     )
-    row = crop_sample(sample, joints, options, () if picture is None else ("rgb",))
+    row = crop_sample(sample, joints, options, () if image is None else ("rgb",))
     x, y, side = row["crop"]
     fields = {name: torch.as_tensor(np.array(value)[None]) for name, value in row.items()}
-    movable = layout(run.metadata.layout).palm is not None
+    has_palm = layout(run.metadata.layout).palm is not None
     fields["root_shift_weight"] = torch.tensor(
-        [0.5 if movable and run.metadata.root == "palm" and found.root == "wrist" else 0.0]
+        [0.5 if has_palm and run.metadata.root == "palm" and detection.root == "wrist" else 0.0]
     )
-    given = [] if picture is None else ["rgb"]
+    given = [] if image is None else ["rgb"]
     if uv is not None and np.isfinite(uv).any():
         given.append("joints2d")
     return fields, Crop((float(x), float(y)), float(side)), given
 
 
-def flat_joints(
+def _joints2d(
     run: Run, fields: Mapping[str, Tensor], crop: Crop, posterior: Posterior, joints: Tensor, names: Sequence[str]
 ) -> tuple[Array, str]:
-    """2D joints ``(J, 2)`` px and where they are from; a joint that the detector left out is the model's."""
+    """2D joints ``(J, 2)``, pixels, and their source; joints without a detection are the model's."""
     decoded = None
     if "joints2d" in targets(run.model.pairs):
         decoded = run.model.decode("joints2d", posterior.mu)[0].float().cpu().numpy()
-    laid = laid_flat(joints[0].numpy(), run.config.crop_factor) if decoded is None else decoded
+    fractions = project_to_crop(joints[0].numpy(), run.config.crop_factor) if decoded is None else decoded
     if "joints2d" not in names:
-        return crop.pixels(laid).astype(np.float32), "crop" if decoded is None else "decoded"
-    seen = run.model.modalities["joints2d"].augment(fields["joints2d"], identity_view(fields, 1.0))[0].numpy()
-    return crop.pixels(np.where(np.isfinite(seen), seen, laid)).astype(np.float32), "detector"
+        return crop.pixels(fractions).astype(np.float32), "crop" if decoded is None else "decoded"
+    detected = run.model.modalities["joints2d"].augment(fields["joints2d"], identity_view(fields, 1.0))[0].numpy()
+    return crop.pixels(np.where(np.isfinite(detected), detected, fractions)).astype(np.float32), "detector"
 
 
-def check_box(box: Box, picture: Array) -> None:
-    """Refuse a box that shows nothing of a picture ``(H, W, 3)``, or next to nothing of it in a sea of black."""
-    height, width = picture.shape[:2]
+def check_box(box: Box, image: Array) -> None:
+    """Check that a box overlaps an image and has a sensible size.
+
+    Args:
+        box: x, y, width, height, pixels.
+        image: ``(H, W, 3)``.
+
+    Raises:
+        UserError: If it does not.
+    """
+    height, width = image.shape[:2]
     x, y, w, h = box
     if not (np.isfinite(box).all() and w > 0 and h > 0):
-        return  # which :func:`found_by_hand` refuses
-    seen = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
-    if not seen or max(w, h) > FARTHEST * max(width, height) or max(w, h) < 1:
-        raise UserError(
-            f"--bbox {','.join(f'{v:g}' for v in box)}: no hand there; the picture is {width} x {height} px"
-        )
+        return  # detection_from reports it
+    overlaps = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
+    if not overlaps or max(w, h) > MAX_BOX_RATIO * max(width, height) or max(w, h) < 1:
+        raise UserError(f"--bbox {','.join(f'{v:g}' for v in box)}: no hand there; the image is {width} x {height} px")
 
 
-def laid_flat(joints3d: Array, factor: float) -> Array:
-    """Crop fractions ``(J, 2)`` of 3D joints seen from far away, in a crop ``factor`` times as wide as they are.
+def project_to_crop(joints3d: Array, factor: float) -> Array:
+    """Project 3D joints orthographically into their crop.
 
-    >>> laid_flat(np.array([[0.0, 0, 0], [10, 0, 3], [10, -20, 5]]), 1.25)
-    array([[-0.2,  0.4],
-           [ 0.2,  0.4],
-           [ 0.2, -0.4]])
+    Args:
+        joints3d: ``(J, 3)``.
+        factor: Side of the crop over the longer side of the joints' bounding box.
+
+    Returns:
+        ``(J, 2)``, crop fractions.
+
+    Example:
+        >>> project_to_crop(np.array([[0.0, 0, 0], [10, 0, 3], [10, -20, 5]]), 1.25)
+        array([[-0.2,  0.4],
+               [ 0.2,  0.4],
+               [ 0.2, -0.4]])
     """
     flat = joints3d[:, :2]
     low, high = flat.min(0), flat.max(0)
     return (flat - (low + high) / 2) / ((high - low).max() * factor)
 
 
-def _why_not(picture: Array | None, found: Detection, run: Run) -> str:
-    if picture is None:
-        return "2D joints alone were given, and no picture"
-    if found.joints2d_px is None:
-        return "the detector found no 2D joints there; without one, a run that encodes rgb is needed"
-    return f"2D joints of layout {found.layout} do not fit this run's {run.metadata.layout}"
+def _why_missing(image: Array | None, detection: Detection, run: Run) -> str:
+    if image is None:
+        return "2D joints alone were given, and no image"
+    if detection.joints2d_px is None:
+        return "no 2D joints are detected there; use a run that encodes rgb, or a detector"
+    return f"2D joints of layout {detection.layout} do not fit this run's {run.metadata.layout}"
 
 
 def checked_joints(joints2d_px: Array, name: str) -> Array:
-    """2D joints of a layout as float64 ``(J, 2)``; UserError where they have another shape or none is finite."""
+    """Convert 2D joints to float64 and check them.
+
+    Args:
+        joints2d_px: ``(J, 2)``, pixels.
+        name: Their joint layout.
+
+    Returns:
+        ``(J, 2)`` float64.
+
+    Raises:
+        UserError: If the shape is wrong or no joint is finite.
+    """
     joints = np.asarray(joints2d_px, np.float64)
-    wanted = (len(layout(name)), 2)
-    if joints.shape != wanted:
-        raise UserError(f"2D joints of shape {joints.shape}: this run's layout {name} has {wanted}")
+    expected = (len(layout(name)), 2)
+    if joints.shape != expected:
+        raise UserError(f"2D joints of shape {joints.shape}: this run's layout {name} has {expected}")
     if not np.isfinite(joints).all(-1).any():
-        raise UserError("2D joints without a finite one")
+        raise UserError("no 2D joint is finite")
     return joints
 
 
-def found_by_hand(
+def detection_from(
     box: Box | None, side: int | None, joints2d_px: Array | None = None, name: str = "hand21", root: str = "wrist"
 ) -> Detection:
-    """A hand that the caller points at, by a box, by its 2D joints in the layout ``name``, or both."""
+    """Make a detection from a box, from 2D joints, or both.
+
+    Args:
+        box: x, y, width, height, pixels; by default the bounding box of the joints.
+        side: 0 left, 1 right, None unknown.
+        joints2d_px: ``(J, 2)``, pixels.
+        name: Joint layout of the joints.
+        root: Position of their root joint, ``wrist`` or ``palm``.
+
+    Returns:
+        The detection.
+
+    Raises:
+        UserError: If both are missing, or one is invalid.
+    """
     if root not in ("wrist", "palm"):
         raise UserError(f"root {root!r}: wrist or palm")
     joints = None if joints2d_px is None else checked_joints(joints2d_px, name)
     if box is None:
         if joints is None:
-            raise UserError("say where the hand is: a box or its 2D joints")
+            raise UserError("give the box of the hand or its 2D joints")
         box = box_around(joints)
     elif not (np.isfinite(box).all() and box[2] > 0 and box[3] > 0):
         raise UserError(f"--bbox {','.join(f'{x:g}' for x in box)}: x,y,width,height with a width and height above 0")

@@ -80,10 +80,10 @@ WRONG = {
     "a hand of no side": (("rgb", "photos", "--bbox=1,2,3,4", "--handedness=up"), "left or right"),
     "a box beside the picture": (
         ("rgb", "photos", "--bbox=161,2,9,9", "--handedness=left"),
-        "the picture is 160 x 120 px",
+        "the image is 160 x 120 px",
     ),
-    "a box like a town": (("rgb", "photos", "--bbox=0,0,1e300,9", "--handedness=left"), "the picture is 160 x 120 px"),
-    "a box like a mite": (("rgb", "photos", "--bbox=5,5,0.1,0.1", "--handedness=left"), "the picture is 160 x 120 px"),
+    "a box like a town": (("rgb", "photos", "--bbox=0,0,1e300,9", "--handedness=left"), "the image is 160 x 120 px"),
+    "a box like a mite": (("rgb", "photos", "--bbox=5,5,0.1,0.1", "--handedness=left"), "the image is 160 x 120 px"),
     "an endless bone": (("rgb", "photos", "--bbox=1,2,3,4", "--handedness=left", "--scale-mm=inf"), "--scale-mm inf"),
     "samples without end": (
         ("rgb", "photos", "--bbox=1,2,3,4", "--handedness=left", "--samples=99999999"),

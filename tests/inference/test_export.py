@@ -15,7 +15,7 @@ from cvhpe.errors import UserError
 from cvhpe.geometry.camera import crop_around
 from cvhpe.inference.export import export
 from cvhpe.inference.exported_modules import Pixels, Points, pixel_table
-from cvhpe.inference.predict import found_by_hand, predict_hand
+from cvhpe.inference.predict import detection_from, predict_hand
 from cvhpe.models.fusion import FusionParams
 from cvhpe.plugin.contract import ModelShape, View
 from cvhpe.plugin.registry import registry
@@ -68,7 +68,7 @@ def test_a_lifter_takes_pixels_of_any_frame(runs, tmp_path, ending):
     uv, left = drawn["joints2d_px"] * 3 + 1000, drawn["is_left"]
     got = call(uv.astype(np.float32), np.where(left, 0, 1))
     for k in range(4):
-        hand = predict_hand(run, None, found_by_hand(None, int(not left[k]), uv[k]))
+        hand = predict_hand(run, None, detection_from(None, int(not left[k]), uv[k]))
         np.testing.assert_allclose(got[k], hand.joints3d_mm, atol=2e-2)  # float32 pixels beside float64 ones
     assert (card["layout"], card["root"], card["scale_mm"]) == ("hand21", "palm", "30")
     assert card["units"].startswith("mm relative to the root")
@@ -80,7 +80,7 @@ def test_a_palm_stays_where_it_is(runs, tmp_path):
     export(runs["joints2d"], ["joints2d"], "joints3d", tmp_path / "palm.pt2", root="palm")
     call, card = opened(tmp_path / "palm.pt2")
     uv = poses(1, 5)["joints2d_px"]
-    hand = predict_hand(runs["joints2d"], None, found_by_hand(None, 1, uv[0], root="palm"))
+    hand = predict_hand(runs["joints2d"], None, detection_from(None, 1, uv[0], root="palm"))
     np.testing.assert_allclose(call(uv, np.array([1]))[0], hand.joints3d_mm, atol=2e-2)
     assert card["input_root"] == "palm"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.untrained import untrained_run
 
-from cvhpe.inference.predict import Options, found_by_hand, look, predict_hand
+from cvhpe.inference.predict import Options, detection_from, make_fields, predict_hand
 from cvhpe.runs.run_dir import load_run
 from cvhpe.synthetic import poses
 from cvhpe.uncertainty.fusion import SampleScaling, calibration_of, spread, spread_as, typical_spread
@@ -22,7 +22,7 @@ def run(tmp_path_factory):
 
 def test_doubt_is_the_spread_of_views_made_and_undone_by_hand(run):
     hand = poses(1, seed=3, left=1)
-    fields, _, _ = look(run, None, found_by_hand(None, 0, hand["joints2d_px"][0]))
+    fields, _, _ = make_fields(run, None, detection_from(None, 0, hand["joints2d_px"][0]))
     with torch.inference_mode():
         seen = encode_tta(run, fields, ["joints2d"], 1.5, 3)
         got = tta_std(run, seen, ["joints2d"], {}, torch.tensor([30.0]))
@@ -67,9 +67,9 @@ def test_the_model_that_ships_says_how_sure_it_is_by_its_views():
     width = calibration_of(run.metadata.training).width(["joints2d"])
     assert width.turns > 0
     hand = poses(1, seed=3, left=1)
-    found = found_by_hand(None, 0, hand["joints2d_px"][0])
+    found = detection_from(None, 0, hand["joints2d_px"][0])
     got = predict_hand(run, None, found, Options(samples=40))
-    fields, _, _ = look(run, None, found)
+    fields, _, _ = make_fields(run, None, found)
     with torch.inference_mode():
         seen = encode_tta(run, fields, ["joints2d"], run.config.crop_margin, width.turns)
         unsure = float(tta_std(run, seen, ["joints2d"], {}, torch.tensor([run.metadata.mean_scale_mm])))

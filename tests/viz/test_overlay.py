@@ -9,7 +9,7 @@ import pytest
 from helpers.untrained import untrained_run
 from PIL import Image
 
-from cvhpe.inference.predict import found_by_hand, predict_hand
+from cvhpe.inference.predict import detection_from, predict_hand
 from cvhpe.synthetic import poses
 from cvhpe.viz.overlay import overlay, overlay_frame, save_overlay
 from cvhpe.viz.style import rasterize
@@ -21,7 +21,7 @@ IMAGE = np.full((320, 320, 3), 128, np.uint8)
 def hands(tmp_path_factory):
     run = untrained_run(tmp_path_factory.mktemp("lifter"), "joints2d:joints3d")
     joints = poses(4, 3, left=0)["joints2d_px"].astype(np.float64)
-    return [predict_hand(run, None, found_by_hand(None, 1, uv)) for uv in joints]
+    return [predict_hand(run, None, detection_from(None, 1, uv)) for uv in joints]
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
