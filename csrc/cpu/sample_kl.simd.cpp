@@ -159,7 +159,7 @@ void forward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
 // element.
 template <bool kNormal, bool kSampled, class T>
 inline void gradients_with(const T* mu, const T* logvar, const T* grad_z, const float* noise, const float* grad_kl,
-                           int64_t count, T* grad_mu, T* grad_logvar) {
+                           int64_t count, T* __restrict grad_mu, T* __restrict grad_logvar) {
   for (int64_t i = 0; i < count; ++i) {
     const float g = kSampled ? math::widen(grad_z[i]) : 0.f, e = kSampled ? noise[i] : 0.f;
     float of_mu, of_logvar;
@@ -168,6 +168,14 @@ inline void gradients_with(const T* mu, const T* logvar, const T* grad_z, const 
     grad_mu[i] = math::narrow<T>(of_mu);
     grad_logvar[i] = math::narrow<T>(of_logvar);
   }
+}
+
+template <bool kSampled, class T>
+inline void gradients(const T* mu, const T* logvar, const T* grad_z, const float* noise, const float* grad_kl,
+                      int64_t count, T* grad_mu, T* grad_logvar) {
+  if (all_normal(logvar, count))
+    return gradients_with<true, kSampled>(mu, logvar, grad_z, noise, grad_kl, count, grad_mu, grad_logvar);
+  gradients_with<false, kSampled>(mu, logvar, grad_z, noise, grad_kl, count, grad_mu, grad_logvar);
 }
 
 template <class T>
@@ -185,12 +193,11 @@ void backward(const SampleKlLoop& loop, int64_t begin, int64_t end) {
     const T* mu = static_cast<const T*>(loop.mu) + first;
     const T* logvar = static_cast<const T*>(loop.logvar) + first;
     const T* grad_z = loop.grad_z == nullptr ? nullptr : static_cast<const T*>(loop.grad_z) + first;
-    const bool normal = all_normal(logvar, count), sampled = grad_z != nullptr;
-    const float* e = sampled ? noise(keys, first, count, buffer) : nullptr;
-    const auto body = sampled ? (normal ? gradients_with<true, true, T> : gradients_with<false, true, T>)
-                              : (normal ? gradients_with<true, false, T> : gradients_with<false, false, T>);
-    body(mu, logvar, grad_z, e, grad_kl, count, static_cast<T*>(loop.grad_mu) + first,
-         static_cast<T*>(loop.grad_logvar) + first);
+    T* grad_mu = static_cast<T*>(loop.grad_mu) + first;
+    T* grad_logvar = static_cast<T*>(loop.grad_logvar) + first;
+    if (grad_z == nullptr) return gradients<false>(mu, logvar, grad_z, buffer, grad_kl, count, grad_mu, grad_logvar);
+    const float* e = noise(keys, first, count, buffer);
+    gradients<true>(mu, logvar, grad_z, e, grad_kl, count, grad_mu, grad_logvar);
   });
 }
 
