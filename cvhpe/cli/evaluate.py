@@ -60,7 +60,7 @@ def evaluate(
     from cvhpe.config.schema import PROTOCOLS
     from cvhpe.evaluation.evaluate import as_json as to_json
     from cvhpe.runs.run_dir import load_run
-    from cvhpe.training.datamodule import open_held_out, remarked
+    from cvhpe.training.datamodule import open_held_out, pack_notes
 
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"--protocol {protocol}: {nearest(protocol, PROTOCOLS)}")
@@ -69,7 +69,7 @@ def evaluate(
         sources = data_of(opened, data)
         packs = open_held_out(opened.config, sources, split, console.preparing)
         names = comma_list(source or "")
-        notes = [*remarked(packs), *remarks(opened, sources, packs, names)]
+        notes = [*pack_notes(packs), *remarks(opened, sources, packs, names)]
         for note in notes:
             console.note(note)
     scores = score(opened, packs, source, target, protocol, tta)
@@ -97,7 +97,7 @@ def remarks(run: Run, sources: list[str], packs: list[Pack], names: list[str]) -
 
     sources: what the packs are of. names: the inputs; none where the run's only one is meant.
     """
-    from cvhpe.training.datamodule import open_held_out, parse, same_samples
+    from cvhpe.training.datamodule import open_held_out, resolve_source, same_samples
     from cvhpe.uncertainty.fusion import calibration_of, uncalibrated_warning
 
     calibration = calibration_of(run.metadata.training)
@@ -105,7 +105,7 @@ def remarks(run: Run, sources: list[str], packs: list[Pack], names: list[str]) -
     if calibration is None or calibration.told_by(names or ["one"]) != "validation":
         return told
     for source, pack in zip(sources, packs, strict=True):
-        if source not in run.config.data or "val" not in parse(source, run.config)[0].splits:
+        if source not in run.config.data or "val" not in resolve_source(source, run.config)[0].splits:
             continue
         (validation,) = open_held_out(run.config, [source], "val")
         if same_samples(pack, validation):

@@ -19,7 +19,7 @@ PEER_EXIT_SECONDS = 2.0
 
 
 def train(
-    modalities: Annotated[str, typer.Option(help="What a hand is seen as, comma-separated.")] = "",
+    modalities: Annotated[str, typer.Option(help="Modalities of the run, comma-separated.")] = "",
     pairs: Annotated[str, typer.Option(help="INPUT:TARGET pairs, as in rgb:joints3d,rgb:rgb.")] = "",
     variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4; 3 by default.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; give it again to train on more.")] = None,

@@ -92,7 +92,7 @@ class CrossModalVAE(nn.Module):
         latent_dim: ``D``, dimensions of the latent space.
         precision: type that the networks multiply in; None is float32. Posteriors and joints are float32 either way.
         unit_mm: length of the unit of 3D joints, mm; 0 if the unit is each hand's own scale bone (protocol S).
-        aux_keypoint_weight: weight of the auxiliary keypoint loss of encoders that detect keypoints; 0 turns it off.
+        aux_keypoint_weight: weight of the auxiliary keypoint loss of encoders that detect keypoints; 0: none.
     """
 
     def __init__(

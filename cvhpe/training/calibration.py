@@ -23,7 +23,7 @@ def calibrate_trained_run(run: Run, config: Config, data: DataSplits, report: Re
         run: a trained run.
         config: its settings; ``calibration_num_folds`` chooses how it is calibrated.
         data: its packed samples.
-        report: told what is done.
+        report: gets a note on what is done.
 
     Returns:
         The run with its calibration.

@@ -60,7 +60,14 @@ class MetricsFile:
         self.path = path
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Append a line; :class:`UserError` if it cannot be written."""
+        """Append a line.
+
+        Args:
+            record: its ``kind``, its ``step`` and anything that JSON can hold.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")

@@ -54,7 +54,7 @@ class CheckpointManager:
 
         Args:
             state: what to load into.
-            note: told of damaged checkpoints.
+            note: called with a line for each damaged checkpoint.
 
         Raises:
             UserError: If there are checkpoints but none is usable, or they were made with other settings.

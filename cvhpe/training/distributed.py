@@ -70,7 +70,15 @@ class ProcessGroup:
         return self.rank == 0
 
     def run_on_rank0(self, work: Callable[[], Any]) -> None:
-        """Run ``work`` on rank 0 while the others wait; its :class:`UserError` is raised on all of them."""
+        """Run something on rank 0 while the others wait.
+
+        Args:
+            work: called without arguments.
+
+        Raises:
+            UserError: On rank 0, if ``work`` raises it.
+            Rank0Error: On the others then.
+        """
         message: list[str | None] = [None]
         fault: UserError | None = None
         if self.is_rank0:
@@ -222,7 +230,7 @@ def launch(nproc: int, arguments: Sequence[str]) -> int:
         arguments: their command line.
 
     Returns:
-        The exit code of the first process that failed by itself; 128 plus the signal's number if all were killed.
+        The exit code of the process that failed first by itself; 128 plus the signal's number if all were killed.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -1,11 +1,11 @@
-"""Few 3D labels: training samples of which only a share keeps them, as where 2D is easy to annotate and 3D is not.
+"""Few 3D labels: only a fraction of the training samples keeps its 3D joints, as where 2D is easier to annotate.
 
-The share is drawn sample by sample, not group by group: a few frames of every recording, which is how one would
-choose what to annotate. Which they are follows from the run's seed alone.
+Samples are chosen one by one, not by groups: a few frames of every recording, as an annotator would choose them. The
+choice depends on the run's seed alone.
 
-A run that was trained on the labelled samples can teach the next one: what it sees in the others is wrong as an account
-of their pictures, but these are plausible hands at plausible places, and more of them than the labels show. The 2D
-joints of these hands are their own, as the camera of the sample sees them, so that 2D and 3D agree exactly.
+A run that was trained on the labelled samples can predict pseudo-labels for the others. As labels of their images these
+are wrong, but they are plausible hands at plausible places, and more of them than the labels show. Their 2D joints are
+projected by the sample's camera, so that 2D and 3D agree exactly.
 """
 
 from __future__ import annotations
@@ -29,118 +29,156 @@ from cvhpe.plugin.registry import registry
 from cvhpe.plugin.sample import Array
 from cvhpe.runs.run_dir import Run, model_fields
 
+PSEUDO_FIELDS = ("joints2d", "crop", "has_joints3d")
+MIN_DEPTH_MM = 100.0
+"""Pseudo-labels nearer to the camera than this, or behind it, are dropped."""
 
-def few_labels(pack: Pack, share: float, seed: int, pairs: Sequence[Pair], teacher: Run | None = None) -> Pack:
-    """The samples of a pack that pairs can use once only a ``share`` of them has 3D joints.
 
-    Samples without 3D joints serve pairs such as 2D -> 2D; where the run has no such pair, they are left out, and
-    what remains is training on the labelled samples alone. Where they stay, the labelled ones are repeated until
-    they are half of all, so that every batch has some.
+def few_labels(pack: Pack, fraction: float, seed: int, pairs: Sequence[Pair], labeller: Run | None = None) -> Pack:
+    """Hide 3D joints of a pack.
 
-    teacher: puts the hands that it sees in the others in their place (:func:`told`).
+    Samples without 3D joints serve pairs such as 2D -> 2D. If no pair can use them, they are left out. Otherwise the
+    labelled ones are repeated until they are half of all, so that every batch has some.
+
+    Args:
+        pack: training samples.
+        fraction: fraction of the samples with 3D joints that keep them.
+        seed: of the run.
+        pairs: of the run.
+        labeller: a run that predicts pseudo-labels for the others (:func:`pseudo_labels`).
+
+    Returns:
+        The samples that the pairs can use.
+
+    Raises:
+        UserError: If no sample would keep its 3D joints.
     """
     rows = np.arange(pack.meta.count) if pack.rows is None else pack.rows
     labelled = np.flatnonzero(pack["has_joints3d"])
-    many = round(share * len(labelled))
-    if not many:
-        raise UserError(f"labelled {share}: of {len(labelled)} samples with 3D joints that leaves none")
-    kept = np.random.default_rng([seed, 3]).permutation(labelled)[:many]
+    num_kept = round(fraction * len(labelled))
+    if not num_kept:
+        raise UserError(f"label_fraction {fraction}: of {len(labelled)} samples with 3D joints that leaves none")
+    kept = np.random.default_rng([seed, 3]).permutation(labelled)[:num_kept]
     hidden = rows[np.setdiff1d(np.arange(len(rows)), kept)]
     arrays = dict(pack.arrays)
-    for name, nothing in (("joints3d_mm", np.nan), ("has_joints3d", False), ("scale_mm", 1.0)):
+    for name, missing in (("joints3d_mm", np.nan), ("has_joints3d", False), ("scale_mm", 1.0)):
         arrays[name] = np.array(arrays[name])
-        arrays[name][hidden] = nothing
+        arrays[name][hidden] = missing
     few = replace(pack, arrays=arrays)
-    if teacher is not None:
-        arrays |= {name: np.array(arrays[name]) for name in SEEN}
-        for name, values in told(teacher, replace(few, rows=hidden)).items():
+    if labeller is not None:
+        arrays |= {name: np.array(arrays[name]) for name in PSEUDO_FIELDS}
+        for name, values in pseudo_labels(labeller, replace(few, rows=hidden)).items():
             arrays[name][hidden] = values
-    useful = np.flatnonzero(served(few, pairs))
-    unlabelled = np.setdiff1d(useful, kept)
-    times = max(1, round(len(unlabelled) / many))
-    return few.subset(np.sort(np.concatenate([unlabelled, np.repeat(kept, times)])))
+    unlabelled = np.setdiff1d(np.flatnonzero(is_usable(few, pairs)), kept)
+    repeats = max(1, round(len(unlabelled) / num_kept))
+    return few.subset(np.sort(np.concatenate([unlabelled, np.repeat(kept, repeats)])))
 
 
-SEEN = ("joints2d", "crop", "has_joints3d")
-NEAR = 100.0
-"""mm. A hand that a teacher sees nearer to the camera than this, or behind it, is not believed."""
+def pseudo_labels(run: Run, pack: Pack) -> dict[str, Array]:
+    """Hands that a run predicts for samples, at the places of the samples' own hands.
 
+    Args:
+        run: predicts the poses.
+        pack: N samples.
 
-def told(run: Run, pack: Pack) -> dict[str, Array]:
-    """What a teacher makes of the samples of a pack: hands of its own, where it sees those of the samples.
-
-    Their 2D joints and crop are what the sample's camera sees of the hand, which therefore agrees with them exactly,
-    whatever it has to do with the hand that was photographed.
+    Returns:
+        Field -> ``(N, ...)``: 3D joints, and 2D joints and crop as the sample's camera projects them.
     """
-    poses = predicted(run, pack)
-    xyz, K = placed(poses, joint_pixels(pack), pack["K"]), np.nan_to_num(pack["K"].astype(np.float64))
-    able = np.isfinite(xyz).all((1, 2)) & (np.nan_to_num(xyz[..., 2]).min(1) > NEAR)
-    uv = np.where(able[:, None, None], xyz, [0.0, 0.0, 1.0]) @ K.transpose(0, 2, 1)
-    uv = uv[..., :2] / np.where(able[:, None, None], uv[..., 2:], 1.0)
+    poses = predict_poses(run, pack)
+    xyz, K = place_at_pixels(poses, joint_pixels(pack), pack["K"]), np.nan_to_num(pack["K"].astype(np.float64))
+    valid = np.isfinite(xyz).all((1, 2)) & (np.nan_to_num(xyz[..., 2]).min(1) > MIN_DEPTH_MM)
+    uv = np.where(valid[:, None, None], xyz, [0.0, 0.0, 1.0]) @ K.transpose(0, 2, 1)
+    uv = uv[..., :2] / np.where(valid[:, None, None], uv[..., 2:], 1.0)
     crop, joints2d = pack["crop"].copy(), pack["joints2d"].copy()
-    if able.any():
-        crop[able] = CropRule.of([pack]).crop(*(torch.from_numpy(x[able]) for x in (xyz, uv, K))).numpy()
-        joints2d[able] = ((uv[able] - crop[able, None, :2]) / crop[able, None, 2:]).clip(-MAX_FRACTION, MAX_FRACTION)
-    scale = np.where(able, run.metadata.mean_scale_mm, 1.0)
-    return {"joints3d_mm": xyz, "scale_mm": scale, "has_joints3d": able, "joints2d": joints2d, "crop": crop}
+    if valid.any():
+        crop[valid] = CropRule.of([pack]).crop(*(torch.from_numpy(x[valid]) for x in (xyz, uv, K))).numpy()
+        fractions = (uv[valid] - crop[valid, None, :2]) / crop[valid, None, 2:]
+        joints2d[valid] = fractions.clip(-MAX_FRACTION, MAX_FRACTION)
+    scale = np.where(valid, run.metadata.mean_scale_mm, 1.0)
+    return {"joints3d_mm": xyz, "scale_mm": scale, "has_joints3d": valid, "joints2d": joints2d, "crop": crop}
 
 
-def placed(joints: Array, uv: Array, K: Array) -> Array:
-    """Joints ``(N, J, 3)`` mm moved, each hand as a whole, to where cameras ``(N, 3, 3)`` see them at ``uv`` px.
+def place_at_pixels(joints: Array, uv: Array, K: Array) -> Array:
+    """Translate hands to where their cameras see them.
 
-    By the translation that minimises the sum of the squared distances of joints from their rays, as if all joints were
-    as far away. NaN where there is no camera or fewer than three joints are seen.
+    The translation minimises the sum of the squared distances of the joints from their pixels' rays.
+
+    Args:
+        joints: ``(N, J, 3)`` mm.
+        uv: ``(N, J, 2)`` px of the joints; NaN where a joint is not labelled.
+        K: ``(N, 3, 3)`` intrinsics.
+
+    Returns:
+        ``(N, J, 3)`` mm in the camera frame; NaN without a camera or with fewer than three labelled joints.
     """
-    known = np.isfinite(K).all((1, 2)) & (np.abs(np.linalg.det(np.nan_to_num(K))) > 1e-6)
-    back = np.linalg.inv(np.where(known[:, None, None], K, np.eye(3)))
-    ray = pixel_rays(np.nan_to_num(uv), back)
+    valid = np.isfinite(K).all((1, 2)) & (np.abs(np.linalg.det(np.nan_to_num(K))) > 1e-6)
+    inverse_K = np.linalg.inv(np.where(valid[:, None, None], K, np.eye(3)))
+    ray = pixel_rays(np.nan_to_num(uv), inverse_K)
     ray /= np.linalg.norm(ray, axis=2, keepdims=True)
-    counts = np.isfinite(uv).all(2) & np.isfinite(joints).all(2)
-    across = counts[..., None, None] * (np.eye(3) - ray[..., :, None] * ray[..., None, :])
-    known &= counts.sum(1) >= 3
-    whole = np.where(known[:, None, None], across.sum(1), np.eye(3))
-    pull = -(across @ np.nan_to_num(joints)[..., None]).sum(1)
-    return np.where(known[:, None, None], joints + np.linalg.solve(whole, pull)[:, None, :, 0], np.nan)
+    labelled = np.isfinite(uv).all(2) & np.isfinite(joints).all(2)
+    projector = labelled[..., None, None] * (np.eye(3) - ray[..., :, None] * ray[..., None, :])
+    valid &= labelled.sum(1) >= 3
+    A = np.where(valid[:, None, None], projector.sum(1), np.eye(3))
+    b = -(projector @ np.nan_to_num(joints)[..., None]).sum(1)
+    return np.where(valid[:, None, None], joints + np.linalg.solve(A, b)[:, None, :, 0], np.nan)
 
 
-def predicted(run: Run, pack: Pack) -> Array:
-    """Joints ``(N, J, 3)`` mm that a run sees in the samples of a pack; the root is what it is there, wrist or palm.
+def predict_poses(run: Run, pack: Pack) -> Array:
+    """Predict hands of the mean size of the run's training hands, the palm at 0.
 
-    Hands are of the mean size of the run's training hands, their palm is at 0. NaN where the run cannot see the sample,
-    as one that knows cameras cannot see a sample without one.
+    Args:
+        run: its first input other than 3D joints is used.
+        pack: N samples.
+
+    Returns:
+        ``(N, J, 3)`` mm; the root joint is what it is in the pack, wrist or palm. NaN if a sample lacks the input.
     """
     name = next(p.source for p in run.model.pairs if p.target == "joints3d" and p.source != "joints3d")
-    turn: Array | None = None
+    rotation: Array | None = None
     if any(modality.frame == "root" for modality in run.model.modalities.values()):
-        pack, turn = rectify_pack(pack)
-    batches = Batches([pack], model_fields(run.config), 256, shuffle=False)
-    palm, found = palm_of(run.metadata.layout), []
+        pack, rotation = rectify_pack(pack)
+    loader = Batches([pack], model_fields(run.config), 256, shuffle=False)
+    palm, batches = palm_of(run.metadata.layout), []
     with torch.inference_mode():
-        for fields in batches.epoch(0):
-            q = encode(run.model, fields, [name], protocol=run.config.protocol, margin=batches.margin)[name]
+        for fields in loader.epoch(0):
+            q = encode(run.model, fields, [name], protocol=run.config.protocol, margin=loader.margin)[name]
             joints = run.model.decode("joints3d", q.mu).float().cpu()
             joints = joints * run.model.units(torch.full((len(joints),), run.metadata.mean_scale_mm))[:, None, None]
-            joints = refine_absolute_pose(run.model, root_relative(joints, palm.root), fields, [name], batches.margin)
-            moved = fields["root_shift_weight"][
-                :, None
-            ]  # the palm, at 0, is so far on the way from the root to the middle knuckle
-            joints[:, palm.root] = -moved / (1 - moved) * joints[:, palm.root_shift_joint]
-            found.append(joints.numpy())
-    poses = np.concatenate(found)
+            joints = refine_absolute_pose(run.model, root_relative(joints, palm.root), fields, [name], loader.margin)
+            # The palm, at 0, is root + weight * (knuckle - root): solve for the root.
+            weight = fields["root_shift_weight"][:, None]
+            joints[:, palm.root] = -weight / (1 - weight) * joints[:, palm.root_shift_joint]
+            batches.append(joints.numpy())
+    poses = np.concatenate(batches)
+    poses[~has_modality(pack, name)] = np.nan
+    return poses if rotation is None else poses @ rotation
+
+
+def is_usable(pack: Pack, pairs: Sequence[Pair]) -> Array:
+    """Which samples have both modalities of a pair.
+
+    Args:
+        pack: N samples.
+        pairs: of the run.
+
+    Returns:
+        ``(N,)`` bool.
+    """
+    return np.any([has_modality(pack, p.source) & has_modality(pack, p.target) for p in pairs], axis=0)
+
+
+def has_modality(pack: Pack, name: str) -> Array:
+    """Which samples have all fields that a modality reads.
+
+    Args:
+        pack: N samples.
+        name: a modality.
+
+    Returns:
+        ``(N,)`` bool.
+    """
+    has = np.ones(len(pack), bool)
     for field in registry().modality(name).reads:
         if f"has_{field}" in pack:
-            poses[~pack[f"has_{field}"]] = np.nan
-    return poses if turn is None else poses @ turn
-
-
-def served(pack: Pack, pairs: Sequence[Pair]) -> Array:
-    """``(N,)`` bool: the samples that have all that one of the pairs needs."""
-    found = np.zeros(len(pack), bool)
-    for pair in pairs:
-        has = np.ones(len(pack), bool)
-        for name in pair:
-            for field in registry().modality(name).reads:
-                if f"has_{field}" in pack:
-                    has &= pack[f"has_{field}"]
-        found |= has
-    return found
+            has &= pack[f"has_{field}"]
+    return has

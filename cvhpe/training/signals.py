@@ -61,5 +61,12 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 def raise_stopped(number: int) -> NoReturn:
-    """Handler for work that has nothing to save."""
+    """Handler for work that has nothing to save.
+
+    Args:
+        number: of the signal.
+
+    Raises:
+        Stopped: Always.
+    """
     raise Stopped(number)

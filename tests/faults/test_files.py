@@ -32,7 +32,7 @@ def checkpoints(out):
     return sorted((out / "checkpoints").glob("step_*.safetensors"))
 
 
-@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "garbage", "swapped"])
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "garbage", "exchanged"])
 def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, harm):
     out = tmp_path / "run"
     run_until(hands, out, 7)
@@ -46,7 +46,7 @@ def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, 
         raw = bytearray()
     elif harm == "garbage":
         raw = bytearray(b"\xff" * 100)
-    else:  # another model's tensors under a card that was meant for these
+    else:  # another model's tensors with the metadata of these
         tensors = {n: torch.zeros(1) for n in serialization.load(last)}
         serialization.save(last, tensors, serialization.read_metadata(last))
         raw = bytearray(last.read_bytes())
@@ -139,12 +139,12 @@ def test_another_runs_settings_are_named(hands, tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch):
-    """A packed data set of the smallest pictures, in a cache of its own, to be damaged."""
+def packed_images(tmp_path, monkeypatch):
+    """A packed data set of the smallest images, in a cache of its own, to be damaged."""
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
 
 
-def picture_config(**changes):
+def image_config(**changes):
     wanted = {
         "modalities": ["rgb", "joints3d"],
         "pairs": ["joints3d:joints3d"],
@@ -158,8 +158,8 @@ def picture_config(**changes):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_picture_file_cut_short_in_the_middle_of_an_epoch(pictures, tmp_path, workers):
-    c = picture_config(workers=workers)
+def test_an_image_file_cut_short_in_the_middle_of_an_epoch(packed_images, tmp_path, workers):
+    c = image_config(workers=workers)
     data = open_data(c)
     file = data.train[0].path / "rgb.npy"
     out = tmp_path / "run"
@@ -273,7 +273,7 @@ def test_a_run_that_diverges_late_keeps_its_good_checkpoints(hands, tmp_path, mo
 
 
 def test_a_large_but_finite_kl_ends_the_run_before_it_is_saved(hands, tmp_path, monkeypatch):
-    """Without clipping a posterior may widen without limit: this one's KL is 1e13, and every loss is finite."""
+    """Without clipping the posterior variance may grow without limit: here the KL is 1e13, all losses finite."""
     run_until(hands, tmp_path, 9, log_every=5)
     before_step(monkeypatch, 11, lambda model: model.encoders["joints2d"].head.logvar.bias.fill_(30.0))
     with pytest.raises(

@@ -13,7 +13,7 @@ from cvhpe.cli.evaluate import evaluate
 from cvhpe.config.schema import checked
 from cvhpe.data.datasets.builtin import cvhpe_datasets
 from cvhpe.data.packing.prepare import prepare
-from cvhpe.training.datamodule import open_data, open_held_out, remarked
+from cvhpe.training.datamodule import open_data, open_held_out, pack_notes
 
 SPECS = {spec.name: spec for spec in cvhpe_datasets()}
 
@@ -39,10 +39,14 @@ def test_what_a_copy_lacks_is_said_of_training_and_test_data_alike(tmp_path) -> 
         "stb test is incomplete: 4 of the 6,000 published samples; lacks labels/B1Random_BB.mat",
     ]
     assert data.notes == said
-    assert [remarked(data.train), remarked(data.validation), remarked(data.test)] == [said[:1], said[:1], said[1:]]
-    # Detection again, a pack says the same.
+    assert [pack_notes(data.train), pack_notes(data.validation), pack_notes(data.test)] == [
+        said[:1],
+        said[:1],
+        said[1:],
+    ]
+    # Opened again, a pack has the same notes.
     assert open_data(config(f"stb:{tmp_path}")).notes == said
-    assert remarked(open_held_out(config(), [f"stb:{tmp_path}"], "test")) == said[1:]
+    assert pack_notes(open_held_out(config(), [f"stb:{tmp_path}"], "test")) == said[1:]
 
 
 def test_evaluation_says_so_on_stderr_and_in_json(tmp_path, capsys) -> None:
@@ -88,7 +92,7 @@ def test_other_views_or_subjects_have_other_counts(tmp_path) -> None:
 
 
 def test_a_test_split_without_labels_keeps_nobody_from_training(tmp_path) -> None:
-    """FreiHAND's evaluation labels came years after its pictures; many copies have none."""
+    """FreiHAND's evaluation labels came years after its images; many copies have none."""
     write_freihand(tmp_path, np.random.default_rng(1))
     (tmp_path / "evaluation_xyz.json").unlink()
     data = open_data(config(f"freihand:{tmp_path}"))

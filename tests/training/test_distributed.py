@@ -196,7 +196,7 @@ def test_each_process_takes_a_gpu_of_its_own(env, seen, device, monkeypatch):
         assert pick_device("auto", 1) == torch.device(device)
 
 
-def test_processes_that_do_not_know_where_to_meet_are_told():
+def test_processes_without_an_address_are_refused():
     with pytest.raises(UserError, match="MASTER_ADDR"):
         rendezvous_address({})
 
@@ -245,7 +245,7 @@ def test_the_command_runs_as_the_tasks_of_a_slurm_step(hands, tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_that_are_told_to_stop_save_and_end_together(hands, tmp_path):
+def test_stopped_processes_save_and_end_together(hands, tmp_path):
     out = tmp_path / "run"
     long = command(hands, out, "--nproc", "2", "--set", "epochs=3000", "--set", "checkpoint_every_s=1000")
     process = subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

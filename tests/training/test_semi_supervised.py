@@ -17,7 +17,7 @@ from cvhpe.evaluation.evaluate import palm_of, predict, truth_mm
 from cvhpe.models.pairs import parse_pairs
 from cvhpe.runs.run_dir import load_run
 from cvhpe.training.datamodule import open_data
-from cvhpe.training.semi_supervised import few_labels, placed
+from cvhpe.training.semi_supervised import few_labels, place_at_pixels
 from cvhpe.training.trainer import train
 
 LIFT, BOTH = ["joints2d:joints3d"], ["joints2d:joints3d", "joints2d:joints2d"]
@@ -75,8 +75,8 @@ def test_all_labels_are_all_samples_and_held_out_ones_keep_theirs(opened):
     assert len(few.validation[0]) == 40
 
 
-def taught_by(run, pack, share=0.1):
-    return few_labels(pack, share, 0, parse_pairs(",".join(LIFT), ["joints2d", "joints3d"]), run)
+def labelled_by(run, pack, fraction=0.1):
+    return few_labels(pack, fraction, 0, parse_pairs(",".join(LIFT), ["joints2d", "joints3d"]), run)
 
 
 def small(modalities):
@@ -89,7 +89,7 @@ def small(modalities):
 
 
 @pytest.mark.parametrize("source", ["joints2d", "rays"])
-def test_a_teachers_hands_stand_where_it_sees_them_and_are_seen_there_exactly(opened, tmp_path, source):
+def test_pseudo_labels_project_onto_their_2d_joints(opened, tmp_path, source):
     whole = opened(LIFT).train[0]
     seen = rectify_pack(whole)[0] if source == "rays" else whole
     train(small(source), DataSplits([seen], [seen.limit(20)], []), tmp_path / "run")
@@ -97,12 +97,12 @@ def test_a_teachers_hands_stand_where_it_sees_them_and_are_seen_there_exactly(op
     K = np.array(whole.arrays["K"])
     K[::3] = np.nan
     partly = replace(whole, arrays={**whole.arrays, "K": K}).subset(np.arange(len(whole)))
-    alone, taught = opened(LIFT, label_fraction=0.1).train[0], taught_by(run, partly)
-    given = ids(taught, slice(None)) - ids(alone, slice(None))
+    alone, labelled = opened(LIFT, label_fraction=0.1).train[0], labelled_by(run, partly)
+    given = ids(labelled, slice(None)) - ids(alone, slice(None))
     assert len(given) > 100
     assert not given & ids(partly, ~np.isfinite(partly["K"]).all((1, 2)))
-    home = {name: row for row, name in enumerate(taught["id"].tolist())}
-    rows = taught.subset(np.array([home[name] for name in sorted(given)]))
+    home = {name: row for row, name in enumerate(labelled["id"].tolist())}
+    rows = labelled.subset(np.array([home[name] for name in sorted(given)]))
     # each joint is seen where its camera projects it, in a crop about what is seen
     xyz = rows["joints3d_mm"].astype(np.float64)
     uv = xyz @ rows["K"].transpose(0, 2, 1)
@@ -136,18 +136,18 @@ def test_a_hand_is_placed_where_its_pixels_are():
     uv = uv[..., :2] / np.where(uv[..., 2:] == 0, 1, uv[..., 2:])
     uv[1, 4] = np.nan
     uv[2, :19] = np.nan
-    moved = placed(true - [5.0, 7.0, 400.0], uv, K)
+    moved = place_at_pixels(true - [5.0, 7.0, 400.0], uv, K)
     np.testing.assert_allclose(moved[[0, 1, 3, 4]], true[[0, 1, 3, 4]], atol=1e-6)
     assert np.isnan(moved[[2, 5]]).all()
 
 
-def test_a_teacher_is_for_runs_of_joints_alone(tmp_path, monkeypatch):
+def test_pseudo_labels_are_for_runs_of_joints_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("CVHPE_CACHE", str(tmp_path / "cache"))
     asked = {"modalities": ["rgb", "joints3d"], "pairs": ["rgb:joints3d"], "synthetic_count": 20, "image_size": 64}
-    with pytest.raises(UserError, match="teacher: no picture shows the hands that it sees"):
+    with pytest.raises(UserError, match="pseudo_label_run: no image shows the predicted hands"):
         open_data(checked({**asked, "label_fraction": 0.5, "pseudo_label_run": str(tmp_path)}))
 
 
 def test_a_share_that_leaves_none_is_one_line(opened):
-    with pytest.raises(UserError, match=r"labelled 0\.001"):
+    with pytest.raises(UserError, match=r"label_fraction 0\.001"):
         opened(LIFT, label_fraction=0.001)

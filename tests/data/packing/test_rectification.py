@@ -11,7 +11,7 @@ from cvhpe.data.loader import Batches
 from cvhpe.data.packing.rectification import rectify_pack
 from cvhpe.errors import UserError
 from cvhpe.geometry.camera import crop_around, project
-from cvhpe.training.datamodule import open_data, pack
+from cvhpe.training.datamodule import open_data, open_split
 
 RUN = {"modalities": ["rays", "joints3d"], "pairs": ["rays:joints3d"]}
 
@@ -25,7 +25,7 @@ def both(tmp_path_factory):
         source = f"joints:{joints_file(folder / 'hands.npz', 120, 20)}"
         plain = checked({"modalities": ["joints2d", "joints3d"], "pairs": ["joints2d:joints3d"], "data": [source]})
         rectified = open_data(checked({**RUN, "data": [source]})).train[0]
-        yield pack(source, "train", plain, ("joints2d", "joints3d")), rectified
+        yield open_split(source, "train", plain), rectified
 
 
 def test_2d_joints_are_the_projection_of_the_rotated_hand(both):
