@@ -1,4 +1,4 @@
-"""``cvhpe calibrate``: find anew how wide a run's uncertainty must be."""
+"""``cvhpe calibrate``: calibrate the uncertainty of a run again."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cvhpe.config.lists import comma_list
 def calibrate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     cv_folds: Annotated[
-        int, typer.Option(min=0, help="Hold out the training hands in so many folds; 0: the validation hands tell.")
+        int, typer.Option(min=0, help="Cross-validation folds of the training hands; 0: use the validation hands.")
     ] = 4,
-    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; default: the run's own.")] = None,
 ) -> None:
-    """Calibrate a run's uncertainty on training hands that are held out in turn, so that validation hands may judge it.
+    """Calibrate a run's uncertainty by cross-validation on training hands, so that validation hands can judge it.
 
-    For each fold a network like the run's own is trained on the other hands for its share of the run's steps: all
-    together take as long as the run did. What is found is written beside the run's weights.
+    For each fold, a model with the run's settings is trained on the other folds for its share of the run's steps: all
+    folds together take as long as the run did. The calibration is saved with the run's weights.
 
     Example: cvhpe calibrate runs/lift
 
@@ -42,15 +42,15 @@ def calibrate(
     with Console() as console, run_lock(opened.path):
         packs = open_data(config, console.preparing)
         done = calibrate_trained_run(opened, config, packs, console.reporter())
-    found = calibration_of(done.metadata.training)
-    if found is None:
-        typer.echo(f"{run}: no input beside the 3D joints, or nothing decoded to 3D; there is nothing to calibrate")
+    calibration = calibration_of(done.metadata.training)
+    if calibration is None:
+        typer.echo(f"{run}: nothing to calibrate: no input other than 3D joints, or no 3D joints decoded")
         return
-    for names, width in found.widths.items():
+    for names, width in calibration.widths.items():
         tails = f"tails of {width.dof:g} degrees of freedom" if width.dof else "Gaussian"
-        told = found.told_by(comma_list(names))
-        typer.echo(f"{names}: samples {width.scale:.2f} times as wide, {tails}; told by {told} hands")
-    for names, how in found.fusions.items():
+        hands = calibration.told_by(comma_list(names))
+        typer.echo(f"{names}: samples scaled by {width.scale:.2f}, {tails}; fitted on {hands} hands")
+    for names, how in calibration.fusions.items():
         weights = ", ".join(f"{name} {weight:g}" for name, weight in how["weights"].items())
-        said = "precisions measured in each dimension" if how["precisions"] else f"weights {weights}"
-        typer.echo(f"{names}, fused: {said}; told by validation hands")
+        params = "precision fitted for each dimension" if how["precisions"] else f"weights {weights}"
+        typer.echo(f"{names}, fused: {params}; fitted on validation hands")

@@ -1,4 +1,4 @@
-"""``cvhpe evaluate``: a run's error on held-out data, beside the baselines'."""
+"""``cvhpe evaluate``: the errors of a run and of the baselines on held-out data."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; by default the run's own.")] = None,
-    source: Annotated[str | None, typer.Option("--from", help="Input, or several to fuse, as rgb,joints2d.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; default: the run's own.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Input modality, or several to fuse, as in rgb,joints2d.")
+    ] = None,
     target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
-    protocol: Annotated[str | None, typer.Option(help="T, TS, TH or TSH; by default the run's own.")] = None,
-    split: Annotated[str, typer.Option(help="Which split; by default what was held out.")] = "",
+    protocol: Annotated[str | None, typer.Option(help="T, TS, TH or TSH; default: the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the data; default: what was held out.")] = "",
     tta: Annotated[
         int,
-        typer.Option(min=0, max=64, help="Predict the mean over a hand turned so often, and mirrored."),
+        typer.Option(min=0, max=64, help="Number of rotations for test-time augmentation, each also flipped; 0: none."),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     predictions: Annotated[
-        Path | None, typer.Option(help="Score this file instead of a run: u v depth of every joint, a line a frame.")
+        Path | None,
+        typer.Option(help="Score a file instead of a run: one line a frame, with u v depth of every joint."),
     ] = None,
 ) -> None:
-    """Score a trained run on held-out data, beside the mean pose and linear regression.
+    """Evaluate a run on held-out data and compare it with the mean pose and linear regression.
 
     Example: cvhpe evaluate runs/lift --data joints:hands.npz --from joints2d --protocol TSH --json
 
@@ -46,13 +49,13 @@ def evaluate(
         from cvhpe.cli.predictions import evaluate_predictions
 
         if run is not None:
-            raise UserError(f"{run} and --predictions {predictions}: score one of them at a time")
+            raise UserError(f"{run} and --predictions {predictions}: evaluate one of them at a time")
         if tta:
-            raise UserError("--tta: predictions in a file cannot be made of another view; leave it out")
+            raise UserError("--tta: needs a run; predictions in a file are fixed")
         evaluate_predictions(predictions, data or [], split, as_json)
         return
     if run is None:
-        raise UserError("evaluate what? name a run folder, or a file with --predictions")
+        raise UserError("nothing to evaluate: give a run folder, or a file with --predictions")
     import json
 
     from cvhpe.cli.console import Console, data_of
@@ -69,7 +72,7 @@ def evaluate(
         sources = data_of(opened, data)
         packs = open_held_out(opened.config, sources, split, console.preparing)
         names = comma_list(source or "")
-        notes = [*pack_notes(packs), *remarks(opened, sources, packs, names)]
+        notes = [*pack_notes(packs), *calibration_warnings(opened, sources, packs, names)]
         for note in notes:
             console.note(note)
     scores = score(opened, packs, source, target, protocol, tta)
@@ -92,30 +95,27 @@ def evaluate(
     typer.echo(json.dumps(record))
 
 
-def remarks(run: Run, sources: list[str], packs: list[Pack], names: list[str]) -> list[str]:
-    """What must be known of a score: a fusion that nobody measured, or frames that had a say in what they judge.
-
-    sources: what the packs are of. names: the inputs; none where the run's only one is meant.
-    """
+def calibration_warnings(run: Run, sources: list[str], packs: list[Pack], names: list[str]) -> list[str]:
+    """Warnings: the fusion of the inputs ``names`` is not calibrated, or the calibration was fitted on these frames."""
     from cvhpe.training.datamodule import open_held_out, resolve_source, same_samples
     from cvhpe.uncertainty.fusion import calibration_of, uncalibrated_warning
 
     calibration = calibration_of(run.metadata.training)
-    told = [said] if (said := uncalibrated_warning(calibration, names)) else []
+    warnings = [text] if (text := uncalibrated_warning(calibration, names)) else []
     if calibration is None or calibration.told_by(names or ["one"]) != "validation":
-        return told
+        return warnings
     for source, pack in zip(sources, packs, strict=True):
         if source not in run.config.data or "val" not in resolve_source(source, run.config)[0].splits:
             continue
         (validation,) = open_held_out(run.config, [source], "val")
         if same_samples(pack, validation):
-            what = "how wide samples are and how inputs are fused" if len(names) > 1 else "how wide samples are"
-            told.append(f"{source}: scored on the run's validation frames, which told {what}")
-    return told
+            what = "the calibration and the fusion were" if len(names) > 1 else "the calibration was"
+            warnings.append(f"{source}: evaluated on the run's validation frames, on which {what} fitted")
+    return warnings
 
 
 def uncertainty(run: Run, packs: list[Pack], names: list[str]) -> dict[str, Any]:
-    """FusionParams often the run's calibrated regions hold the truth; nothing for inputs that were never calibrated."""
+    """Coverage of the credible regions, and the calibration; empty for inputs without calibration."""
     from cvhpe.uncertainty.calibration import covered
     from cvhpe.uncertainty.coverage import LEVELS
     from cvhpe.uncertainty.fusion import calibration_of
@@ -124,8 +124,8 @@ def uncertainty(run: Run, packs: list[Pack], names: list[str]) -> dict[str, Any]
     width = calibration.width(names) if calibration else None
     if calibration is None or width is None:
         return {}
-    found = dict(zip((f"{100 * level:g}" for level in LEVELS), covered(run, packs, names, width), strict=True))
+    shares = dict(zip((f"{100 * level:g}" for level in LEVELS), covered(run, packs, names, width), strict=True))
     return {
-        "coverage": found,
-        "width": {"scale": width.scale, "dof": width.dof, "found_on": calibration.told_by(names)},
+        "coverage": shares,
+        "width": {"scale": width.scale, "dof": width.dof, "fitted_on": calibration.told_by(names)},
     }

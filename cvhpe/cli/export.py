@@ -13,13 +13,13 @@ from cvhpe.config.lists import comma_list
 def export(
     run: Annotated[str, typer.Argument(help="A run folder, or 'default': the model that ships with cvhpe.")],
     out: Annotated[Path, typer.Option(help="File to write, ending in .onnx or .pt2.")],
-    source: Annotated[str, typer.Option("--from", help="Input, or several to fuse, as in rgb,joints2d.")],
+    source: Annotated[str, typer.Option("--from", help="Input modality, or several to fuse, as in rgb,joints2d.")],
     target: Annotated[str, typer.Option("--to", help="Target modality.")] = "joints3d",
     root: Annotated[
-        str, typer.Option(help="What the root of 2D joints given to the file is: wrist or palm.")
+        str, typer.Option(help="Root joint of the 2D joints that the exported model is given: wrist or palm.")
     ] = "wrist",
 ) -> None:
-    """Write a model as a file that runs without cvhpe, normalisation included, and check it against the run.
+    """Export a model with its normalisation to a file that runs without cvhpe, and compare the outputs with the run's.
 
     Example: cvhpe export default --from joints2d --to joints3d --out lifter.onnx
     """
@@ -32,9 +32,9 @@ def export(
         raise UserError(f"--root {root}: wrist or palm")
     names = list(dict.fromkeys(comma_list(source)))
     opened = load_run(run)
-    worst = write(opened, names, target, out, root)
-    if told := uncalibrated_warning(calibration_of(opened.metadata.training), names):
-        typer.echo(f"export: {told}", err=True)
+    largest = write(opened, names, target, out, root)
+    if warning := uncalibrated_warning(calibration_of(opened.metadata.training), names):
+        typer.echo(f"export: {warning}", err=True)
     unit = "mm" if target == "joints3d" else "of the target's units"
     size = out.stat().st_size / 2**20
-    typer.echo(f"{out}: {size:.1f} MiB, {', '.join(names)} to {target}, within {worst:.1e} {unit} of the run")
+    typer.echo(f"{out}: {size:.1f} MiB, {', '.join(names)} to {target}, within {largest:.1e} {unit} of the run")

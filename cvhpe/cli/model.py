@@ -1,4 +1,4 @@
-"""``cvhpe model``: the networks' parameters, part by part."""
+"""``cvhpe model``: the number of parameters of each network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import typer
 def model(
     modalities: Annotated[str, typer.Option(help="Modalities of the run, comma-separated.")] = "",
     pairs: Annotated[str, typer.Option(help="INPUT:TARGET pairs, as in rgb:joints3d,rgb:rgb.")] = "",
-    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4; 3 by default.")] = None,
+    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4; default: 3.")] = None,
     recipe: Annotated[str, typer.Option(help="Set of defaults: paper or best.")] = "",
     config: Annotated[Path | None, typer.Option(help="Settings from a TOML file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, as in --set backbone=resnet50.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "",
 ) -> None:
-    """Count the parameters of the model that cvhpe train builds from the same options, part by part.
+    """Count the parameters of each network that cvhpe train builds from the same options.
 
     Example: cvhpe model --variant 1 --recipe paper
     """

@@ -1,4 +1,4 @@
-"""``cvhpe predict``: 3D hands of photographs and videos, as JSON and as pictures to look at."""
+"""``cvhpe predict``: 3D hands in images and videos, as JSON and as overlays."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 UNITS = {
     "joints3d_mm": "mm, relative to the root joint; camera frame, x right, y down, z forward",
-    "joints2d_px": "px of the picture turned upright, centre of its top-left pixel (0, 0)",
-    "uncertainty_mm": "mm, root mean square distance of posterior samples from the prediction, joint by joint",
+    "joints2d_px": "px of the upright image, centre of its top-left pixel (0, 0)",
+    "uncertainty_mm": "mm, root mean square distance of posterior samples from the prediction, one a joint",
     "box": "x, y, width, height, px",
     "scale_mm": "mm, middle finger PIP to MCP",
 }
@@ -24,26 +24,30 @@ UNITS = {
 
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder, or 'default': the model that ships with cvhpe.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures, videos, folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results: NAME.json and NAME.png, or .mp4 of a video.")],
-    bbox: Annotated[str, typer.Option(help="x,y,width,height px of the one hand, instead of searching.")] = "",
-    handedness: Annotated[str, typer.Option(help="left or right; by default what the detector says.")] = "",
-    source: Annotated[str, typer.Option("--from", help="Inputs, as in rgb,joints2d; by default all there are.")] = "",
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Images, videos, or folders of them.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results: NAME.json, and NAME.png, or NAME.mp4 for a video.")
+    ],
+    bbox: Annotated[str, typer.Option(help="x,y,width,height of one hand in px, instead of a detector.")] = "",
+    handedness: Annotated[str, typer.Option(help="left or right; default: as detected.")] = "",
+    source: Annotated[
+        str, typer.Option("--from", help="Input modalities, as in rgb,joints2d; default: all available.")
+    ] = "",
     samples: Annotated[int, typer.Option(min=0, help="Posterior samples for the uncertainty; 0: none.")] = 20,
     scale_mm: Annotated[
-        float | None, typer.Option(help="Length of the middle finger's PIP-MCP bone; by default the training mean.")
+        float | None, typer.Option(help="Length of the middle finger's PIP-MCP bone in mm; default: the training mean.")
     ] = None,
-    max_hands: Annotated[int, typer.Option(min=1, help="The most hands to search for in a picture.")] = 4,
+    max_hands: Annotated[int, typer.Option(min=1, help="Maximum number of hands in an image.")] = 4,
     detector_model: Annotated[
-        Path | None, typer.Option(help="A hand_landmarker.task, for a MediaPipe without models of its own.")
+        Path | None, typer.Option(help="A hand_landmarker.task, for MediaPipe versions without models.")
     ] = None,
-    frame_stride: Annotated[int, typer.Option(min=1, help="Take every Nth frame of a video.")] = 1,
-    overlay: Annotated[bool, typer.Option(help="Also write pictures to look at.")] = True,
+    frame_stride: Annotated[int, typer.Option(min=1, help="Predict every Nth frame of a video.")] = 1,
+    overlay: Annotated[bool, typer.Option(help="Also write overlays.")] = True,
 ) -> None:
-    """Predict the 3D joints of the hands in photographs and videos.
+    """Predict the 3D joints of hands in images and videos.
 
-    Hands are found by MediaPipe (pip install 'cvhpe[detect]'), or where --bbox says. A run that encodes 2D joints
-    gets the detector's, one that encodes rgb the picture, one that encodes both gets both.
+    MediaPipe detects the hands (pip install 'cvhpe[detect]'), unless --bbox gives one. The model's inputs are the
+    image, the detected 2D joints, or both, whichever it encodes.
 
     Example: cvhpe predict default photo.jpg --out out
 
@@ -62,29 +66,28 @@ def predict(
     asked["inputs"] = comma_list(source)
     paths = list_media(files)
     named = unique_stems(paths)
-    spare_inputs(paths, [out / stem for stem in named])
+    check_outputs(paths, [out / stem for stem in named])
     skipped = 0
     for path, stem in zip(paths, named, strict=True):
         try:
             if is_video(path):
-                said = of_video(model, path, out / stem, frame_stride, overlay, asked)
+                result = predict_video(model, path, out / stem, frame_stride, overlay, asked)
             else:
-                said = of_picture(model, path, out / stem, overlay, asked)
+                result = predict_image(model, path, out / stem, overlay, asked)
         except DataError as error:
             if len(paths) == 1:
                 raise
-            # One broken file among a folder's is no reason to leave the others out.
             print(f"skipped: {error}", file=sys.stderr)
             skipped += 1
             continue
-        typer.echo(f"{path}: {said} -> {out / stem}.json")
+        typer.echo(f"{path}: {result} -> {out / stem}.json")
     if skipped:
         left = f"what could be read is in {out}" if skipped < len(paths) else "nothing was predicted"
         raise DataError(f"{skipped} of {len(paths)} files could not be read; {left}")
 
 
-def spare_inputs(paths: list[Path], stems: list[Path]) -> None:
-    """Refuse an --out in which a result would take the place of a picture or video that was given."""
+def check_outputs(paths: list[Path], stems: list[Path]) -> None:
+    """Raise if a result would overwrite an input."""
     from cvhpe.errors import UserError
 
     given = {path.resolve() for path in paths}
@@ -110,22 +113,24 @@ def parse_box(text: str) -> tuple[float, ...] | None:
     return box
 
 
-def of_picture(model: HandModel, path: Path, out: Path, overlay: bool, asked: dict[str, Any]) -> str:
-    """Predict one picture, write its results, and say in a few words what was found."""
+def predict_image(model: HandModel, path: Path, out: Path, overlay: bool, asked: dict[str, Any]) -> str:
+    """Predict one image, write the results, and return a summary."""
     from cvhpe.io.image import read_image
     from cvhpe.viz.overlay import save_overlay
 
-    picture = read_image(path)
-    found = model.predict(picture, **asked)
-    height, width = picture.shape[:2]
+    image = read_image(path)
+    found = model.predict(image, **asked)
+    height, width = image.shape[:2]
     write(out, {**header(model, path, (width, height)), "hands": [hand.as_dict() for hand in found]})
     if overlay:
-        save_overlay(out.with_name(f"{out.name}.png"), picture, found, model.run.metadata.layout)
-    return described(found)
+        save_overlay(out.with_name(f"{out.name}.png"), image, found, model.run.metadata.layout)
+    return describe(found)
 
 
-def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay: bool, asked: dict[str, Any]) -> str:
-    """Predict the frames of a video one by one, write the results, and say what was found."""
+def predict_video(
+    model: HandModel, path: Path, out: Path, frame_stride: int, overlay: bool, asked: dict[str, Any]
+) -> str:
+    """Predict the frames of a video, write the results, and return a summary."""
     from contextlib import ExitStack
 
     from cvhpe.io.video import VideoWriter, read_frames
@@ -149,12 +154,12 @@ def of_video(model: HandModel, path: Path, out: Path, frame_stride: int, overlay
                 shown = (2 * round(250 * size[0] / size[1]) + 1000, 500)
             writer.write(overlay_frame(frame.image, found, model.run.metadata.layout, shown))
     write(out, {**header(model, path, size), "frames": records})
-    several = sum(bool(record["hands"]) for record in records)
-    return f"{len(records)} frames, {several} with a hand"
+    with_hand = sum(bool(record["hands"]) for record in records)
+    return f"{len(records)} frames, {with_hand} with a hand"
 
 
 def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any]:
-    """What a result file says before the hands."""
+    """The fields of a result file before the hands."""
     from importlib.metadata import version
 
     from cvhpe.geometry.skeleton import layout
@@ -175,7 +180,7 @@ def header(model: HandModel, path: Path, size: tuple[int, int]) -> dict[str, Any
 
 
 def write(out: Path, record: dict[str, Any]) -> None:
-    """Write a result file, whole or not at all."""
+    """Write a result file, atomically."""
     import json
 
     from cvhpe.io.atomic import write_text
@@ -183,11 +188,11 @@ def write(out: Path, record: dict[str, Any]) -> None:
     write_text(out.with_name(f"{out.name}.json"), json.dumps(record, indent=1) + "\n")
 
 
-def described(found: list[Hand]) -> str:
+def describe(hands: list[Hand]) -> str:
     """``2 hands (left, right)``, or that there is none."""
     from cvhpe.inference.predict import SIDES
 
-    if not found:
-        return "no hand found"
-    sides = ", ".join(SIDES[hand.side] for hand in found)
-    return f"{len(found)} {'hand' if len(found) == 1 else 'hands'} ({sides})"
+    if not hands:
+        return "no hand detected"
+    sides = ", ".join(SIDES[hand.side] for hand in hands)
+    return f"{len(hands)} {'hand' if len(hands) == 1 else 'hands'} ({sides})"

@@ -1,4 +1,4 @@
-"""Scores of a run beside those of the baselines, as tables."""
+"""The metrics of a run and of the baselines, as tables."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class Scores:
     """One evaluation: the model and the baselines on the same frames.
 
-    source: the input, or several joined by commas, fused; ``weights`` are then those of the inputs, and ``alone`` is
-    each by itself.
+    Attributes:
+        source: The input, or several fused ones joined by commas.
+        alone: The metrics of each of several inputs alone.
+        weights: The fusion weights of several inputs.
     """
 
     source: str
@@ -34,10 +36,10 @@ class Scores:
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
-def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol: str | None, turns: int = 0) -> Scores:
+def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol: str | None, tta: int = 0) -> Scores:
     """Evaluate ``source -> target`` under a protocol on packed samples; several sources are joined by commas.
 
-    turns: above 0, every hand is looked at so often, turned, and mirrored as well (:mod:`cvhpe.augmentation.tta`).
+    tta: number of rotations for test-time augmentation, each also flipped; 0: none.
     """
     from cvhpe.augmentation.tta import IDENTITY_VIEW, tta_views
     from cvhpe.data.loader import Batches
@@ -59,7 +61,7 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
     palm = palm_of(run.metadata.layout)
     common: dict[str, Any] = {"protocol": protocol, "mean_scale_mm": run.metadata.mean_scale_mm, "palm": palm}
     batches = Batches(packs, fields, 256, seed=0, shuffle=False)
-    views = tta_views(run.config.augmentation, turns) if turns else [IDENTITY_VIEW]
+    views = tta_views(run.config.augmentation, tta) if tta else [IDENTITY_VIEW]
 
     def of(inputs: list[str], fusion: FusionParams) -> Summary:
         rows = batches.epoch(0)
@@ -74,7 +76,7 @@ def score(run: Run, packs: list[Pack], source: str | None, target: str, protocol
 
 
 def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
-    """Every input of the run that is turned into 3D joints, under the run's own protocol."""
+    """Evaluate every input of a run that decodes 3D joints, under its own protocol."""
     from cvhpe.models.pairs import sources, targets
 
     if "joints3d" not in targets(run.model.pairs):
@@ -83,8 +85,8 @@ def score_run(run: Run, packs: list[Pack]) -> Iterator[Scores]:
         yield score(run, packs, source, "joints3d", None)
 
 
-def show(scores: Scores, turns: int = 0) -> None:
-    """Print one evaluation as a table; ``turns`` is said in its title."""
+def show(scores: Scores, tta: int = 0) -> None:
+    """Print one evaluation as a table."""
     rows = []
     alone = {f"{name} alone": s for name, s in scores.alone.items()}
     for name, s in {**alone, "fused" if alone else "this run": scores.model, **scores.baselines}.items():
@@ -101,14 +103,14 @@ def show(scores: Scores, turns: int = 0) -> None:
         )
     source = " + ".join(comma_list(scores.source))
     title = f"{source} to {scores.target}, protocol {scores.protocol}, {scores.model.frames} held-out frames"
-    title += f", each turned {turns} ways" if turns else ""
+    title += f", TTA with {tta} rotations" if tta else ""
     columns = ["", "median EPE mm", "mean EPE mm", "PA-MPJPE mm", "AUC 0-50", "AUC 20-50", "of mean pose"]
     print_table(title, columns, rows)
     print_line(within(scores.model))
 
 
 def show_results(path: Path, held_out: Sequence[Pack]) -> None:
-    """Print the scores of the run at ``path`` on held-out samples, then where the run is."""
+    """Print the metrics of the run at ``path`` on held-out samples, and the path."""
     from cvhpe.runs.run_dir import load_run
 
     for scores in score_run(load_run(path), list(held_out)):

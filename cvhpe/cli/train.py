@@ -15,25 +15,33 @@ if TYPE_CHECKING:
     from cvhpe.training.distributed import ProcessGroup
 
 PEER_EXIT_SECONDS = 2.0
-"""Seconds that a process waits before it ends after another one, so that the exit code is the other's."""
+"""How long a process waits after a peer has failed, so that the exit code is the peer's."""
 
 
 def train(
-    modalities: Annotated[str, typer.Option(help="Modalities of the run, comma-separated.")] = "",
+    modalities: Annotated[str, typer.Option(help="Modalities of the model, comma-separated.")] = "",
     pairs: Annotated[str, typer.Option(help="INPUT:TARGET pairs, as in rgb:joints3d,rgb:rgb.")] = "",
-    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4; 3 by default.")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PATH; give it again to train on more.")] = None,
+    variant: Annotated[int | None, typer.Option(help="The paper's variant, 1 to 4; default: 3.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME:PATH; repeat the option for more than one data set.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Set of defaults: paper or best.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<modalities>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/<modalities>.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a TOML file.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, as in --set lr=1e-3; a run's config.toml lists all.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "",
-    nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a GPU; torchrun starts more.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the run folder.")] = False,
-    logger: Annotated[str, typer.Option("--logger", help="tensorboard: write OUT/tensorboard as well.")] = "",
-    profile: Annotated[bool, typer.Option("--profile", help="Write where steps' time goes to OUT/profile.")] = False,
+    nproc: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine, one per GPU; use torchrun for several machines.")
+    ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the last checkpoint of the run folder.")
+    ] = False,
+    logger: Annotated[str, typer.Option("--logger", help="tensorboard: also write OUT/tensorboard.")] = "",
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write a profile of the training steps to OUT/profile.")
+    ] = False,
 ) -> None:
     """Train a cross-modal model and evaluate it on held-out data.
 

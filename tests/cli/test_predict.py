@@ -23,7 +23,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_a_box_gives_joints_and_an_overlay_of_every_picture(place):
+def test_a_box_gives_joints_and_an_overlay_of_every_image(place):
     box = "40,20,60,70"
     done = cvhpe(
         "predict", "rgb", "photos", f"--bbox={box}", "--handedness=left", "--out=out", "--samples=6", cwd=place
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_file(place):
     assert files[0] == files[1]
 
 
-def test_a_broken_picture_does_not_keep_the_others_back(place):
+def test_a_broken_image_does_not_stop_the_others(place):
     folder = place / "mixed"
     folder.mkdir()
     good = (place / "photos" / "one.jpg").read_bytes()
@@ -67,7 +67,7 @@ def test_a_broken_picture_does_not_keep_the_others_back(place):
     assert done.returncode == 2
     said = done.stderr.splitlines()
     assert [line for line in said if line.startswith("skipped: ")] == [said[-2]]
-    assert "mixed/broken.jpg: not a picture that can be read" in said[-2]
+    assert "mixed/broken.jpg: not an image that can be read" in said[-2]
     assert said[-1] == "error: 1 of 3 files could not be read; what could be read is in some"
     assert sorted(path.name for path in (place / "some").iterdir()) == ["a.json", "a.png", "z.json", "z.png"]
 
@@ -78,7 +78,7 @@ WRONG = {
     "a box of three": (("rgb", "photos", "--bbox=1,2,3"), "--bbox 1,2,3: write it as x,y,width,height"),
     "an empty box": (("rgb", "photos", "--bbox=1,2,0,4", "--handedness=left"), "width and height above 0"),
     "a hand of no side": (("rgb", "photos", "--bbox=1,2,3,4", "--handedness=up"), "left or right"),
-    "a box beside the picture": (
+    "a box outside the image": (
         ("rgb", "photos", "--bbox=161,2,9,9", "--handedness=left"),
         "the image is 160 x 120 px",
     ),

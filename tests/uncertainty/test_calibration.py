@@ -12,7 +12,7 @@ import torch
 from helpers.hands import joints_file
 
 from cvhpe import Modality
-from cvhpe.cli.evaluate import remarks
+from cvhpe.cli.evaluate import calibration_warnings
 from cvhpe.cli.scores import score
 from cvhpe.config.schema import checked
 from cvhpe.data.loader import Batches
@@ -156,17 +156,17 @@ def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     np.testing.assert_allclose(errors(got.predicted, got.truth)[got.visible], by_parts, atol=1e-3)
 
 
-def test_a_score_says_what_had_a_say_in_it(trained):
+def test_evaluation_warns_if_it_uses_the_frames_of_the_calibration(trained):
     run, data = trained
     (source,) = run.config.data
     names = list(HALVES)
-    assert remarks(run, [source], data.test, names) == []
-    told = "scored on the run's validation frames, which told how wide samples are"
-    assert remarks(run, [source], data.validation, names) == [f"{source}: {told} and how inputs are fused"]
-    assert remarks(run, [source], data.validation, names[:1]) == [f"{source}: {told}"]
+    assert calibration_warnings(run, [source], data.test, names) == []
+    warning = f"{source}: evaluated on the run's validation frames, on which the calibration"
+    assert calibration_warnings(run, [source], data.validation, names) == [f"{warning} and the fusion were fitted"]
+    assert calibration_warnings(run, [source], data.validation, names[:1]) == [f"{warning} was fitted"]
     metadata = dataclasses.replace(run.metadata, training={})
     unknown = dataclasses.replace(run, metadata=metadata)
-    (said,) = remarks(unknown, [source], data.validation, names)
+    (said,) = calibration_warnings(unknown, [source], data.validation, names)
     assert said.startswith("nobody measured how radial2d and ulnar2d are fused best")
 
 
