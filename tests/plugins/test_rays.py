@@ -135,5 +135,5 @@ def test_a_run_is_scored_after_refining_and_not_used_on_photos(config, tmp_path)
     without = score(run, data.validation, "rays", "joints3d", None)
     assert np.isfinite(with_rays.model.epe_median)
     assert abs(with_rays.model.epe_median - without.model.epe_median) > 0.01
-    with pytest.raises(UserError, match="does not give; predict needs"):
+    with pytest.raises(UserError, match="predict needs rgb or joints2d"):
         check_options(run, Options())
