@@ -1,9 +1,7 @@
-"""Weights of a run's inputs and the width of its samples, found on held-out hands (see
-:mod:`cvhpe.uncertainty.fusion`).
+"""Calibrate a run on held-out hands: fit the fusion of its inputs and the scaling of its posterior samples.
 
-Held-out hands are the run's validation hands or, so that these can judge what was found, its training hands held out
-in turn (:mod:`cvhpe.uncertainty.cross_validation`): then they come in several parts, each with the networks that
-have not seen it.
+The held-out hands are the validation hands, or training hands held out by cross-validation
+(:mod:`cvhpe.uncertainty.cross_validation`). In that case each fold comes with its own network.
 """
 
 from __future__ import annotations
@@ -19,105 +17,163 @@ from cvhpe.data.loader import Batches, visible_joints
 from cvhpe.data.packing.pack import Pack
 from cvhpe.errors import UserError
 from cvhpe.evaluation.evaluate import encode, labelled, palm_of, truth_mm
+from cvhpe.geometry.skeleton import layout
 from cvhpe.models.fusion import FusionParams, fuse, sample_latents
 from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior
 from cvhpe.runs.run_dir import Run, save_run
-from cvhpe.uncertainty.coverage import LEVELS, SAMPLES, coverage, reach
+from cvhpe.uncertainty.coverage import LEVELS, NUM_SAMPLES, coverage, normalised_radius
 from cvhpe.uncertainty.fusion import (
     CALIBRATION,
     Calibration,
-    SampleScaling,
     calibration_of,
     fusion_params,
+    input_key,
     modality_subsets,
-    spread_as,
-    together,
 )
 from cvhpe.uncertainty.fusion_fit import EncodedSet, best_fusion
-from cvhpe.uncertainty.tta_disagreement import encode_tta, joints_mm, tta_std
+from cvhpe.uncertainty.sample_scaling import SampleScaling
+from cvhpe.uncertainty.tta_disagreement import decode_joints_mm, encode_tta, tta_std
 
-MOST_FRAMES = 500
+MAX_HANDS = 500
+"""Of more hands, evenly spaced ones are used."""
 DOFS = (0.0, 30.0, 15.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.5, 2.0)
-"""Tails that are tried; 0 has none."""
+"""Degrees of freedom that are tried; 0 is Gaussian."""
 ROUNDS = 4
+
+HeldOut = tuple[Run, Sequence[Pack]]
+"""A run, and hands that it was not trained on."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Decoded samples less their prediction ``[N, B, J, 3]``; the truth less it ``[B, J, 3]``; which joints count."""
+class SampleDeviations:
+    """Posterior samples and truth of ``B`` hands, relative to the prediction.
+
+    Attributes:
+        samples: ``[N, B, J, 3]`` mm.
+        truth: ``[B, J, 3]`` mm.
+        counted: ``[B, J]`` bool, joints that count; the root does not.
+    """
 
     samples: Tensor
     truth: Tensor
     counted: Tensor
 
 
-MicroBatch = tuple[Run, Sequence[Pack]]
-"""EncodedSet-out hands, and a run that has not seen them."""
+def calibrate(run: Run, packs: Sequence[Pack], tta_angles: int = 0) -> Calibration | None:
+    """Calibrate a run on held-out hands that have all its inputs.
 
+    Args:
+        run: The run.
+        packs: The hands.
+        tta_angles: Rescale samples to the TTA disagreement over this many angles first; 0 uses the posterior alone.
 
-def calibrate(run: Run, packs: Sequence[Pack], turns: int = 0) -> Calibration | None:
-    """The calibration of a run on held-out hands that have all its inputs; None where no hand has, or no 3D comes out.
-
-    Of more than :data:`MOST_FRAMES` hands an even share is looked at. turns: how often hands are turned to see how
-    sure predictions are of each (:mod:`cvhpe.uncertainty.tta_disagreement`); 0 leaves that to the posteriors.
+    Returns:
+        The calibration; None if no hand has all inputs, or the run decodes no 3D joints.
     """
-    return calibrate_parts([(run, packs)], "validation", turns=turns)
+    return calibrate_folds([(run, packs)], "validation", tta_angles=tta_angles)
 
 
-def calibrate_parts(
-    parts: Sequence[MicroBatch], hands: str, of: MicroBatch | None = None, turns: int = 0
+def calibrate_folds(
+    folds: Sequence[HeldOut], split: str, target: HeldOut | None = None, tta_angles: int = 0
 ) -> Calibration | None:
-    """What :func:`calibrate` finds, of several runs that are alike; ``hands`` says whose hands they are.
+    """Calibrate on the held-out hands of several runs of one configuration.
 
-    of: another run, that the calibration is for, and hands that it was trained on; each input by itself. Runs trained
-    for a shorter time are about as wrong on new hands, but less sure of themselves. So what is carried over is how wide
-    samples are in mm, by their typical spread: that of ``parts`` on hands they have not seen, and of ``of`` on those it
-    has.
+    The networks of folds are trained for shorter than ``target``. Their errors on new hands are similar, but they are less
+    confident. So the size of samples in mm is transferred: the scale is multiplied by the ratio of geometric-mean RMS
+    deviations, of the folds' samples on held-out hands over the target's on its training hands.
+
+    Args:
+        folds: Runs and hands held out from them.
+        split: Name of the hands, ``validation`` or ``training``.
+        target: The run to calibrate and its training hands. Then single inputs are calibrated only.
+        tta_angles: As in :func:`calibrate`.
+
+    Returns:
+        The calibration; None if no hand has all inputs, or the runs decode no 3D joints.
     """
-    one = parts[0][0]
-    names = inputs_beside_truth(one)
-    if "joints3d" not in targets(one.model.pairs) or not names:
+    run = folds[0][0]
+    names = [name for name in sources(run.model.pairs) if name != "joints3d"]
+    if "joints3d" not in targets(run.model.pairs) or not names:
         return None
-    held = gathered(parts, names, turns)
-    if not held:
+    held_out = _encode_all(folds, names, tta_angles)
+    if not held_out:
         return None
-
-    own = gathered([of], names, turns) if of else []
+    training = _encode_all([target], names, tta_angles) if target else []
     fusions: dict[str, FusionParams] = {}
-    widths: dict[str, SampleScaling] = {}
-    # Several inputs are fused in the latent space of one run, the one that they are fused for.
-    one_space = of is None and len(held) == 1
-    for chosen in modality_subsets(names) if one_space else [(name,) for name in names]:
-        how = FusionParams()
-        if len(chosen) > 1:
-            how = fusions[together(chosen)] = best_fusion(*held[0], chosen)
-        found = [drawn_of(run, part, chosen, how) for run, part in held]
-        known = [drawn_of(run, part, chosen, how) for run, part in own]
-        width = replace(width_of(found), turns=turns)
-        if known:
-            width = replace(width, scale=width.scale * typical(found) / typical(known))
-        widths[together(chosen)] = width
-    return Calibration(fusions, widths, sum(len(part.scale) for _, part in held), hands)
+    scalings: dict[str, SampleScaling] = {}
+    # A fusion belongs to the latent space of one run.
+    is_one_run = target is None and len(held_out) == 1
+    for subset in modality_subsets(names) if is_one_run else [(name,) for name in names]:
+        fusion = FusionParams()
+        if len(subset) > 1:
+            fusion = fusions[input_key(subset)] = best_fusion(*held_out[0], subset)
+        deviations = [sample_deviations(fold, encoded, subset, fusion) for fold, encoded in held_out]
+        scaling = replace(fit_scaling(deviations), tta_angles=tta_angles)
+        if training:
+            own = [sample_deviations(fold, encoded, subset, fusion) for fold, encoded in training]
+            scaling = replace(scaling, scale=scaling.scale * _joint_rms(deviations) / _joint_rms(own))
+        scalings[input_key(subset)] = scaling
+    return Calibration(fusions, scalings, sum(len(encoded.scale) for _, encoded in held_out), split)
 
 
-def inputs_beside_truth(run: Run) -> list[str]:
-    """The inputs of a run other than the 3D joints themselves."""
-    return [name for name in sources(run.model.pairs) if name != "joints3d"]
+def save_calibration(run: Run, calibration: Calibration | None) -> Run:
+    """Save a calibration with a run's weights.
+
+    Args:
+        run: The run; its model file is rewritten.
+        calibration: None changes nothing.
+
+    Returns:
+        The run with the calibration.
+    """
+    if calibration is None:
+        return run
+    metadata = replace(run.metadata, training={**run.metadata.training, CALIBRATION: calibration.as_dict()})
+    save_run(run.path, run.model, run.config, metadata, run.baselines)
+    return replace(run, metadata=metadata)
 
 
-def gathered(parts: Sequence[MicroBatch], names: Sequence[str], turns: int = 0) -> list[tuple[Run, EncodedSet]]:
-    """The parts that have such hands, encoded."""
-    return [(run, found) for run, packs in parts if (found := gather(run, packs, names, turns)) is not None]
+def measure_coverage(run: Run, packs: Sequence[Pack], names: Sequence[str], scaling: SampleScaling) -> list[float]:
+    """Share of labelled joints inside the credible regions of rescaled samples.
+
+    Args:
+        run: The run; several inputs are fused by its calibration.
+        packs: Held-out hands.
+        names: Input modalities.
+        scaling: Scaling of the samples.
+
+    Returns:
+        A share for each of :data:`cvhpe.uncertainty.coverage.LEVELS`.
+
+    Raises:
+        UserError: No hand has all inputs and 3D joints.
+    """
+    encoded = encode_hands(run, packs, names, scaling.tta_angles)
+    if encoded is None:
+        raise UserError(f"no held-out hand has {' and '.join(names)} and 3D joints")
+    fusion = fusion_params(calibration_of(run.metadata.training), names)
+    deviations = sample_deviations(run, encoded, names, fusion)
+    return coverage(_rescale(deviations, scaling), deviations.truth, deviations.counted)
 
 
-def gather(run: Run, packs: Sequence[Pack], names: Sequence[str], turns: int = 0) -> EncodedSet | None:
-    """Encode the hands of ``packs`` that have 3D joints and every input of ``names``, also ``turns`` times turned."""
+def encode_hands(run: Run, packs: Sequence[Pack], names: Sequence[str], tta_angles: int = 0) -> EncodedSet | None:
+    """Encode the hands that have 3D joints and some inputs, at most :data:`MAX_HANDS`.
+
+    Args:
+        run: The run.
+        packs: The hands.
+        names: Input modalities.
+        tta_angles: Number of angles of TTA views; 0 encodes none.
+
+    Returns:
+        The encoded hands; None if there are none.
+    """
     reads = tuple(dict.fromkeys(f for n in names for f in run.model.modalities[n].reads))
     batches = Batches(packs, tuple(dict.fromkeys((*reads, "joints3d"))), 256, seed=0, shuffle=False)
-    stride = max(1, -(-batches.samples // MOST_FRAMES))
+    stride = max(1, -(-batches.samples // MAX_HANDS))
     palm, protocol = palm_of(run.metadata.layout), run.config.protocol
-    found: list[EncodedSet] = []
+    parts: list[EncodedSet] = []
     with torch.inference_mode():
         for rows in np.array_split(np.arange(0, batches.samples, stride), -(-batches.samples // stride // 256) or 1):
             fields = batches.batch(rows)
@@ -126,86 +182,82 @@ def gather(run: Run, packs: Sequence[Pack], names: Sequence[str], turns: int = 0
             if not len(fields["side"]):
                 continue
             posteriors = encode(run.model, fields, names, protocol=protocol, margin=batches.margin)
-            scale = run.model.units(fields["scale_mm"])
-            visible = visible_joints(fields)
-            again = encode_tta(run, fields, names, batches.margin, turns) if turns else ()
-            found.append(EncodedSet(posteriors, truth_mm(fields, palm), scale, visible, again))
-    if not found:
+            scale, visible = run.model.units(fields["scale_mm"]), visible_joints(fields)
+            views = encode_tta(run, fields, names, batches.margin, tta_angles) if tta_angles else ()
+            parts.append(EncodedSet(posteriors, truth_mm(fields, palm), scale, visible, views))
+    if not parts:
         return None
-    truth, scale, visible = (torch.cat([getattr(h, k) for h in found]) for k in ("truth", "scale", "visible"))
-    views = zip(*(h.again for h in found), strict=True)
-    again = [replace(view[0], posteriors=joined([one.posteriors for one in view])) for view in views]
-    return EncodedSet(joined([h.posteriors for h in found]), truth, scale, visible, again)
+    truth, scale, visible = (torch.cat([getattr(part, k) for part in parts]) for k in ("truth", "scale", "visible"))
+    views = [
+        replace(view[0], posteriors=_concatenate([v.posteriors for v in view]))
+        for view in zip(*(part.views for part in parts), strict=True)
+    ]
+    return EncodedSet(_concatenate([part.posteriors for part in parts]), truth, scale, visible, views)
 
 
-def joined(parts: Sequence[Mapping[str, Posterior]]) -> dict[str, Posterior]:
-    """The posteriors of all hands, of those of some hands at a time."""
-    return {
-        name: Posterior(torch.cat([one[name].mu for one in parts]), torch.cat([one[name].logvar for one in parts]))
-        for name in parts[0]
-    }
+def sample_deviations(run: Run, encoded: EncodedSet, names: Sequence[str], fusion: FusionParams) -> SampleDeviations:
+    """Sample posteriors of held-out hands, rescaled to the TTA disagreement if ``encoded`` has views.
 
+    Args:
+        run: The run.
+        encoded: The hands.
+        names: Input modalities.
+        fusion: Parameters of their fusion.
 
-def width_of(drawn: Sequence[Drawn]) -> SampleScaling:
-    """How wide samples must be for their regions (:mod:`cvhpe.uncertainty.coverage`) to hold the truth as often as
-    they say."""
-    return min((scaled(drawn, dof) for dof in DOFS), key=lambda found: found[0])[1]
-
-
-def typical(drawn: Sequence[Drawn]) -> float:
-    """The typical spread of samples, mm: geometric mean over joints of the root mean square distance."""
-    spreads = [d.samples.square().sum(-1).mean(0).sqrt()[d.counted] for d in drawn]
-    return float(torch.cat(spreads).clamp_min(1e-9).log().mean().exp())
-
-
-def drawn_of(run: Run, held: EncodedSet, names: Sequence[str], how: FusionParams) -> Drawn:
-    """Samples of held-out hands from some inputs, as they come or, where the hands were seen again, as wide as that
-    says; the root joint does not count.
+    Returns:
+        Deviations from the prediction.
     """
-    posterior = fuse({name: held.posteriors[name] for name in names}, **how)
+    posterior = fuse({name: encoded.posteriors[name] for name in names}, **fusion)
     with torch.inference_mode():
-        centre = joints_mm(run, posterior.mu, held.scale)
-        latents = sample_latents(posterior, SAMPLES, torch.Generator().manual_seed(0))
-        samples = joints_mm(run, latents, held.scale) - centre
-        if held.again:
-            samples = spread_as(samples, tta_std(run, held.again, names, how, held.scale))
-    counted = held.visible.clone()
-    counted[:, palm_of(run.metadata.layout).root] = False
-    return Drawn(samples, held.truth - centre, counted)
+        centre = decode_joints_mm(run, posterior.mu, encoded.scale)
+        latents = sample_latents(posterior, NUM_SAMPLES, torch.Generator().manual_seed(0))
+        samples = decode_joints_mm(run, latents, encoded.scale) - centre
+        if encoded.views:
+            disagreement = tta_std(run, encoded.views, names, fusion, encoded.scale)
+            tta = SampleScaling(tta_angles=1)
+            samples = tta.rescale_samples(samples, torch.zeros_like(centre), disagreement=disagreement)
+    counted = encoded.visible.clone()
+    counted[:, layout(run.metadata.layout).root] = False
+    return SampleDeviations(samples, encoded.truth - centre, counted)
 
 
-def scaled(drawn: Sequence[Drawn], dof: float) -> tuple[float, SampleScaling]:
-    """The best scale for tails ``dof``, and how far it leaves the shares of :data:`LEVELS` from what they should be."""
-    width, missed = SampleScaling(1.0, dof), torch.zeros(1)
-    # In rounds: a region's middle, the samples' mean, moves with the scale a little.
+def fit_scaling(deviations: Sequence[SampleDeviations]) -> SampleScaling:
+    """The scale and degrees of freedom whose coverage is nearest to :data:`LEVELS`, in the least-squares sense."""
+    return min((_fit_scale(deviations, dof) for dof in DOFS), key=lambda fit: fit[0])[1]
+
+
+def _fit_scale(deviations: Sequence[SampleDeviations], dof: float) -> tuple[float, SampleScaling]:
+    """The least squared error of the coverage with given degrees of freedom, and the scaling that has it."""
+    scaling, losses = SampleScaling(1.0, dof), torch.zeros(1)
+    # Several rounds, since the centre of a region, the samples' mean, depends on the scale a little.
     for _ in range(ROUNDS):
-        reaches = [reach(width.rescale_samples(d.samples, torch.zeros_like(d.truth)), d.truth, LEVELS) for d in drawn]
-        far = torch.cat([r[:, d.counted] for r, d in zip(reaches, drawn, strict=True)], 1).double()
-        tried = far[0].median() * torch.logspace(-0.5, 0.5, 401, dtype=torch.float64)
-        within = torch.searchsorted(far.sort(1).values, tried.expand(len(LEVELS), -1).contiguous(), right=True)
-        missed = (within / far.shape[1] - torch.tensor(LEVELS, dtype=torch.float64)[:, None]).square().sum(0)
-        width = SampleScaling(width.scale * float(tried[missed.argmin()]), dof)
-    return float(missed.min()), width
+        radii = [normalised_radius(_rescale(d, scaling), d.truth, LEVELS)[:, d.counted] for d in deviations]
+        radius = torch.cat(radii, 1).double()
+        factors = radius[0].median() * torch.logspace(-0.5, 0.5, 401, dtype=torch.float64)
+        inside = torch.searchsorted(radius.sort(1).values, factors.expand(len(LEVELS), -1).contiguous(), right=True)
+        error = inside / radius.shape[1] - torch.tensor(LEVELS, dtype=torch.float64)[:, None]
+        losses = error.square().sum(0)
+        scaling = SampleScaling(scaling.scale * float(factors[losses.argmin()]), dof)
+    return float(losses.min()), scaling
 
 
-def covered(run: Run, packs: Sequence[Pack], names: Sequence[str], width: SampleScaling) -> list[float]:
-    """Share of the labelled joints inside each region of :mod:`cvhpe.uncertainty.coverage`, for predictions from
-    inputs.
-
-    Inputs are fused as the run's calibration says; the root joint does not count. UserError where no hand has all.
-    """
-    held = gather(run, packs, names, width.turns)
-    if held is None:
-        raise UserError(f"no held-out hand has {' and '.join(names)} and 3D joints")
-    drawn = drawn_of(run, held, names, fusion_params(calibration_of(run.metadata.training), names))
-    wide = replace(width, turns=0).rescale_samples(drawn.samples, torch.zeros_like(drawn.truth))
-    return coverage(wide, drawn.truth, drawn.counted)
+def _rescale(deviations: SampleDeviations, scaling: SampleScaling) -> Tensor:
+    """Rescaled samples; the TTA disagreement is in the deviations already."""
+    return replace(scaling, tta_angles=0).rescale_samples(deviations.samples, torch.zeros_like(deviations.truth))
 
 
-def calibrate_run(run: Run, found: Calibration | None) -> Run:
-    """Write a calibration beside a run's weights, and return the run with it."""
-    if found is None:
-        return run
-    metadata = replace(run.metadata, training={**run.metadata.training, CALIBRATION: found.as_dict()})
-    save_run(run.path, run.model, run.config, metadata, run.baselines)
-    return replace(run, metadata=metadata)
+def _joint_rms(deviations: Sequence[SampleDeviations]) -> float:
+    """Geometric mean over hands and joints of the RMS deviation of samples, mm."""
+    rms = [d.samples.square().sum(-1).mean(0).sqrt()[d.counted] for d in deviations]
+    return float(torch.cat(rms).clamp_min(1e-9).log().mean().exp())
+
+
+def _encode_all(folds: Sequence[HeldOut], names: Sequence[str], tta_angles: int) -> list[tuple[Run, EncodedSet]]:
+    """The folds that have hands with all inputs, encoded."""
+    encoded = [(run, encode_hands(run, packs, names, tta_angles)) for run, packs in folds]
+    return [(run, hands) for run, hands in encoded if hands is not None]
+
+
+def _concatenate(parts: Sequence[Mapping[str, Posterior]]) -> dict[str, Posterior]:
+    """Posteriors of several batches as one."""
+    return {name: Posterior(*(torch.cat(t) for t in zip(*(p[name] for p in parts), strict=True))) for name in parts[0]}

@@ -1,9 +1,7 @@
-"""Regions that posterior samples say hold the truth, and how often they do.
+"""Coverage of the credible regions of posterior samples.
 
-A region belongs to one joint of one hand. It is the ball about the mean of that joint's samples whose radius is a
-quantile of the samples' own distances from it: the 80 % region of 64 samples reaches as far as 51 of them do. Of an
-honest posterior it holds the true joint as often as its quantile says. The root joint, which predictions and truth
-both have at zero, is left out, as is every joint that is not labelled.
+The credible region of a joint is the ball about the mean of its samples whose radius is a quantile of their distances from
+it. A calibrated posterior's region contains the true joint as often as the quantile says.
 """
 
 from __future__ import annotations
@@ -14,24 +12,41 @@ import torch
 from torch import Tensor
 
 LEVELS = (0.5, 0.8, 0.95)
-SAMPLES = 64
+NUM_SAMPLES = 64
 
 
-def reach(samples: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:
-    """FusionParams far the truth is away, in radii of each region: ``[L, B, J]``, at most 1 inside.
+def normalised_radius(samples: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:
+    """Distance of the truth from the centre of each credible region, in units of its radius.
 
-    samples: ``[N, B, J, 3]`` and truth: ``[B, J, 3]``, in the same unit. A joint whose truth is NaN is NaN.
+    Args:
+        samples: ``[N, B, J, 3]``.
+        truth: ``[B, J, 3]``, in the same unit.
+        levels: ``L`` quantiles.
 
-    >>> line = torch.arange(-10.0, 11)[:, None, None, None] * torch.tensor([1.0, 0, 0])
-    >>> reach(line, torch.tensor([[[4.0, 0, 0]]]), [0.5, 0.8]).flatten()
-    tensor([0.8000, 0.5000])
+    Returns:
+        ``[L, B, J]``, at most 1 inside the region; NaN where the truth is.
+
+    Example:
+        >>> line = torch.arange(-10.0, 11)[:, None, None, None] * torch.tensor([1.0, 0, 0])
+        >>> normalised_radius(line, torch.tensor([[[4.0, 0, 0]]]), [0.5, 0.8]).flatten()
+        tensor([0.8000, 0.5000])
     """
     mean = samples.mean(0)
-    away = (samples - mean).norm(dim=-1)
-    radii = torch.quantile(away, torch.tensor(list(levels), dtype=away.dtype), dim=0)
+    distances = (samples - mean).norm(dim=-1)
+    radii = torch.quantile(distances, torch.tensor(list(levels), dtype=distances.dtype), dim=0)
     return (truth - mean).norm(dim=-1) / radii.clamp_min(1e-9)
 
 
 def coverage(samples: Tensor, truth: Tensor, counted: Tensor, levels: Sequence[float] = LEVELS) -> list[float]:
-    """Share of the joints ``counted`` ``[B, J]`` that are inside their regions, for each level."""
-    return [float((one[counted] <= 1).float().mean()) for one in reach(samples, truth, levels)]
+    """Share of joints inside their credible regions.
+
+    Args:
+        samples: ``[N, B, J, 3]``.
+        truth: ``[B, J, 3]``, in the same unit.
+        counted: ``[B, J]`` bool; leave out the root, which is always at 0.
+        levels: ``L`` quantiles.
+
+    Returns:
+        ``L`` shares.
+    """
+    return [float((radius[counted] <= 1).float().mean()) for radius in normalised_radius(samples, truth, levels)]

@@ -1,9 +1,8 @@
-"""Training hands held out in turn, by networks that were trained on the others for a share of the run's steps.
+"""Cross-validation for calibration: hold out training hands in folds.
 
-A network errs less on hands that it was trained on, so they cannot tell how far to trust it on others; and what
-validation hands have told, they can no longer judge. So the training hands are dealt into folds, whole groups at a
-time, and for each fold a network like the run's own is trained on the rest. With K folds each takes the K-th part of
-the run's steps: all of them together cost what the run did.
+A network has smaller errors on the hands that it was trained on, so these cannot calibrate it. Validation hands can, but
+then no longer judge it. With ``K`` folds, a network like the run's own is trained on the other folds for 1/K of the run's
+steps; all of them together cost as much as the run.
 """
 
 from __future__ import annotations
@@ -15,57 +14,81 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from cvhpe.config.schema import Config
-from cvhpe.data.holdout import split_units
+from cvhpe.data.datasets.joints_npz import units_of
 from cvhpe.data.packing.pack import Pack
-from cvhpe.data.splits import DataSplits
+from cvhpe.data.splits import Data
 from cvhpe.runs.run_dir import Run, load_run
 
 Array = np.ndarray
 
 
-def folds_of(units: Array, k: int) -> Array:
-    """The fold ``(N,)`` of each of ``N`` samples: whole units, the largest first, each into the fold with least so far.
+def assign_folds(groups: Array, k: int) -> Array:
+    """Assign samples to folds, whole groups at a time: the largest first, each to the fold with fewest samples.
 
-    >>> folds_of(np.array([7, 7, 7, 1, 1, 4, 9]), 2)
-    array([0, 0, 0, 1, 1, 1, 0])
+    Args:
+        groups: ``(N,)`` group of each sample.
+        k: Number of folds.
+
+    Returns:
+        ``(N,)`` fold of each sample.
+
+    Example:
+        >>> assign_folds(np.array([7, 7, 7, 1, 1, 4, 9]), 2)
+        array([0, 0, 0, 1, 1, 1, 0])
     """
-    unique, which, many = np.unique(units, return_inverse=True, return_counts=True)
-    fold, filled = np.zeros(len(unique), np.int64), np.zeros(k, np.int64)
-    for unit in np.argsort(-many, kind="stable"):
-        fold[unit] = filled.argmin()
-        filled[fold[unit]] += many[unit]
-    return fold[which]
+    unique, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    fold, sizes = np.zeros(len(unique), np.int64), np.zeros(k, np.int64)
+    for g in np.argsort(-counts, kind="stable"):
+        fold[g] = sizes.argmin()
+        sizes[fold[g]] += counts[g]
+    return fold[group]
 
 
-def has_enough_groups(config: Config, data: DataSplits) -> bool:
-    """Whether the training samples are as many groups as a configuration wants folds, and those at least two."""
+def has_enough_groups(config: Config, data: Data) -> bool:
+    """Whether some training set has at least as many groups as the configuration has folds, and at least two.
+
+    Args:
+        config: Of the run.
+        data: Its data.
+
+    Returns:
+        Whether cross-validation is possible.
+    """
     return config.calibration_num_folds > 1 and any(
-        len(np.unique(split_units(pack["group"]))) >= config.calibration_num_folds for pack in data.train
+        len(np.unique(units_of(pack["group"]))) >= config.calibration_num_folds for pack in data.train
     )
 
 
 def run_folds(
-    config: Config, data: DataSplits, steps: int, fit: Callable[[Config, DataSplits, Path], object]
+    config: Config, data: Data, steps: int, fit: Callable[[Config, Data, Path], object]
 ) -> Iterator[tuple[Run, list[Pack]]]:
-    """Each fold's hands, and a run that ``fit(config, data, folder)`` made of the other training hands.
+    """Train a network for each fold.
 
-    steps: those of the whole run.
+    Args:
+        config: Of the run.
+        data: Its data.
+        steps: Number of steps of the run.
+        fit: ``(config, data, folder)``, trains a run into the folder.
+
+    Yields:
+        The network of a fold and the hands that were held out from it.
     """
     k = config.calibration_num_folds
-    folds = [folds_of(split_units(pack["group"]), k) for pack in data.train]
-    short = {
+    folds = [assign_folds(units_of(pack["group"]), k) for pack in data.train]
+    shortened = {
         "epochs": 1,
         "min_steps": -(-steps // k),
         "num_validations": 1,
         "keep_checkpoints": 1,
         "checkpoint_every_s": 1e9,
+        "calibration_num_folds": 0,
+        "ema_decay": config.ema_decay**k,  # the average covers the same share of the training
     }
-    short["ema_decay"] = config.ema_decay**k  # weights are averaged over the same share of a training
     for fold in range(k):
         pairs = list(zip(data.train, folds, strict=True))
-        held = [pack.subset(which == fold) for pack, which in pairs if (which == fold).any()]
+        held_out = [pack.subset(which == fold) for pack, which in pairs if (which == fold).any()]
         others = [pack.subset(which != fold) for pack, which in pairs if (which != fold).any()]
-        changes = {**short, "seed": config.seed + 1 + fold, "calibration_num_folds": 0}
+        changes = {**shortened, "seed": config.seed + 1 + fold}
         with TemporaryDirectory(prefix="cvhpe-fold-") as folder:
-            fit(config.model_copy(update=changes), DataSplits(others, held, []), Path(folder))
-            yield load_run(folder), held
+            fit(config.model_copy(update=changes), Data(others, held_out, []), Path(folder))
+            yield load_run(folder), held_out
