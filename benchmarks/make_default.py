@@ -35,9 +35,10 @@ from cvhpe.synthetic import poses
 from cvhpe.training.callbacks import Reporter
 from cvhpe.training.datamodule import open_data, open_held_out
 from cvhpe.training.trainer import train
-from cvhpe.uncertainty.calibration import calibrate, covered
+from cvhpe.uncertainty.calibration import calibrate, measure_coverage
 from cvhpe.uncertainty.coverage import LEVELS
-from cvhpe.uncertainty.fusion import AS_TRAINED, CALIBRATION, calibration_of
+from cvhpe.uncertainty.fusion import CALIBRATION, calibration_of
+from cvhpe.uncertainty.sample_scaling import UNSCALED
 
 SETTINGS: dict[str, Any] = {
     "modalities": ["joints2d", "joints3d"],
@@ -88,7 +89,7 @@ def calibrate_model(model: Path, work: Path, seed: int) -> None:
     metadata = serialization.read_metadata(model)
     metadata["metadata"]["training"][CALIBRATION] = calibration.as_dict()
     serialization.save(model, serialization.load(model), metadata)
-    typer.echo(f"samples: {calibration.widths}")
+    typer.echo(f"samples: {calibration.scalings}")
 
 
 def main(
@@ -112,8 +113,8 @@ def main(
             for table in score_run(run, packs):
                 show(table)
             calibration = calibration_of(run.metadata.training)
-            width = calibration.width(["joints2d"]) if calibration else None
-            coverage = covered(run, packs, ["joints2d"], width or AS_TRAINED)
+            width = calibration.scaling(["joints2d"]) if calibration else None
+            coverage = measure_coverage(run, packs, ["joints2d"], width or UNSCALED)
             shares = ", ".join(f"{share:.1%} of {level:.0%}" for level, share in zip(LEVELS, coverage, strict=True))
             typer.echo(f"joints inside their credible regions: {shares}")
         return

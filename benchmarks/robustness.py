@@ -25,9 +25,10 @@ from cvhpe.evaluation.evaluate import palm_of, predict
 from cvhpe.evaluation.metrics import summary
 from cvhpe.runs.run_dir import Run, load_run, model_fields
 from cvhpe.training.datamodule import open_held_out
-from cvhpe.uncertainty.calibration import covered
+from cvhpe.uncertainty.calibration import measure_coverage
 from cvhpe.uncertainty.coverage import LEVELS
-from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of
+from cvhpe.uncertainty.fusion import calibration_of
+from cvhpe.uncertainty.sample_scaling import UNSCALED
 
 
 def noisy(batches: Batches, px: float, seed: int) -> Iterator[Mapping[str, Tensor]]:
@@ -69,19 +70,19 @@ def main(
     clean = median_mm(run, packs, source, 0.0, 0)
     with_noise = float(np.mean([median_mm(run, packs, source, px, seed) for seed in range(repeats)]))
     result: dict[str, Any] = {"clean_mm": clean, "noisy_mm": with_noise, "px": px, "levels": list(LEVELS)}
-    result["covered_as_trained"] = covered(run, packs, [source], AS_TRAINED)
+    result["covered_as_trained"] = measure_coverage(run, packs, [source], UNSCALED)
     calibration = calibration_of(run.metadata.training)
-    scaling = calibration.width([source]) if calibration else None
+    scaling = calibration.scaling([source]) if calibration else None
     if calibration and scaling:
-        result["covered"] = covered(run, packs, [source], scaling)
-        result |= {"scale": scaling.scale, "dof": scaling.dof, "calibrated_on": calibration.hands}
+        result["covered"] = measure_coverage(run, packs, [source], scaling)
+        result |= {"scale": scaling.scale, "dof": scaling.dof, "calibrated_on": calibration.split}
     if as_json:
         typer.echo(json.dumps(result))
         return
     typer.echo(f"median EPE {clean:.2f} mm; with {px:g} px of noise {with_noise:.2f} ({with_noise / clean - 1:+.1%})")
     typer.echo(f"coverage as trained: {shares(result['covered_as_trained'])}")
     if calibration and scaling:
-        fit = f"scale {scaling.scale:.2f}, {scaling.dof:g} degrees of freedom, fitted on {calibration.hands} hands"
+        fit = f"scale {scaling.scale:.2f}, {scaling.dof:g} degrees of freedom, fitted on {calibration.split} hands"
         typer.echo(f"coverage calibrated ({fit}): {shares(result['covered'])}")
 
 

@@ -127,7 +127,7 @@ def test_the_detector_searches_the_box(both, lifter):
     warnings = []
     (hand,) = HandModel(both, TwoHands(), warn=warnings.append).predict(IMAGE, bbox=(20, 30, 150, 150), hand="left")
     (warning,) = warnings
-    assert warning.startswith("nobody measured how rgb and joints2d are fused best: equal weights")
+    assert warning.startswith("the fusion of rgb and joints2d is not calibrated: equal weights")
     assert hand.inputs == ("rgb", "joints2d")
     assert hand.side == 0
     warnings = []

@@ -46,10 +46,10 @@ def calibrate(
     if calibration is None:
         typer.echo(f"{run}: nothing to calibrate: no input other than 3D joints, or no 3D joints decoded")
         return
-    for names, width in calibration.widths.items():
-        tails = f"tails of {width.dof:g} degrees of freedom" if width.dof else "Gaussian"
-        hands = calibration.told_by(comma_list(names))
-        typer.echo(f"{names}: samples scaled by {width.scale:.2f}, {tails}; fitted on {hands} hands")
+    for names, scaling in calibration.scalings.items():
+        tails = f"tails of {scaling.dof:g} degrees of freedom" if scaling.dof else "Gaussian"
+        hands = calibration.fitted_on(comma_list(names))
+        typer.echo(f"{names}: samples scaled by {scaling.scale:.2f}, {tails}; fitted on {hands} hands")
     for names, how in calibration.fusions.items():
         weights = ", ".join(f"{name} {weight:g}" for name, weight in how["weights"].items())
         params = "precision fitted for each dimension" if how["precisions"] else f"weights {weights}"

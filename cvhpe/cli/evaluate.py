@@ -102,7 +102,7 @@ def calibration_warnings(run: Run, sources: list[str], packs: list[Pack], names:
 
     calibration = calibration_of(run.metadata.training)
     warnings = [text] if (text := uncalibrated_warning(calibration, names)) else []
-    if calibration is None or calibration.told_by(names or ["one"]) != "validation":
+    if calibration is None or calibration.fitted_on(names or ["one"]) != "validation":
         return warnings
     for source, pack in zip(sources, packs, strict=True):
         if source not in run.config.data or "val" not in resolve_source(source, run.config)[0].splits:
@@ -116,16 +116,18 @@ def calibration_warnings(run: Run, sources: list[str], packs: list[Pack], names:
 
 def uncertainty(run: Run, packs: list[Pack], names: list[str]) -> dict[str, Any]:
     """Coverage of the credible regions, and the calibration; empty for inputs without calibration."""
-    from cvhpe.uncertainty.calibration import covered
+    from cvhpe.uncertainty.calibration import measure_coverage
     from cvhpe.uncertainty.coverage import LEVELS
     from cvhpe.uncertainty.fusion import calibration_of
 
     calibration = calibration_of(run.metadata.training)
-    width = calibration.width(names) if calibration else None
-    if calibration is None or width is None:
+    scaling = calibration.scaling(names) if calibration else None
+    if calibration is None or scaling is None:
         return {}
-    shares = dict(zip((f"{100 * level:g}" for level in LEVELS), covered(run, packs, names, width), strict=True))
+    shares = dict(
+        zip((f"{100 * level:g}" for level in LEVELS), measure_coverage(run, packs, names, scaling), strict=True)
+    )
     return {
         "coverage": shares,
-        "width": {"scale": width.scale, "dof": width.dof, "fitted_on": calibration.told_by(names)},
+        "sample_scaling": {"scale": scaling.scale, "dof": scaling.dof, "fitted_on": calibration.fitted_on(names)},
     }

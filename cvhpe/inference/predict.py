@@ -25,8 +25,9 @@ from cvhpe.models.pairs import sources, targets
 from cvhpe.plugin.contract import Posterior
 from cvhpe.plugin.sample import Sample
 from cvhpe.runs.run_dir import Run
-from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of, fusion_params, spread
-from cvhpe.uncertainty.tta_disagreement import encode_tta, joints_mm, tta_std
+from cvhpe.uncertainty.fusion import calibration_of, fusion_params
+from cvhpe.uncertainty.sample_scaling import UNSCALED, sample_std
+from cvhpe.uncertainty.tta_disagreement import decode_joints_mm, encode_tta, tta_std
 
 Array = np.ndarray
 MAX_SAMPLES = 10_000
@@ -209,23 +210,23 @@ def predict_hand(run: Run, image: Array | None, detection: Detection, options: O
         raise UserError(f"no input {', '.join(missing)}: {_why_missing(image, detection, run)}")
     calibration = calibration_of(run.metadata.training)
     how = fusion_params(calibration, names)
-    width = calibration.width(names) if calibration else None
+    width = calibration.scaling(names) if calibration else None
     generator = torch.Generator().manual_seed(options.seed)
     with torch.inference_mode():
         posteriors = encode(run.model, fields, names, protocol=run.config.protocol, margin=run.config.crop_margin)
         posterior = fuse(posteriors, **how)
         unit = torch.tensor([options.scale_mm or run.metadata.mean_scale_mm])
-        joints = joints_mm(run, posterior.mu, unit)
+        joints = decode_joints_mm(run, posterior.mu, unit)
         samples = None
         if options.samples:
-            samples = joints_mm(run, sample_latents(posterior, options.samples, generator), unit)
+            samples = decode_joints_mm(run, sample_latents(posterior, options.samples, generator), unit)
             unsure = None
-            if width and width.turns:
-                again = encode_tta(run, fields, names, run.config.crop_margin, width.turns)
+            if width and width.tta_angles:
+                again = encode_tta(run, fields, names, run.config.crop_margin, width.tta_angles)
                 unsure = tta_std(run, again, names, how, unit)
-            samples = (width or AS_TRAINED).rescale_samples(samples, joints, generator, unsure)
+            samples = (width or UNSCALED).rescale_samples(samples, joints, generator, unsure)
         joints2d_px, joints2d_from = _joints2d(run, fields, crop, posterior, joints, names)
-    wide = None if samples is None else spread(samples, joints)[0].numpy()
+    wide = None if samples is None else sample_std(samples, joints)[0].numpy()
     length = float(unit)
     if not run.has_scale:
         child, parent = layout(run.metadata.layout).scale_bone

@@ -12,7 +12,7 @@ from cvhpe.runs.run_dir import Run
 from cvhpe.training.callbacks import Reporter
 from cvhpe.training.step import count_steps
 from cvhpe.training.trainer import train
-from cvhpe.uncertainty.calibration import calibrate, calibrate_parts, calibrate_run
+from cvhpe.uncertainty.calibration import calibrate, calibrate_folds, save_calibration
 from cvhpe.uncertainty.cross_validation import has_enough_groups, run_folds
 
 
@@ -32,7 +32,7 @@ def calibrate_trained_run(run: Run, config: Config, data: DataSplits, report: Re
     if not has_enough_groups(config, data):
         if config.calibration_num_folds:
             report.note("too few groups of training hands for folds: calibrating on validation hands")
-        return calibrate_run(run, calibrate(run, data.validation))
+        return save_calibration(run, calibrate(run, data.validation))
 
     def fit(config: Config, data: DataSplits, out: Path) -> None:
         train(config, data, out)
@@ -40,9 +40,9 @@ def calibrate_trained_run(run: Run, config: Config, data: DataSplits, report: Re
     report.note(f"calibrating on training hands by {config.calibration_num_folds}-fold cross-validation")
     steps = count_steps(config, len(Batches(data.train, ("joints3d",), config.batch_size)))
     parts = list(run_folds(config, data, steps, fit))
-    calibration = calibrate_parts(parts, "training", (run, data.train))
-    fused = calibrate(run, data.validation) if calibration and len(calibration.widths) > 1 else None
+    calibration = calibrate_folds(parts, "training", (run, data.train))
+    fused = calibrate(run, data.validation) if calibration and len(calibration.scalings) > 1 else None
     if calibration and fused:
-        widths = {**fused.widths, **calibration.widths}
-        calibration = replace(calibration, fusions=fused.fusions, widths=widths)
-    return calibrate_run(run, calibration)
+        scalings = {**fused.scalings, **calibration.scalings}
+        calibration = replace(calibration, fusions=fused.fusions, scalings=scalings)
+    return save_calibration(run, calibration)

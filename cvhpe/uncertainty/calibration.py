@@ -79,9 +79,9 @@ def calibrate_folds(
 ) -> Calibration | None:
     """Calibrate on the held-out hands of several runs of one configuration.
 
-    The networks of folds are trained for shorter than ``target``. Their errors on new hands are similar, but they are less
-    confident. So the size of samples in mm is transferred: the scale is multiplied by the ratio of geometric-mean RMS
-    deviations, of the folds' samples on held-out hands over the target's on its training hands.
+    The networks of folds are trained for shorter than ``target``. Their errors on new hands are similar, but they are
+    less confident. So the size of samples in mm is transferred: the scale is multiplied by the ratio of geometric-mean
+    RMS deviations, of the folds' samples on held-out hands over the target's on its training hands.
 
     Args:
         folds: Runs and hands held out from them.

@@ -1,7 +1,7 @@
 """Coverage of the credible regions of posterior samples.
 
-The credible region of a joint is the ball about the mean of its samples whose radius is a quantile of their distances from
-it. A calibrated posterior's region contains the true joint as often as the quantile says.
+The credible region of a joint is the ball about the mean of its samples whose radius is a quantile of their distances
+from it. A calibrated posterior's region contains the true joint as often as the quantile says.
 """
 
 from __future__ import annotations

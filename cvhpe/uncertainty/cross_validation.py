@@ -1,8 +1,8 @@
 """Cross-validation for calibration: hold out training hands in folds.
 
-A network has smaller errors on the hands that it was trained on, so these cannot calibrate it. Validation hands can, but
-then no longer judge it. With ``K`` folds, a network like the run's own is trained on the other folds for 1/K of the run's
-steps; all of them together cost as much as the run.
+A network has smaller errors on the hands that it was trained on, so these cannot calibrate it. Validation hands can,
+but then no longer judge it. With ``K`` folds, a network like the run's own is trained on the other folds for 1/K of
+the run's steps; all of them together cost as much as the run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from cvhpe.config.schema import Config
-from cvhpe.data.datasets.joints_npz import units_of
+from cvhpe.data.holdout import split_units
 from cvhpe.data.packing.pack import Pack
-from cvhpe.data.splits import Data
+from cvhpe.data.splits import DataSplits
 from cvhpe.runs.run_dir import Run, load_run
 
 Array = np.ndarray
@@ -44,7 +44,7 @@ def assign_folds(groups: Array, k: int) -> Array:
     return fold[group]
 
 
-def has_enough_groups(config: Config, data: Data) -> bool:
+def has_enough_groups(config: Config, data: DataSplits) -> bool:
     """Whether some training set has at least as many groups as the configuration has folds, and at least two.
 
     Args:
@@ -55,12 +55,12 @@ def has_enough_groups(config: Config, data: Data) -> bool:
         Whether cross-validation is possible.
     """
     return config.calibration_num_folds > 1 and any(
-        len(np.unique(units_of(pack["group"]))) >= config.calibration_num_folds for pack in data.train
+        len(np.unique(split_units(pack["group"]))) >= config.calibration_num_folds for pack in data.train
     )
 
 
 def run_folds(
-    config: Config, data: Data, steps: int, fit: Callable[[Config, Data, Path], object]
+    config: Config, data: DataSplits, steps: int, fit: Callable[[Config, DataSplits, Path], object]
 ) -> Iterator[tuple[Run, list[Pack]]]:
     """Train a network for each fold.
 
@@ -74,7 +74,7 @@ def run_folds(
         The network of a fold and the hands that were held out from it.
     """
     k = config.calibration_num_folds
-    folds = [assign_folds(units_of(pack["group"]), k) for pack in data.train]
+    folds = [assign_folds(split_units(pack["group"]), k) for pack in data.train]
     shortened = {
         "epochs": 1,
         "min_steps": -(-steps // k),
@@ -90,5 +90,5 @@ def run_folds(
         others = [pack.subset(which != fold) for pack, which in pairs if (which != fold).any()]
         changes = {**shortened, "seed": config.seed + 1 + fold}
         with TemporaryDirectory(prefix="cvhpe-fold-") as folder:
-            fit(config.model_copy(update=changes), Data(others, held_out, []), Path(folder))
+            fit(config.model_copy(update=changes), DataSplits(others, held_out, []), Path(folder))
             yield load_run(folder), held_out

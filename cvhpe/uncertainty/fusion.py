@@ -1,7 +1,7 @@
 """The calibration that is saved with a run, and the fusion of its inputs that follows from it.
 
-:mod:`cvhpe.models.fusion` derives the product of experts. Encoders trained with a small ``beta`` are over-confident, each
-by its own factor. Calibration therefore fits, on held-out hands, precisions or weights for every set of inputs
+:mod:`cvhpe.models.fusion` derives the product of experts. Encoders trained with a small ``beta`` are over-confident,
+each by its own factor. Calibration therefore fits, on held-out hands, precisions or weights for every set of inputs
 (:mod:`cvhpe.uncertainty.fusion_fit`) and a :class:`~cvhpe.uncertainty.sample_scaling.SampleScaling`.
 """
 

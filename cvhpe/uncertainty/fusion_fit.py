@@ -1,8 +1,8 @@
 """Fit the fusion of several inputs on held-out hands.
 
-Two parametrisations are fitted: a weight for each input, which scales the posteriors' own precisions, and a precision for
-each input and latent dimension in place of them. The second has many more parameters and may overfit. It is used only if it
-has the lower error in two-fold cross-validation.
+Two parametrisations are fitted: a weight for each input, which scales the posteriors' own precisions, and a precision
+for each input and latent dimension in place of them. The second has many more parameters and may overfit. It is used
+only if it has the lower error in two-fold cross-validation.
 """
 
 from __future__ import annotations

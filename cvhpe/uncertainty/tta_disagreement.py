@@ -1,9 +1,9 @@
 """TTA disagreement: how far the predictions of augmented views of a hand differ.
 
-The posterior variance is set by the trade-off between reconstruction and KL, not by what the encoder is unsure of. A run
-that was trained with rotation and flip should predict the same hand for every such view. How far its predictions differ is
-an estimate of the error that needs no label. :class:`cvhpe.uncertainty.sample_scaling.SampleScaling` can rescale a hand's
-samples to it; the ratio between joints stays the posterior's.
+The posterior variance is set by the trade-off between reconstruction and KL, not by what the encoder is unsure of. A
+run that was trained with rotation and flip should predict the same hand for every such view. How far its predictions
+differ is an estimate of the error that needs no label. :class:`cvhpe.uncertainty.sample_scaling.SampleScaling` can
+rescale a hand's samples to it; the ratio between joints stays the posterior's.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_evaluate_prints_one_object_that_agrees_with_training(run):
     assert len(record["pck"]["values"]) == len(record["pck"]["thresholds_mm"]) == 20
     assert set(record["coverage"]) == {"50", "80", "95"}
     assert all(0 <= share <= 1 for share in record["coverage"].values())
-    assert set(record["width"]) == {"scale", "dof", "fitted_on"}
+    assert set(record["sample_scaling"]) == {"scale", "dof", "fitted_on"}
 
 
 def test_a_finished_run_is_kept_and_can_be_resumed(run):

@@ -20,7 +20,7 @@ from cvhpe.training.batching import make_batch
 from cvhpe.training.device import pick_device
 from cvhpe.training.distributed import ProcessGroup
 from cvhpe.training.trainer import build_state, data_metadata, train_loader
-from cvhpe.uncertainty.calibration import gather
+from cvhpe.uncertainty.calibration import encode_hands
 
 STILL = {"rotation_deg": 0.0, "shift": 0.0, "flip": 0.0}
 PAIRS = ["joints2d:joints3d", "joints3d:joints3d"]
@@ -110,7 +110,7 @@ def test_figures_and_calibration_follow(trained):
     )
     torch.testing.assert_close(held.to_network_input("joints3d", rows), x)
     torch.testing.assert_close(held.side(rows), side)
-    gathered = gather(run, training.data.train, ["joints3d"])
+    gathered = encode_hands(run, training.data.train, ["joints3d"])
     torch.testing.assert_close(gathered.posteriors["joints3d"].mu[:32], held.encode("joints3d", rows).mu)
     np.testing.assert_allclose(gathered.scale.numpy()[:32], held.scale_mm(rows))
 

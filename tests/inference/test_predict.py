@@ -13,7 +13,8 @@ from cvhpe.inference.hand_detector import Detection, box_around
 from cvhpe.inference.predict import Options, check_options, detection_from, predict_hand
 from cvhpe.models.fusion import FusionParams
 from cvhpe.synthetic import poses
-from cvhpe.uncertainty.fusion import Calibration, SampleScaling
+from cvhpe.uncertainty.fusion import Calibration
+from cvhpe.uncertainty.sample_scaling import SampleScaling
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
 

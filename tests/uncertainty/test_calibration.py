@@ -1,4 +1,4 @@
-"""Calibration on held-out hands: weights that never lose, regions that hold the truth as often as they say."""
+"""Calibration on held-out hands: fusion never worse than an input, credible regions with their coverage."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from cvhpe.training.calibration import calibrate_trained_run
 from cvhpe.training.callbacks import Reporter
 from cvhpe.training.datamodule import open_data
 from cvhpe.training.trainer import train
-from cvhpe.uncertainty.calibration import calibrate, covered, gather
+from cvhpe.uncertainty.calibration import calibrate, encode_hands, measure_coverage
 from cvhpe.uncertainty.coverage import LEVELS
 from cvhpe.uncertainty.cross_validation import run_folds
-from cvhpe.uncertainty.fusion import AS_TRAINED, calibration_of, fusion_params, together
-from cvhpe.uncertainty.fusion_fit import best_fusion, error, fit_precisions, median_plus_mean
+from cvhpe.uncertainty.fusion import calibration_of, fusion_params, input_key
+from cvhpe.uncertainty.fusion_fit import best_fusion, fit_precisions, median_plus_mean, visible_errors
+from cvhpe.uncertainty.sample_scaling import UNSCALED
 
 HALVES = {"radial2d": [*range(1, 11)], "ulnar2d": [*range(11, 21)]}
 """Two inputs that see ten joints each, and nothing of what the other sees."""
@@ -92,16 +93,16 @@ def test_training_leaves_the_calibration_of_its_validation_hands(trained):
     assert found is not None
     assert found.frames == 160
     how = fusion_params(found, list(HALVES))
-    assert list(found.fusions) == [together(list(HALVES))]
+    assert list(found.fusions) == [input_key(list(HALVES))]
     assert set(how["weights"]) == set(HALVES)
     assert set(how["precisions"]) in (set(), set(HALVES))  # as the hands decide
     assert all(len(one) == 12 and min(one) > 1 for one in how["precisions"].values())
-    assert found.hands == "validation"
-    assert set(found.widths) == {"radial2d", "ulnar2d", together(list(HALVES))}
+    assert found.split == "validation"
+    assert set(found.scalings) == {"radial2d", "ulnar2d", input_key(list(HALVES))}
     again = calibrate(run, data.validation)
     assert fusion_params(again, list(HALVES))["weights"] == how["weights"]
-    for name, width in found.widths.items():
-        assert again.widths[name].scale == pytest.approx(width.scale, rel=0.02)
+    for name, width in found.scalings.items():
+        assert again.scalings[name].scale == pytest.approx(width.scale, rel=0.02)
 
 
 def test_calibrated_fusion_is_not_worse_than_the_better_input_on_hands_it_never_saw(trained):
@@ -119,11 +120,11 @@ def test_calibrated_fusion_is_not_worse_than_the_better_input_on_hands_it_never_
 def test_measured_precisions_are_those_of_which_no_other_errs_less(trained):
     """The descent against a search of another kind: no single precision, moved far either way, lessens the error."""
     run, data = trained
-    held = gather(run, data.validation, list(HALVES))
+    held = encode_hands(run, data.validation, list(HALVES))
     found = fit_precisions(run, held, list(HALVES))
 
     def mean(precisions):
-        return float(error(run, held, fuse(held.posteriors, precisions=precisions)).mean())
+        return float(visible_errors(run, held, fuse(held.posteriors, precisions=precisions)).mean())
 
     least = mean(found)
     for name, one in found.items():
@@ -134,22 +135,22 @@ def test_measured_precisions_are_those_of_which_no_other_errs_less(trained):
                 assert mean({**found, name: moved}) > least - 0.05
 
 
-def test_precisions_that_hands_without_a_say_in_them_do_not_like_are_not_used(trained, monkeypatch):
+def test_precisions_that_do_not_generalise_are_not_used(trained, monkeypatch):
     run, data = trained
-    held = gather(run, data.validation, list(HALVES))
+    held = encode_hands(run, data.validation, list(HALVES))
     flat = {name: torch.full((12,), 1.001) for name in HALVES}  # all but the prior: the mean hand
     monkeypatch.setattr("cvhpe.uncertainty.fusion_fit.fit_precisions", lambda *_: flat)
     how = best_fusion(run, held, list(HALVES))
     assert how["precisions"] == {}
-    fused = median_plus_mean([error(run, held, fuse(held.posteriors, **how))])
-    assert fused <= min(median_plus_mean([error(run, held, held.posteriors[name])]) for name in HALVES)
+    fused = median_plus_mean(visible_errors(run, held, fuse(held.posteriors, **how)))
+    assert fused <= min(median_plus_mean(visible_errors(run, held, held.posteriors[name])) for name in HALVES)
 
 
 def test_fused_predictions_are_those_of_the_fused_posterior(trained):
     run, data = trained
     names, weights = list(HALVES), {"radial2d": 0.3, "ulnar2d": 1.0}
-    held = gather(run, data.test, names)
-    by_parts = error(run, held, fuse(held.posteriors, weights))
+    held = encode_hands(run, data.test, names)
+    by_parts = visible_errors(run, held, fuse(held.posteriors, weights))
     batches = Batches(data.test, ("joints2d", "joints3d"), 64, seed=0, shuffle=False)
     common = {"protocol": "TSH", "mean_scale_mm": run.metadata.mean_scale_mm, "palm": palm_of("hand21")}
     got = predict(run.model, batches.epoch(0), names, margin=batches.margin, fusion={"weights": weights}, **common)
@@ -166,53 +167,55 @@ def test_evaluation_warns_if_it_uses_the_frames_of_the_calibration(trained):
     assert calibration_warnings(run, [source], data.validation, names[:1]) == [f"{warning} was fitted"]
     metadata = dataclasses.replace(run.metadata, training={})
     unknown = dataclasses.replace(run, metadata=metadata)
-    (said,) = calibration_warnings(unknown, [source], data.validation, names)
-    assert said.startswith("nobody measured how radial2d and ulnar2d are fused best")
+    (warning,) = calibration_warnings(unknown, [source], data.validation, names)
+    assert warning.startswith("the fusion of radial2d and ulnar2d is not calibrated")
 
 
-def test_calibrated_regions_hold_the_truth_as_often_as_they_say(trained):
+def test_calibrated_regions_have_their_coverage(trained):
     run, data = trained
-    width = calibration_of(run.metadata.training).width(["radial2d"])
+    width = calibration_of(run.metadata.training).scaling(["radial2d"])
     with torch.inference_mode():
-        assert (np.array(covered(run, data.validation, ["radial2d"], AS_TRAINED)) < np.array([0.4, 0.7, 0.9])).all()
-        np.testing.assert_allclose(covered(run, data.validation, ["radial2d"], width), LEVELS, atol=0.05)
-        # hands that had no say in it
-        np.testing.assert_allclose(covered(run, data.test, ["radial2d"], width), LEVELS, atol=0.12)
+        assert (
+            np.array(measure_coverage(run, data.validation, ["radial2d"], UNSCALED)) < np.array([0.4, 0.7, 0.9])
+        ).all()
+        np.testing.assert_allclose(measure_coverage(run, data.validation, ["radial2d"], width), LEVELS, atol=0.05)
+        # hands that were not used for fitting
+        np.testing.assert_allclose(measure_coverage(run, data.test, ["radial2d"], width), LEVELS, atol=0.12)
 
 
-def test_training_hands_held_out_in_turn_can_tell_too(trained, tmp_path):
+def test_cross_validation_calibrates_on_training_hands(trained, tmp_path):
     run, data = trained
     folder = tmp_path / "run"
     shutil.copytree(run.path, folder)
     config = run.config.model_copy(update={"calibration_num_folds": 3})
-    told = []
-    copied = calibrate_trained_run(load_run(folder), config, data, Reporter(note=told.append))
+    notes = []
+    copied = calibrate_trained_run(load_run(folder), config, data, Reporter(note=notes.append))
     found = calibration_of(load_run(folder).metadata.training)
     assert found == calibration_of(copied.metadata.training)
-    assert (found.hands, found.frames) == ("training", 448)
-    assert "3-fold cross-validation" in told[0]
+    assert (found.split, found.frames) == ("training", 448)
+    assert "3-fold cross-validation" in notes[0]
     # Both inputs together are fused as on validation hands: precisions belong to the latent space of one model.
     alone = calibration_of(run.metadata.training)
     assert found.fusions == calibrate(run, data.validation).fusions
-    assert set(found.widths) == set(alone.widths)
-    assert (found.told_by(["ulnar2d"]), found.told_by(list(HALVES))) == ("training", "validation")
-    was, now = (calibration_of(r.metadata.training).width(["ulnar2d"]).scale for r in (run, copied))
+    assert set(found.scalings) == set(alone.scalings)
+    assert (found.fitted_on(["ulnar2d"]), found.fitted_on(list(HALVES))) == ("training", "validation")
+    was, now = (calibration_of(r.metadata.training).scaling(["ulnar2d"]).scale for r in (run, copied))
     assert now / was == pytest.approx(1.0, abs=0.5)
     for a, b in zip(run.model.parameters(), copied.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_too_few_groups_leave_it_to_the_validation_hands(trained, tmp_path):
+def test_too_few_groups_calibrate_on_validation_hands(trained, tmp_path):
     run, data = trained
     folder = tmp_path / "run"
     shutil.copytree(run.path, folder)
     pack = data.train[0]
     one = dataclasses.replace(pack, arrays={**pack.arrays, "group": np.zeros(len(pack), np.int64)}, rows=None)
-    config, told = run.config.model_copy(update={"calibration_num_folds": 2}), []
+    config, notes = run.config.model_copy(update={"calibration_num_folds": 2}), []
     few = dataclasses.replace(data, train=[one])
-    done = calibrate_trained_run(load_run(folder), config, few, Reporter(note=told.append))
-    assert calibration_of(done.metadata.training).hands == "validation"
-    assert "too few groups" in told[0]
+    done = calibrate_trained_run(load_run(folder), config, few, Reporter(note=notes.append))
+    assert calibration_of(done.metadata.training).split == "validation"
+    assert "too few groups" in notes[0]
 
 
 def test_each_fold_is_judged_by_a_run_of_all_other_groups(trained):

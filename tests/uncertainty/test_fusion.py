@@ -14,17 +14,15 @@ from scipy import stats
 from cvhpe.models.fusion import FusionParams, fuse, sample_latents
 from cvhpe.plugin.contract import Posterior
 from cvhpe.uncertainty.fusion import (
-    CANDIDATES,
     Calibration,
-    SampleScaling,
     calibration_of,
     fusion_params,
+    input_key,
     modality_subsets,
-    search,
-    spread,
-    together,
     uncalibrated_warning,
 )
+from cvhpe.uncertainty.fusion_fit import CANDIDATES, search_weights
+from cvhpe.uncertainty.sample_scaling import SampleScaling, sample_std
 
 MU = st.floats(-2, 2)
 DEVIATION = st.floats(0.1, 0.95)
@@ -68,7 +66,7 @@ def test_measured_precisions_stand_for_the_posteriors_own(a, b, s, t):
     assert fuse(many, precisions={"a": [9.0], "b": [4.0]}).logvar.shape == (4, 1)
 
 
-def test_one_input_is_its_own_posterior_and_others_of_weight_0_have_no_say():
+def test_one_input_is_its_own_posterior_and_others_of_weight_0_are_ignored():
     a, b = Posterior(torch.randn(3, 4), -torch.rand(3, 4)), Posterior(torch.randn(3, 4), -torch.rand(3, 4))
     assert fuse({"a": a}, {"a": 0.1}) is a
     got = fuse({"a": a, "b": b}, {"a": 1.0, "b": 0.0})
@@ -94,7 +92,7 @@ def test_the_search_is_never_worse_than_any_one_input():
     def score(w):
         return abs(w["a"] - 1) + 5 * min(w["b"], 0.5) + w["c"]
 
-    found = search(score, ["a", "b", "c"])
+    found = search_weights(score, ["a", "b", "c"])
     assert score(found) <= min(score({"a": 1.0, "b": 0.0, "c": 0.0}), score({"a": 0.0, "b": 1.0, "c": 0.0}))
     assert set(found.values()) <= set(CANDIDATES)
 
@@ -108,7 +106,7 @@ def test_samples_of_a_posterior_have_its_moments_and_repeat():
     assert torch.equal(z, sample_latents(q, 4000, torch.Generator().manual_seed(0)))
 
 
-def test_widened_samples_have_the_scale_and_the_tails_they_are_told():
+def test_rescaled_samples_follow_students_t_distribution():
     generator = torch.Generator().manual_seed(0)
     centre = torch.tensor([[1.0, -2.0, 30.0]])
     samples = centre + torch.tensor([0.5, 0.1, 2.0]) * torch.randn(40000, 1, 3, generator=generator)
@@ -125,15 +123,15 @@ def test_widened_samples_have_the_scale_and_the_tails_they_are_told():
 
 def test_spread_is_the_root_mean_square_distance():
     samples = torch.tensor([[[[3.0, 4.0, 0.0]]], [[[0.0, 0.0, 1.0]]]])
-    assert float(spread(samples, torch.zeros(1, 1, 3))) == pytest.approx(np.sqrt((25 + 1) / 2))
+    assert float(sample_std(samples, torch.zeros(1, 1, 3))) == pytest.approx(np.sqrt((25 + 1) / 2))
 
 
 def test_a_calibration_travels_as_plain_values():
     fused: FusionParams = {"weights": {"rgb": 0.3, "depth": 1.0}, "precisions": {"rgb": [1.5, 3.0]}}
     one = Calibration({"depth,rgb": fused}, {"rgb": SampleScaling(2.0, 5.0)}, 17, "training")
     assert calibration_of({"calibration": json.loads(json.dumps(one.as_dict()))}) == one
-    assert (one.width(["rgb"]), one.width(["rgb", "joints2d"])) == (SampleScaling(2.0, 5.0), None)
-    assert calibration_of({}) is calibration_of({"calibration": {"weights": {"rgb": 1.0}}}) is None
+    assert (one.scaling(["rgb"]), one.scaling(["rgb", "joints2d"])) == (SampleScaling(2.0, 5.0), None)
+    assert calibration_of({}) is None
 
 
 def test_every_set_of_a_few_inputs_is_calibrated_and_of_many_each_two_and_all():
@@ -145,11 +143,11 @@ def test_every_set_of_a_few_inputs_is_calibrated_and_of_many_each_two_and_all():
 
 def test_a_set_of_inputs_is_fused_as_measured_for_it_in_whatever_order_it_comes():
     both: FusionParams = {"weights": {"rgb": 0.0, "joints2d": 1.0}, "precisions": {}}
-    calibration = Calibration({together(["rgb", "joints2d"]): both})
+    calibration = Calibration({input_key(["rgb", "joints2d"]): both})
     assert fusion_params(calibration, ["rgb", "joints2d"]) == fusion_params(calibration, ["joints2d", "rgb"]) == both
     assert uncalibrated_warning(calibration, ["rgb", "joints2d"]) == uncalibrated_warning(None, ["rgb"]) == ""
     for known, names in ((calibration, ["rgb", "depth"]), (None, ["rgb", "joints2d"])):
         assert fusion_params(known, names) == {"weights": dict.fromkeys(names, 1.0), "precisions": {}}
         assert uncalibrated_warning(known, names).startswith(
-            f"nobody measured how {names[0]} and {names[1]} are fused best"
+            f"the fusion of {names[0]} and {names[1]} is not calibrated"
         )

@@ -1,4 +1,4 @@
-"""FusionParams inputs are fused, found on hands whose every posterior is known: Bayes' rule has the answer."""
+"""Fitted fusions of known posteriors, against Bayes' rule."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import torch
 
 from cvhpe.models.fusion import fuse
 from cvhpe.plugin.contract import Posterior
-from cvhpe.uncertainty.fusion import search
-from cvhpe.uncertainty.fusion_fit import LEAST_HANDS, EncodedSet, best_fusion, error, fit_precisions, median_plus_mean
+from cvhpe.uncertainty.fusion_fit import (
+    MIN_HANDS,
+    EncodedSet,
+    best_fusion,
+    fit_precisions,
+    median_plus_mean,
+    search_weights,
+    visible_errors,
+)
 
 NOISE = {"a": [0.02, 0.02, 1.0, 1.0], "b": [1.0, 1.0, 0.02, 0.3]}
 """Variance of what each input sees of each dimension of the latent."""
@@ -56,8 +63,8 @@ def test_measured_precisions_are_those_of_bayes_rule():
     for name in NOISE:
         torch.testing.assert_close(found[name] / total, true[name] / (sum(true.values()) - 1), atol=0.05, rtol=0.05)
     _, fresh = known(3000, NOISE, seed=7)
-    best = median_plus_mean([error(run, fresh, exact(fresh, NOISE))])
-    assert median_plus_mean([error(run, fresh, fuse(fresh.posteriors, precisions=found))]) == pytest.approx(
+    best = median_plus_mean(visible_errors(run, fresh, exact(fresh, NOISE)))
+    assert median_plus_mean(visible_errors(run, fresh, fuse(fresh.posteriors, precisions=found))) == pytest.approx(
         best, rel=0.01
     )
 
@@ -66,10 +73,12 @@ def test_inputs_that_see_different_things_are_better_together():
     run, held = known(400, NOISE)
     how = best_fusion(run, held, list(NOISE))
     _, fresh = known(3000, NOISE, seed=7)
-    fused = median_plus_mean([error(run, fresh, fuse(fresh.posteriors, **how))])
-    alone = [median_plus_mean([error(run, fresh, one)]) for one in fresh.posteriors.values()]
-    weights = search(lambda w: median_plus_mean([error(run, held, fuse(held.posteriors, w))]), list(NOISE))
-    weighed = median_plus_mean([error(run, fresh, fuse(fresh.posteriors, weights))])
+    fused = median_plus_mean(visible_errors(run, fresh, fuse(fresh.posteriors, **how)))
+    alone = [median_plus_mean(visible_errors(run, fresh, one)) for one in fresh.posteriors.values()]
+    weights = search_weights(
+        lambda w: median_plus_mean(visible_errors(run, held, fuse(held.posteriors, w))), list(NOISE)
+    )
+    weighed = median_plus_mean(visible_errors(run, fresh, fuse(fresh.posteriors, weights)))
     assert fused < 0.8 * min(*alone, weighed)
 
 
@@ -77,24 +86,24 @@ def test_an_input_that_knows_all_is_not_spoiled_by_one_that_knows_nothing():
     noise = {"a": [1e-4] * 4, "b": [50.0] * 4}
     run, held = known(200, noise)
     how = best_fusion(run, held, list(noise))
-    fused = median_plus_mean([error(run, held, fuse(held.posteriors, **how))])
-    assert fused <= 1.001 * median_plus_mean([error(run, held, held.posteriors["a"])])
+    fused = median_plus_mean(visible_errors(run, held, fuse(held.posteriors, **how)))
+    assert fused <= 1.001 * median_plus_mean(visible_errors(run, held, held.posteriors["a"]))
 
 
 @pytest.mark.parametrize("precise", [False, True])
 def test_some_inputs_are_fused_as_if_there_were_no_others(precise, monkeypatch):
     if not precise:
-        monkeypatch.setattr("cvhpe.uncertainty.fusion_fit.LEAST_HANDS", 10_000)
+        monkeypatch.setattr("cvhpe.uncertainty.fusion_fit.MIN_HANDS", 10_000)
     noise = {**NOISE, "c": [1e-4] * 4}
     run, held = known(400, noise)
     how = best_fusion(run, held, ["a", "b"])
-    assert how == best_fusion(run, held.of(["a", "b"]), ["a", "b"])
+    assert how == best_fusion(run, held.inputs(["a", "b"]), ["a", "b"])
     assert bool(how["precisions"]) == precise
-    fused = median_plus_mean([error(run, held, fuse(held.of(["a", "b"]).posteriors, **how))])
-    assert fused <= min(median_plus_mean([error(run, held, held.posteriors[name])]) for name in "ab")
+    fused = median_plus_mean(visible_errors(run, held, fuse(held.inputs(["a", "b"]).posteriors, **how)))
+    assert fused <= min(median_plus_mean(visible_errors(run, held, held.posteriors[name])) for name in "ab")
 
 
 def test_precisions_need_enough_hands():
-    run, held = known(LEAST_HANDS, NOISE)
-    assert best_fusion(run, held.part(slice(1, None)), list(NOISE))["precisions"] == {}
+    run, held = known(MIN_HANDS, NOISE)
+    assert best_fusion(run, held.rows(slice(1, None)), list(NOISE))["precisions"] == {}
     assert set(best_fusion(run, held, list(NOISE))["precisions"]) == set(NOISE)

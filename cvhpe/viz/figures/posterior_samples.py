@@ -84,7 +84,7 @@ def posterior_samples_figure(eval_set: EvalSet) -> tuple[Figure, str]:
 def _calibration_note(eval_set: EvalSet, source: str) -> str:
     """How the samples relate to the error to expect."""
     calibration = calibration_of(eval_set.run.metadata.training)
-    width = calibration.width([source]) if calibration else None
+    width = calibration.scaling([source]) if calibration else None
     if width is None:
         return "The samples are not calibrated."
     return f"The samples are not calibrated; calibration scales them by {width.scale:.1f}."

@@ -9,9 +9,10 @@ import torch
 from scipy import stats
 
 from cvhpe.evaluation.eval_set import EvalSet, MissingDataError, row_chunks
-from cvhpe.uncertainty.calibration import EncodedSet, drawn_of, width_of
-from cvhpe.uncertainty.coverage import SAMPLES, coverage
-from cvhpe.uncertainty.fusion import AS_TRAINED, SampleScaling, calibration_of, spread
+from cvhpe.uncertainty.calibration import EncodedSet, fit_scaling, sample_deviations
+from cvhpe.uncertainty.coverage import NUM_SAMPLES, coverage
+from cvhpe.uncertainty.fusion import calibration_of
+from cvhpe.uncertainty.sample_scaling import UNSCALED, SampleScaling, sample_std
 from cvhpe.uncertainty.tta_disagreement import encode_tta, tta_std
 from cvhpe.viz.figures.posterior_samples import decode_samples
 
@@ -64,7 +65,7 @@ def reliability(eval_set: EvalSet, source: str) -> dict[str, Any]:
     if len(rows) < MIN_HANDS:
         raise MissingDataError(f"fewer than {MIN_HANDS} held-out samples have both {source} and all 3D joints")
     calibration = calibration_of(eval_set.run.metadata.training)
-    scaling = calibration.width([source]) if calibration else None
+    scaling = calibration.scaling([source]) if calibration else None
     has_calibration = scaling is not None
     if scaling is None:
         scaling = _fit_scaling(eval_set, source, rows[::2])
@@ -75,12 +76,12 @@ def reliability(eval_set: EvalSet, source: str) -> dict[str, Any]:
     counted[:, eval_set.palm.root] = False  # always zero
     error = np.linalg.norm(centre - truth, axis=-1)[counted].astype(np.float64)
     centre_t, truth_t, counted_t = map(torch.from_numpy, (centre, truth, counted))
-    raw = torch.from_numpy(decode_samples(eval_set, posterior, rows, SAMPLES))
-    tta = _tta_disagreement(eval_set, source, rows, scaling.turns) if scaling.turns else None
+    raw = torch.from_numpy(decode_samples(eval_set, posterior, rows, NUM_SAMPLES))
+    tta = _tta_disagreement(eval_set, source, rows, scaling.tta_angles) if scaling.tta_angles else None
     deviations, coverages = [], []
-    for used in (AS_TRAINED, scaling):
-        samples = used.rescale_samples(raw, centre_t, doubt=tta if used.turns else None)
-        deviations.append(spread(samples, centre_t).numpy()[counted].astype(np.float64))
+    for used in (UNSCALED, scaling):
+        samples = used.rescale_samples(raw, centre_t, disagreement=tta if used.tta_angles else None)
+        deviations.append(sample_std(samples, centre_t).numpy()[counted].astype(np.float64))
         coverages.append(np.array(coverage(samples, truth_t, counted_t, LEVELS.tolist())))
     (sd_raw, error_raw), (sd, error_bins) = (calibration_bins(d, error) for d in deviations)
     return {
@@ -91,12 +92,12 @@ def reliability(eval_set: EvalSet, source: str) -> dict[str, Any]:
         "error": error_bins,
         "scale": scaling.scale,
         "dof": scaling.dof,
-        "tta_views": scaling.turns,
+        "tta_views": scaling.tta_angles,
         "has_calibration": has_calibration,
-        "fitted_on": calibration.hands if calibration and has_calibration else "",
-        "overlaps": bool(calibration and calibration.hands == "validation" and _has_validation_hands(eval_set)),
+        "fitted_on": calibration.split if calibration and has_calibration else "",
+        "overlaps": bool(calibration and calibration.split == "validation" and _has_validation_hands(eval_set)),
         "hands": int(counted.any(1).sum()),
-        "rank_correlation": rank_correlation(deviations[1 if scaling.turns else 0], error),
+        "rank_correlation": rank_correlation(deviations[1 if scaling.tta_angles else 0], error),
         "levels": LEVELS,
         "coverage_raw": coverages[0],
         "coverage": coverages[1],
@@ -139,4 +140,4 @@ def _fit_scaling(eval_set: EvalSet, source: str, rows: Array) -> SampleScaling:
     """The sample scaling that calibrates some hands."""
     arrays = (eval_set.true_joints(rows), eval_set.scale_mm(rows), eval_set.visible(rows))
     encoded = EncodedSet({source: eval_set.encode(source, rows)}, *map(torch.from_numpy, arrays))
-    return width_of([drawn_of(eval_set.run, encoded, [source], {})])
+    return fit_scaling([sample_deviations(eval_set.run, encoded, [source], {})])

@@ -153,7 +153,8 @@ def test_the_calibration_of_the_run_is_used_or_else_fitted_on_other_hands(held_l
     from dataclasses import replace
 
     from cvhpe.evaluation.eval_set import EvalSet
-    from cvhpe.uncertainty.fusion import CALIBRATION, Calibration, SampleScaling
+    from cvhpe.uncertainty.fusion import CALIBRATION, Calibration
+    from cvhpe.uncertainty.sample_scaling import SampleScaling
 
     def of(training):
         run = replace(held_lift.run, metadata=replace(held_lift.run.metadata, training=training))
