@@ -88,7 +88,7 @@ def calibrate_model(model: Path, work: Path, seed: int) -> None:
     assert calibration is not None
     metadata = serialization.read_metadata(model)
     metadata["metadata"]["training"][CALIBRATION] = calibration.as_dict()
-    serialization.save(model, serialization.load(model), metadata)
+    serialization.save(model, serialization.read_tensors(model), metadata)
     typer.echo(f"samples: {calibration.scalings}")
 
 
@@ -137,7 +137,7 @@ def main(
     train(config, open_data(config), Path("run"), report=Reporter(validation=print_validation))
     metadata = serialization.read_metadata(Path("run/model.safetensors"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    serialization.save(out, serialization.load(Path("run/model.safetensors")), metadata)
+    serialization.save(out, serialization.read_tensors(Path("run/model.safetensors")), metadata)
     calibrate_model(out, work, seed)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB")
 

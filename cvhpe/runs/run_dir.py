@@ -230,7 +230,7 @@ def load_run(path: str | Path, device: str | torch.device = "cpu") -> Run:
     model = build_model(config, metadata.layout, mean_scale_mm=metadata.mean_scale_mm)
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     serialization.check_shapes(file, with_prefix(MODEL, serialization.read_shapes(file)), expected)
-    tensors = serialization.load(file)
+    tensors = serialization.read_tensors(file)
     model.load_state_dict(with_prefix(MODEL, tensors))
     folder = path.parent if path.is_file() else path
     return Run(folder, model.to(device).eval(), config, metadata, with_prefix(BASELINE, tensors))

@@ -104,7 +104,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise UserError(f"{path}: damaged: {error}") from None
 
 
-def load(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file.
 
     Args:

@@ -103,7 +103,7 @@ class TrainState:
                 expected |= {f"{OPTIMIZER}{name}.{key}": tuple(parameter.shape) for key in MOMENTS}
                 expected[f"{OPTIMIZER}{name}.step"] = ()
         serialization.check_shapes(path, shapes, expected)
-        tensors = serialization.load(path)
+        tensors = serialization.read_tensors(path)
         self.model.load_state_dict(with_prefix(MODEL, tensors))
         if self.ema is not None:
             self.ema.load_state_dict(with_prefix(EMA, tensors))

@@ -47,7 +47,7 @@ def test_a_damaged_last_state_falls_back_and_says_so(hands, same_end, tmp_path, 
     elif harm == "garbage":
         raw = bytearray(b"\xff" * 100)
     else:  # another model's tensors with the metadata of these
-        tensors = {n: torch.zeros(1) for n in serialization.load(last)}
+        tensors = {n: torch.zeros(1) for n in serialization.read_tensors(last)}
         serialization.save(last, tensors, serialization.read_metadata(last))
         raw = bytearray(last.read_bytes())
     last.write_bytes(raw)
@@ -226,7 +226,7 @@ def test_an_implausible_sample_is_named(hands, huge_joint, tmp_path):
     assert f"joints3d is up to 1e+30 in {name}: fix or leave out that data" in text
     dump = next((tmp_path / "diverged_steps").iterdir())
     assert str(dump) in text
-    metadata, saved = serialization.read_metadata(dump), serialization.load(dump)
+    metadata, saved = serialization.read_metadata(dump), serialization.read_tensors(dump)
     assert metadata["step"] == number
     assert name in metadata["samples"]
     assert 17 in saved["index"].tolist()
@@ -245,7 +245,7 @@ def test_diverged_weights_are_never_saved(hands, tmp_path):
     with pytest.raises(UserError, match=r"start anew with --set lr=.*The batch is in"):
         run(hands, tmp_path, lr=1e6, epochs=60, log_every=50, ema_decay=0.0, schedule="constant")
     assert checkpoints(tmp_path)
-    assert all(t.isfinite().all() for p in checkpoints(tmp_path) for t in serialization.load(p).values())
+    assert all(t.isfinite().all() for p in checkpoints(tmp_path) for t in serialization.read_tensors(p).values())
 
 
 def before_step(monkeypatch, number, change):
@@ -269,7 +269,7 @@ def test_a_run_that_diverges_late_keeps_its_good_checkpoints(hands, tmp_path, mo
     one_line(error)
     assert [p.name for p in checkpoints(tmp_path)] == ["step_00000008.safetensors", "step_00000009.safetensors"]
     assert load_run(tmp_path).model is not None
-    assert all(t.isfinite().all() for p in checkpoints(tmp_path) for t in serialization.load(p).values())
+    assert all(t.isfinite().all() for p in checkpoints(tmp_path) for t in serialization.read_tensors(p).values())
 
 
 def test_a_large_but_finite_kl_ends_the_run_before_it_is_saved(hands, tmp_path, monkeypatch):

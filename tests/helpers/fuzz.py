@@ -111,7 +111,7 @@ class Subject:
                     )
                     check_finite(Batches([pack], [f for f in POINTS if f in pack or f in POINTS[:2]], 2))
                 else:
-                    serialization.load(self.root / "model.safetensors")
+                    serialization.read_tensors(self.root / "model.safetensors")
         except UserError as error:
             if "\n" in str(error):
                 raise RuntimeError(f"{self.name}: more than a line: {error}") from error

@@ -96,7 +96,7 @@ def start(data: Path | str, out: Path, *, resume: bool = False, kill_at: int = 0
 
 
 def last_checkpoint(out: Path):
-    return serialization.load(sorted((out / "checkpoints").glob("step_*.safetensors"))[-1])
+    return serialization.read_tensors(sorted((out / "checkpoints").glob("step_*.safetensors"))[-1])
 
 
 def lines(out: Path, kind: str) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def run_until(data: Path | str, out: Path, step: int, **changes: Any) -> None:
 
 def assert_same_run(whole: Path, out: Path) -> None:
     """Compare a run with one that was never stopped: weights, moments, averages, every logged loss, to the bit."""
-    for load in (last_checkpoint, lambda o: serialization.load(o / "model.safetensors")):
+    for load in (last_checkpoint, lambda o: serialization.read_tensors(o / "model.safetensors")):
         a, b = load(whole), load(out)
         assert a.keys() == b.keys()
         assert all(a[n].equal(b[n]) for n in a)

@@ -13,7 +13,7 @@ from helpers.fake_distributions import HERE, REASONS, VALID, install, valid_sour
 from helpers.hands import joints_file
 from helpers.shell import cvhpe, fails
 
-from cvhpe.runs.serialization import load, read_metadata
+from cvhpe.runs.serialization import read_metadata, read_tensors
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,9 @@ def test_a_valid_plugin_trains_beside_broken_ones(tmp_path: Path, env: dict[str,
     assert trained.returncode == 0, trained.stderr
     assert "good to joints3d, protocol" in trained.stdout
     assert read_metadata(run / "model.safetensors")["modalities"]["good"]["plugin"] == "cvhpe-good"
-    assert all(t.isfinite().all() for t in load(run / "model.safetensors").values() if torch.is_floating_point(t))
+    assert all(
+        t.isfinite().all() for t in read_tensors(run / "model.safetensors").values() if torch.is_floating_point(t)
+    )
     scored = cvhpe("evaluate", run, *data, "--from", "good", "--json", env=env)
     assert scored.returncode == 0, scored.stderr
     assert json.loads(scored.stdout)["from"] == "good"

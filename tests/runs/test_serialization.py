@@ -16,7 +16,7 @@ TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "emp
 def test_what_is_saved_is_loaded(tmp_path):
     path = tmp_path / "deep" / "m.safetensors"
     serialization.save(path, TENSORS, {"layout": "hand21"})
-    got = serialization.load(path)
+    got = serialization.read_tensors(path)
     assert got.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         torch.testing.assert_close(got[name], tensor, rtol=0, atol=0)
@@ -39,7 +39,7 @@ def test_loaded_tensors_do_not_map_the_file(tmp_path):
     """A resumed run keeps its moments for hours; mapped, they would keep the whole checkpoint in memory."""
     path = tmp_path / "m.safetensors"
     serialization.save(path, {"w": torch.ones(1 << 18), "v": torch.zeros(1 << 18)}, {})
-    got = serialization.load(path)
+    got = serialization.read_tensors(path)
     with open("/proc/self/maps") as maps:
         assert str(path) not in maps.read()
     path.write_bytes(b"")
@@ -54,7 +54,7 @@ def test_a_changed_byte_is_noticed(tmp_path, at):
     raw[at] ^= 0x41
     path.write_bytes(raw)
     with pytest.raises(UserError, match=r"m\.safetensors"):
-        serialization.load(path)
+        serialization.read_tensors(path)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 40, -3])
@@ -63,7 +63,7 @@ def test_a_truncated_file_is_noticed(tmp_path, keep):
     serialization.save(path, TENSORS, {})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"m\.safetensors"):
-        serialization.load(path)
+        serialization.read_tensors(path)
 
 
 def test_shapes_are_read_and_compared_without_tensors(tmp_path):
@@ -84,13 +84,13 @@ def test_other_peoples_files_are_refused(tmp_path):
     path = tmp_path / "m.safetensors"
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="not one that cvhpe wrote"):
-        serialization.load(path)
+        serialization.read_tensors(path)
     save_file({"a": torch.zeros(1)}, path, metadata={"cvhpe": json.dumps({"format": 99})})
     with pytest.raises(UserError, match="format 99"):
-        serialization.load(path)
+        serialization.read_tensors(path)
     path.write_bytes(b"\x80\x04 a pickle, say")
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        serialization.load(path)
+        serialization.read_tensors(path)
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):

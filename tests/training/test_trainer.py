@@ -65,7 +65,7 @@ def run(hands, out, *, resume=False, report=None, **changes):
 
 
 def weights(path):
-    return serialization.load(path / "model.safetensors")
+    return serialization.read_tensors(path / "model.safetensors")
 
 
 def assert_equal(a, b):
@@ -75,7 +75,7 @@ def assert_equal(a, b):
 
 
 def last_checkpoint(out):
-    return serialization.load(sorted((out / "checkpoints").iterdir())[-1])
+    return serialization.read_tensors(sorted((out / "checkpoints").iterdir())[-1])
 
 
 def test_a_run_learns_and_writes_its_folder(hands, tmp_path):
