@@ -65,9 +65,9 @@ def prepare(
     source: Source,
     split: Splits = None,
     image_size: Annotated[int, typer.Option(help="Side of the image crops, px.")] = 256,
-    fields: Annotated[str, typer.Option(help="What to pack, comma-separated; by default all it has.")] = "",
-    limit: Annotated[int | None, typer.Option(help="Pack the first so many samples.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
+    fields: Annotated[str, typer.Option(help="Fields to pack, comma-separated; default: all.")] = "",
+    limit: Annotated[int | None, typer.Option(help="Pack only the first samples, this many.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one a core.")] = None,
 ) -> None:
     """Pack a data set once into memory-mapped hand crops, as training would.
 
@@ -80,18 +80,18 @@ def prepare(
     wanted = comma_list(fields) or list(spec.fields)
     _known(wanted, spec.fields, "--fields")
     with _progress() as progress:
-        for one in _splits(split, spec):
+        for name in _splits(split, spec):
             packed = pack(
                 spec,
                 path,
-                one,
+                name,
                 image_size=image_size,
                 fields=wanted,
                 limit=limit,
                 workers=workers,
-                progress=lambda d, t, one=one: progress(f"{spec.name} {one}", d, t),  # type: ignore[misc]
+                progress=lambda d, t, name=name: progress(f"{spec.name} {name}", d, t),  # type: ignore[misc]
             )
-            typer.echo(f"{one}: {len(packed):,} samples in {packed.path}")
+            typer.echo(f"{name}: {len(packed):,} samples in {packed.path}")
             if packed.note:
                 typer.echo(packed.note, err=True)
 
@@ -103,7 +103,7 @@ def verify(
     decode: Annotated[int, typer.Option(min=0, help="Images to decode in each split.")] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list of rows.")] = False,
 ) -> None:
-    """Check a data set: counts, files, labels, units, sides. Exit code 2 on what would spoil a training.
+    """Check a data set: counts, files, labels, units, sides. Exit code 2 if a fault would spoil a training.
 
     Example: cvhpe data verify stb:/data/STB
     """
@@ -154,15 +154,15 @@ def show(
     splits = _splits([split] if split else None, spec)
     with _progress() as progress:
         path = _made(spec, path, progress)
-    for one in splits:
+    for name in splits:
         try:
-            dataset = spec.open(path, one)
+            dataset = spec.open(path, name)
         except SplitAbsent:
-            if one == splits[-1]:
+            if name == splits[-1]:
                 raise
             continue
         ids = save_contact_sheet(dataset, out, count=count, seed=seed)
-        typer.echo(f"{out}: {len(ids)} of {len(dataset):,} samples of {spec.name} {one}")
+        typer.echo(f"{out}: {len(ids)} of {len(dataset):,} samples of {spec.name} {name}")
         return
 
 

@@ -119,12 +119,12 @@ def predict_image(model: HandModel, path: Path, out: Path, overlay: bool, asked:
     from cvhpe.viz.overlay import save_overlay
 
     image = read_image(path)
-    found = model.predict(image, **asked)
+    hands = model.predict(image, **asked)
     height, width = image.shape[:2]
-    write(out, {**header(model, path, (width, height)), "hands": [hand.as_dict() for hand in found]})
+    write(out, {**header(model, path, (width, height)), "hands": [hand.as_dict() for hand in hands]})
     if overlay:
-        save_overlay(out.with_name(f"{out.name}.png"), image, found, model.run.metadata.layout)
-    return describe(found)
+        save_overlay(out.with_name(f"{out.name}.png"), image, hands, model.run.metadata.layout)
+    return describe(hands)
 
 
 def predict_video(
@@ -142,9 +142,10 @@ def predict_video(
     with ExitStack() as stack:
         writer = None
         for frame in read_frames(path, frame_stride):
-            found = model.predict(frame.image, **asked)
-            hands = [hand.as_dict() for hand in found]
-            records.append({"frame": frame.number, "seconds": round(frame.seconds, 4), "hands": hands})
+            hands = model.predict(frame.image, **asked)
+            records.append(
+                {"frame": frame.number, "seconds": round(frame.seconds, 4), "hands": [hand.as_dict() for hand in hands]}
+            )
             size = (frame.image.shape[1], frame.image.shape[0])
             if not overlay:
                 continue
@@ -152,7 +153,7 @@ def predict_video(
                 rate = frame.rate / frame_stride
                 writer = stack.enter_context(VideoWriter(out.with_name(f"{out.name}.mp4"), rate))
                 shown = (2 * round(250 * size[0] / size[1]) + 1000, 500)
-            writer.write(overlay_frame(frame.image, found, model.run.metadata.layout, shown))
+            writer.write(overlay_frame(frame.image, hands, model.run.metadata.layout, shown))
     write(out, {**header(model, path, size), "frames": records})
     with_hand = sum(bool(record["hands"]) for record in records)
     return f"{len(records)} frames, {with_hand} with a hand"

@@ -9,9 +9,10 @@ import torch
 from scipy import stats
 
 from cvhpe.evaluation.eval_set import EvalSet, MissingDataError, row_chunks
-from cvhpe.uncertainty.calibration import EncodedSet, fit_scaling, sample_deviations
+from cvhpe.uncertainty.calibration import fit_scaling, sample_deviations
 from cvhpe.uncertainty.coverage import NUM_SAMPLES, coverage
 from cvhpe.uncertainty.fusion import calibration_of
+from cvhpe.uncertainty.fusion_fit import EncodedSet
 from cvhpe.uncertainty.sample_scaling import UNSCALED, SampleScaling, sample_std
 from cvhpe.uncertainty.tta_disagreement import encode_tta, tta_std
 from cvhpe.viz.figures.posterior_samples import decode_samples
@@ -139,5 +140,6 @@ def _has_validation_hands(eval_set: EvalSet) -> bool:
 def _fit_scaling(eval_set: EvalSet, source: str, rows: Array) -> SampleScaling:
     """The sample scaling that calibrates some hands."""
     arrays = (eval_set.true_joints(rows), eval_set.scale_mm(rows), eval_set.visible(rows))
-    encoded = EncodedSet({source: eval_set.encode(source, rows)}, *map(torch.from_numpy, arrays))
+    truth, scale, visible = map(torch.from_numpy, arrays)
+    encoded = EncodedSet({source: eval_set.encode(source, rows)}, truth, scale, visible)
     return fit_scaling([sample_deviations(eval_set.run, encoded, [source], {})])
