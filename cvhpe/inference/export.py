@@ -1,8 +1,8 @@
-"""A trained model as a file that needs no cvhpe: ONNX, or torch's own ``.pt2``, normalisation included.
+"""Export a trained model to ONNX or ``.pt2`` (:mod:`torch.export`), normalisation included; the file needs no cvhpe.
 
-Picture inputs are the hand's crop, uint8 ``[B, S, S, 3]`` (``depth``: its uint16 codes ``[B, S, S]``), 2D joints are
-pixels of any frame ``[B, J, 2]``: the crop about them is computed inside. A run of protocol H also takes ``hand``,
-int64 ``[B]``, 0 left and 1 right. 3D joints come out in mm, root-relative. The batch size is free.
+Image inputs are the crop of the hand, uint8 ``[B, S, S, 3]`` (``depth``: uint16 codes ``[B, S, S]``). 2D joints are
+pixels of any frame, ``[B, J, 2]``; the file computes their crop. A run of protocol H also takes ``hand``, int64
+``[B]``, 0 left and 1 right. 3D joints are root-relative, mm. The batch size is dynamic.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cvhpe.errors import UserError, nearest
 from cvhpe.evaluation.evaluate import encode, refine_absolute_pose, root_relative
 from cvhpe.geometry.camera import crop_around
 from cvhpe.geometry.skeleton import layout
-from cvhpe.inference.exported_modules import Exported, Port, ports, refines, takes_pixels, takes_points
+from cvhpe.inference.exported_modules import Exported, Port, ports, refine_functions, takes_pixels, takes_points
 from cvhpe.io import atomic
 from cvhpe.models.fusion import fuse
 from cvhpe.models.pairs import sources, targets
@@ -34,39 +34,49 @@ from cvhpe.uncertainty.fusion import calibration_of, fusion_params
 
 SUFFIXES = (".onnx", ".pt2")
 TOLERANCE_MM = 1e-3
-"""How far the file may be from the model it was made of, mm; for other targets than 3D joints, in their units."""
+"""Tolerated difference between the file and the model, mm for 3D joints, else in the units of the target."""
 
 
 def export(run: Run, names: Sequence[str], target: str, out: Path, root: str = "wrist") -> float:
-    """Write ``out`` (``.onnx`` or ``.pt2``), check it against the model, and return the largest difference.
+    """Write a file and check it against the model on batches of 1, 2 and 5 random hands.
 
-    names: inputs, fused where there are several. root: what the root of 2D joints given to the file is.
-    The difference is in mm for 3D joints, over batches of 1, 2 and 5 made-up hands. UserError where an input or
-    the extra is missing; a file that disagrees is not written, and that is a RuntimeError: a fault of ours.
+    Args:
+        run: The run.
+        names: Inputs, which the file fuses if there are several.
+        target: Modality to decode.
+        out: File to write, ``.onnx`` or ``.pt2``.
+        root: Position of the root joint of 2D joints given to the file, ``wrist`` or ``palm``.
+
+    Returns:
+        The largest difference, mm for 3D joints.
+
+    Raises:
+        UserError: If the run lacks an input or target, or the extra ``export`` is not installed.
+        RuntimeError: If the file differs from the model; it is not kept.
     """
-    names = list(dict.fromkeys(names))  # one said twice is one
-    check_request(run, names, target, out)
+    names = list(dict.fromkeys(names))
+    _check_export(run, names, target, out)
     inputs, output = ports(run, names, target, root)
     module = Exported(run, names, target, root).eval()
-    example = tuple(made_up(run, inputs, 3))
-    free = torch.export.Dim.DYNAMIC
+    example = tuple(_random_inputs(inputs, 3))
+    dynamic = torch.export.Dim.DYNAMIC
     with _silence():
-        program = torch.export.export(module, example, dynamic_shapes={"inputs": tuple({0: free} for _ in example)})
-    card = metadata(run, inputs, output, root)
+        program = torch.export.export(module, example, dynamic_shapes={"inputs": tuple({0: dynamic} for _ in example)})
+    metadata = _file_metadata(run, inputs, output, root)
     with atomic.atomic_file(out) as temporary:
-        # writers look at the ending
+        # writers depend on the suffix
         part = temporary.with_name(temporary.name + out.suffix)
         try:
             try:
-                (write_onnx if out.suffix == ".onnx" else write_pt2)(program, example, inputs, output, card, part)
+                (_write_onnx if out.suffix == ".onnx" else _write_pt2)(program, example, inputs, output, metadata, part)
             except torch.onnx.OnnxExporterError as error:
-                refining = ", ".join(refines(run, names, target))
+                refining = ", ".join(refine_functions(run, names, target))
                 if not refining:
                     raise
                 raise UserError(
-                    f"--from {refining}: ONNX lacks what it moves predicted joints with; --out {out.stem}.pt2 holds it"
+                    f"--from {refining}: ONNX lacks an operation of its refine; use --out {out.stem}.pt2"
                 ) from error
-            worst = difference(run, part, names, target, inputs, root)
+            worst = max_difference(run, part, names, target, inputs, root)
             if not worst <= TOLERANCE_MM:
                 raise RuntimeError(f"{out}: the exported model differs by {worst:g}, more than {TOLERANCE_MM:g}")
             part.replace(temporary)
@@ -75,32 +85,31 @@ def export(run: Run, names: Sequence[str], target: str, out: Path, root: str = "
     return worst
 
 
-def check_request(run: Run, names: Sequence[str], target: str, out: Path) -> None:
-    """Refuse what the run cannot give and a file that is none of ours."""
-    known, made = sources(run.model.pairs), targets(run.model.pairs)
+def _check_export(run: Run, names: Sequence[str], target: str, out: Path) -> None:
+    known, decoded = sources(run.model.pairs), targets(run.model.pairs)
     for name in names:
         if name not in known:
             raise UserError(f"--from {name}: this run encodes no {name}; {nearest(name, known)}")
     if not names:
         raise UserError(f"--from: name an input; have: {', '.join(known)}")
-    if target not in made:
-        raise UserError(f"--to {target}: this run decodes no {target}; {nearest(target, made)}")
+    if target not in decoded:
+        raise UserError(f"--to {target}: this run decodes no {target}; {nearest(target, decoded)}")
     if out.suffix not in SUFFIXES:
         raise UserError(f"--out {out}: end it in .onnx or .pt2")
 
 
-def metadata(run: Run, inputs: Sequence[Port], output: Port, root: str) -> dict[str, str]:
-    """What travels with the file, every value a text (JSON where it is more than one word)."""
-    metadata = run.metadata
+def _file_metadata(run: Run, inputs: Sequence[Port], output: Port, root: str) -> dict[str, str]:
+    """Metadata of the file; values are strings, JSON for lists."""
+    trained = run.metadata
     return {
         "cvhpe": version("cvhpe"),
-        "layout": metadata.layout,
-        "joints": json.dumps(layout(metadata.layout).joints),
-        "bones": json.dumps(layout(metadata.layout).bones),
-        "root": metadata.root,
+        "layout": trained.layout,
+        "joints": json.dumps(layout(trained.layout).joints),
+        "bones": json.dumps(layout(trained.layout).bones),
+        "root": trained.root,
         "input_root": root,
         "units": output.meaning,
-        "scale_mm": f"{metadata.mean_scale_mm:.6g}",
+        "scale_mm": f"{trained.mean_scale_mm:.6g}",
         "scale_from": "training mean" if run.has_scale else "predicted",
         "protocol": run.config.protocol,
         "crop_factor": f"{run.config.crop_factor:g}",
@@ -109,13 +118,17 @@ def metadata(run: Run, inputs: Sequence[Port], output: Port, root: str) -> dict[
     }
 
 
-def write_onnx(
-    program: Any, example: tuple[Tensor, ...], inputs: Sequence[Port], output: Port, card: Mapping[str, str], path: Path
+def _write_onnx(
+    program: Any,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[Port],
+    output: Port,
+    metadata: Mapping[str, str],
+    path: Path,
 ) -> None:
-    """Translate an exported program to ONNX, weights inside."""
-    onnxruntime()
+    _import_onnxruntime()
     with _silence():
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             program,
             args=example,
             input_names=[port.name for port in inputs],
@@ -124,20 +137,25 @@ def write_onnx(
             external_data=False,
             verbose=False,
         )
-        assert made is not None
-        made.model.metadata_props.update(card)
-        made.save(path, external_data=False)
+        assert exported is not None
+        exported.model.metadata_props.update(metadata)
+        exported.save(path, external_data=False)
 
 
-def write_pt2(
-    program: Any, example: tuple[Tensor, ...], inputs: Sequence[Port], output: Port, card: Mapping[str, str], path: Path
+def _write_pt2(
+    program: Any,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[Port],
+    output: Port,
+    metadata: Mapping[str, str],
+    path: Path,
 ) -> None:
-    """Save an exported program, its metadata as the extra file ``cvhpe.json``."""
-    torch.export.save(program, path, extra_files={"cvhpe.json": json.dumps(dict(card))})
+    """The metadata is the extra file ``cvhpe.json``."""
+    torch.export.save(program, path, extra_files={"cvhpe.json": json.dumps(dict(metadata))})
 
 
-def onnxruntime() -> Any:
-    """onnxruntime, beside what torch needs to write ONNX; UserError names the extra where one is missing."""
+def _import_onnxruntime() -> Any:
+    """Import onnxruntime; UserError if it, or a package that writes ONNX, is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -147,51 +165,63 @@ def onnxruntime() -> Any:
     return onnxruntime
 
 
-def difference(run: Run, path: Path, names: Sequence[str], target: str, inputs: Sequence[Port], root: str) -> float:
-    """The largest difference between a written file and the run it was made of, over batches of 1, 2 and 5."""
-    call = _opened(path)
+def max_difference(run: Run, path: Path, names: Sequence[str], target: str, inputs: Sequence[Port], root: str) -> float:
+    """Compare a file with its run on batches of 1, 2 and 5 random hands.
+
+    Args:
+        run: The run.
+        path: The file.
+        names: Inputs.
+        target: Decoded modality.
+        inputs: Inputs of the file.
+        root: Position of the root joint of 2D joints.
+
+    Returns:
+        The largest absolute difference, mm for 3D joints.
+    """
+    call = _open_exported(path)
     worst = 0.0
     for n in (1, 2, 5):
-        batch = made_up(run, inputs, n, seed=n)
-        expected = by_the_run(run, names, target, batch, root)
+        batch = _random_inputs(inputs, n, seed=n)
+        expected = _run_model(run, names, target, batch, root)
         worst = max(worst, float((call(batch) - expected).abs().max()))
     return worst
 
 
-def _opened(path: Path) -> Any:
+def _open_exported(path: Path) -> Any:
     if path.suffix == ".pt2":
         module = torch.export.load(path).module()
         return lambda batch: module(*batch).detach()
-    session = onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    wanted = [one.name for one in session.get_inputs()]
+    session = _import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    input_names = [node.name for node in session.get_inputs()]
     return lambda batch: torch.from_numpy(
-        session.run(None, {n: x.numpy() for n, x in zip(wanted, batch, strict=True)})[0]
+        session.run(None, {n: x.numpy() for n, x in zip(input_names, batch, strict=True)})[0]
     )
 
 
-def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tensor], root: str) -> Tensor:
-    """The same inputs on the way that evaluation goes: crops, views and the modalities' own ``augment``."""
+def _run_model(run: Run, names: Sequence[str], target: str, batch: Sequence[Tensor], root: str) -> Tensor:
+    """The output for the same inputs, computed as in evaluation: crops, views, the modalities' ``augment``."""
     n = len(batch[0])
     fields: dict[str, Tensor] = {"side": batch[-1] if run.knows_side else torch.zeros(n, dtype=torch.int64)}
-    movable = layout(run.metadata.layout).palm is not None
+    has_palm = layout(run.metadata.layout).palm is not None
     fields["root_shift_weight"] = torch.full(
-        (n,), 0.5 if root == "wrist" and run.metadata.root == "palm" and movable else 0.0
+        (n,), 0.5 if root == "wrist" and run.metadata.root == "palm" and has_palm else 0.0
     )
     ready: dict[str, Tensor] = {}
     for name, x in zip(names, batch, strict=False):
         modality = run.model.modalities[name]
         if takes_points(modality):
-            crops = [crop_around(one.numpy(), run.config.crop_factor) for one in x]
-            at = np.stack([crop.fraction(one.numpy()) for crop, one in zip(crops, x, strict=True)])
-            fields["joints2d"] = torch.from_numpy(at.astype(np.float32))
+            points = [joints.numpy() for joints in x]
+            fractions = [crop_around(p, run.config.crop_factor).fraction(p) for p in points]
+            fields["joints2d"] = torch.from_numpy(np.stack(fractions).astype(np.float32))
         elif takes_pixels(modality):
             fields[modality.reads[0]] = x
         else:
             ready[name] = x
     model, protocol = run.model, run.config.protocol
     with torch.inference_mode():
-        made = [name for name in names if name not in ready]
-        posteriors = encode(model, fields, made, protocol=protocol, margin=1.0)
+        from_fields = [name for name in names if name not in ready]
+        posteriors = encode(model, fields, from_fields, protocol=protocol, margin=1.0)
         for name, x in ready.items():
             side = torch.nn.functional.one_hot(fields["side"], 2).float() * float(run.knows_side)
             posteriors[name] = model.encode(name, x, side)
@@ -200,36 +230,35 @@ def by_the_run(run: Run, names: Sequence[str], target: str, batch: Sequence[Tens
         out = model.decode(target, z).float()
         if target != "joints3d":
             return out
-        joints = refine_absolute_pose(
-            model, root_relative(out * run.metadata.mean_scale_mm, layout(run.metadata.layout).root), fields, made, 1.0
-        )
-        for name, refine in refines(run, list(ready), target).items():
+        joints = root_relative(out * run.metadata.mean_scale_mm, layout(run.metadata.layout).root)
+        joints = refine_absolute_pose(model, joints, fields, from_fields, 1.0)
+        for name, refine in refine_functions(run, list(ready), target).items():
             joints = refine(joints, ready[name])
     return joints
 
 
-def made_up(run: Run, inputs: Sequence[Port], n: int, seed: int = 0) -> list[Tensor]:
-    """Inputs to try a file with: smooth pictures, joints strewn over some 100 px, sides in turn."""
+def _random_inputs(inputs: Sequence[Port], n: int, seed: int = 0) -> list[Tensor]:
+    """Smooth images, joints with a standard deviation of 50 px, alternating sides."""
     generator = torch.Generator().manual_seed(seed)
     batch = []
     for port in inputs:
         if port.name == "hand":
             batch.append(torch.arange(n) % 2)
         elif not port.dtype.is_floating_point:
-            size, most = port.shape[0], torch.iinfo(port.dtype).max
-            coarse = torch.rand(n, port.shape[2] if len(port.shape) > 2 else 1, 8, 8, generator=generator)
-            fine = nn.functional.interpolate(coarse, size=(size, size), mode="bilinear") * most
-            picture = fine.permute(0, 2, 3, 1).round().to(port.dtype)
-            batch.append(picture if len(port.shape) > 2 else picture[..., 0].contiguous())
+            size, max_value = port.shape[0], torch.iinfo(port.dtype).max
+            low_res = torch.rand(n, port.shape[2] if len(port.shape) > 2 else 1, 8, 8, generator=generator)
+            images = nn.functional.interpolate(low_res, size=(size, size), mode="bilinear") * max_value
+            images = images.permute(0, 2, 3, 1).round().to(port.dtype)
+            batch.append(images if len(port.shape) > 2 else images[..., 0].contiguous())
         else:
-            spread = 50.0 if port.name.endswith("_px") else 1.0
-            batch.append(torch.randn(n, *port.shape, generator=generator) * spread + (160.0 if spread > 1 else 0.0))
+            mean, std = (160.0, 50.0) if port.name.endswith("_px") else (0.0, 1.0)
+            batch.append(mean + std * torch.randn(n, *port.shape, generator=generator))
     return batch
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Torch's exporter tells of its steps on stdout and in warnings; only what it raises matters here."""
+    """Silence the progress messages and warnings of torch's exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

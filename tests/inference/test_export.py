@@ -1,4 +1,4 @@
-"""Exported files against the run they were made of, on the way that evaluation goes."""
+"""Exported files against the run they were made from, computed as in evaluation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     return {
         "joints2d": untrained_run(folder / "lift", "joints2d:joints3d", "joints2d:joints2d"),
         "rgb": untrained_run(folder / "rgb", "rgb:joints3d", "joints2d:joints3d"),
-        "measured": untrained_run(folder / "measured", "rgb:joints3d", "joints2d:joints3d", training=MEASURED),
+        "precisions": untrained_run(folder / "precisions", "rgb:joints3d", "joints2d:joints3d", training=MEASURED),
         "depth": untrained_run(folder / "depth", "depth:joints3d", protocol="T"),
         "joints3d": untrained_run(folder / "self", "joints3d:joints3d"),
         "rays": untrained_run(folder / "rays", "rays:joints3d"),
@@ -64,19 +64,19 @@ def test_a_lifter_takes_pixels_of_any_frame(runs, tmp_path, ending):
     run, out = runs["joints2d"], tmp_path / f"m{ending}"
     assert export(run, ["joints2d"], "joints3d", out) <= module.TOLERANCE_MM
     call, card = opened(out)
-    drawn = poses(4, 5)
-    uv, left = drawn["joints2d_px"] * 3 + 1000, drawn["is_left"]
+    hands = poses(4, 5)
+    uv, left = hands["joints2d_px"] * 3 + 1000, hands["is_left"]
     got = call(uv.astype(np.float32), np.where(left, 0, 1))
     for k in range(4):
         hand = predict_hand(run, None, detection_from(None, int(not left[k]), uv[k]))
-        np.testing.assert_allclose(got[k], hand.joints3d_mm, atol=2e-2)  # float32 pixels beside float64 ones
+        np.testing.assert_allclose(got[k], hand.joints3d_mm, atol=2e-2)  # float32 and float64 pixels
     assert (card["layout"], card["root"], card["scale_mm"]) == ("hand21", "palm", "30")
     assert card["units"].startswith("mm relative to the root")
     assert [port["name"] for port in json.loads(card["inputs"])] == ["joints2d_px", "hand"]
     assert json.loads(card["output"])["shape"] == ["batch", 21, 3]
 
 
-def test_a_palm_stays_where_it_is(runs, tmp_path):
+def test_a_palm_root_is_not_shifted(runs, tmp_path):
     export(runs["joints2d"], ["joints2d"], "joints3d", tmp_path / "palm.pt2", root="palm")
     call, card = opened(tmp_path / "palm.pt2")
     uv = poses(1, 5)["joints2d_px"]
@@ -85,21 +85,21 @@ def test_a_palm_stays_where_it_is(runs, tmp_path):
     assert card["input_root"] == "palm"
 
 
-def test_pictures_go_in_as_bytes(runs, tmp_path, ending):
+def test_image_inputs_are_stored_pixels(runs, tmp_path, ending):
     run, out = runs["rgb"], tmp_path / f"m{ending}"
     assert export(run, ["rgb"], "joints3d", out) <= module.TOLERANCE_MM
     call, _ = opened(out)
-    picture = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
-    ready = torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255 - 0.5
+    images = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    ready = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5
     with torch.inference_mode():
         side = torch.eye(2)[[0, 1, 1]]
         expected = run.model.decode("joints3d", run.model.encode("rgb", ready, side).mu) * 30.0
         expected[:, 0] = 0  # the root is the origin
-    np.testing.assert_allclose(call(picture, np.array([0, 1, 1])), expected, atol=2e-3)
+    np.testing.assert_allclose(call(images, np.array([0, 1, 1])), expected, atol=2e-3)
 
 
 def test_several_inputs_are_fused_inside(runs, tmp_path, ending):
-    for name in ("rgb", "measured"):
+    for name in ("rgb", "precisions"):
         assert export(runs[name], ["rgb", "joints2d"], "joints3d", tmp_path / f"{name}{ending}") <= module.TOLERANCE_MM
 
 
@@ -113,7 +113,9 @@ def test_depth_codes_and_runs_without_a_side(runs, tmp_path, ending):
 
 def test_other_inputs_and_targets_are_network_ready(runs, tmp_path):
     assert export(runs["joints3d"], ["joints3d"], "joints3d", tmp_path / "self.pt2") <= module.TOLERANCE_MM
-    export(runs["joints2d"], ["joints2d", "joints2d"], "joints2d", tmp_path / "flat.pt2")  # said twice, one input
+    export(
+        runs["joints2d"], ["joints2d", "joints2d"], "joints2d", tmp_path / "flat.pt2"
+    )  # a repeated input counts once
     _, card = opened(tmp_path / "flat.pt2")
     assert card["units"] == "fraction of the crop, centre 0"
     assert json.loads(card["inputs"])[0]["name"] == "joints2d_px"
@@ -130,12 +132,12 @@ def test_joints_are_refined_as_in_evaluation(runs, tmp_path):
         z = model.encode("rays", torch.from_numpy(rays), torch.eye(2)).mu
         bare = model.decode("joints3d", z) * runs["rays"].metadata.mean_scale_mm
         bare[:, 0] = 0
-        wanted = modality.refine(bare, torch.from_numpy(rays)).numpy()
-    assert np.abs(bare.numpy() - wanted).max() > 1
-    np.testing.assert_allclose(got, wanted, atol=1e-3)
+        expected = modality.refine(bare, torch.from_numpy(rays)).numpy()
+    assert np.abs(bare.numpy() - expected).max() > 1
+    np.testing.assert_allclose(got, expected, atol=1e-3)
 
 
-def test_what_onnx_cannot_say_is_one_line(runs, tmp_path):
+def test_an_operation_that_onnx_lacks_is_a_user_error(runs, tmp_path):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="ONNX is not installed (extra 'export')")
     with pytest.raises(UserError, match=r"^--from rays: ONNX lacks .*m\.pt2"):
@@ -144,7 +146,7 @@ def test_what_onnx_cannot_say_is_one_line(runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rgb", "depth"])
-def test_the_map_of_pixels_is_the_modalitys_own(name):
+def test_pixels_are_normalised_as_by_the_modality(name):
     modality = registry().modality(name).sized(ModelShape(image_size=64))
     pixels = Pixels(modality)
     assert (pixels.table is None) == (name == "rgb")
@@ -154,7 +156,7 @@ def test_the_map_of_pixels_is_the_modalitys_own(name):
     torch.testing.assert_close(pixels(x), modality.augment(x, View.identity(2)), atol=1e-5, rtol=0)
 
 
-def test_a_modality_that_mixes_pixels_is_refused():
+def test_a_modality_that_mixes_pixels_is_a_user_error():
     import dataclasses
 
     modality = registry().modality("rgb").sized(ModelShape(image_size=64))
@@ -166,7 +168,7 @@ def test_a_modality_that_mixes_pixels_is_refused():
         pixel_table(dataclasses.replace(modality, augment=blurred))
 
 
-def test_the_crop_inside_is_the_crop_of_training():
+def test_the_exported_crop_is_that_of_training():
     uv = torch.from_numpy(poses(6, 8)["joints2d_px"])
     points = Points(1.25, 0, 9, 0.5)(uv)
     for one, got in zip(uv.numpy(), points.numpy(), strict=True):
@@ -175,14 +177,14 @@ def test_the_crop_inside_is_the_crop_of_training():
         np.testing.assert_allclose(got, at, atol=1e-5)
 
 
-def test_a_file_that_disagrees_is_not_left_behind(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "difference", lambda *a: 0.5)
+def test_a_file_that_differs_is_not_kept(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "max_difference", lambda *a: 0.5)
     with pytest.raises(RuntimeError, match=r"differs by 0\.5"):
         export(runs["joints2d"], ["joints2d"], "joints3d", tmp_path / "m.pt2")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_exported_is_one_line(runs, tmp_path, monkeypatch):
+def test_wrong_arguments_are_user_errors(runs, tmp_path, monkeypatch):
     run = runs["joints2d"]
     for names, target, out, says in (
         (["joint2d"], "joints3d", "m.pt2", "did you mean 'joints2d'"),
