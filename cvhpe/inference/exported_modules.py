@@ -223,7 +223,8 @@ def ports(run: Run, names: Sequence[str], target: str, root: str) -> tuple[list[
         if takes_pixels(modality):
             dtype, channels = _STORED[modality.reads[0]]
             shape = (*modality.shape[-2:], *([channels] if channels else []))
-            meaning = f"stored {modality.reads[0]} of the square crop, {run.config.crop_factor} times the bounding box of the joints"
+            factor = run.config.crop_factor
+            meaning = f"stored {modality.reads[0]} of the square crop, {factor} times the bounding box of the joints"
             inputs.append(Port(name, dtype, shape, meaning))
         elif takes_points(modality):
             meaning = f"px of any frame, x right, y down; layout {run.metadata.layout}, root {root}; all joints known"

@@ -218,9 +218,10 @@ class CrossModalVAE(nn.Module):
     def _encode(self, name: str, x: Tensor, side: Tensor, *, with_keypoints: bool) -> tuple[Posterior, Tensor | None]:
         """The posterior and, if asked and if the encoder detects keypoints, these, ``[B, J, 2]`` crop fractions."""
         encoder, keypoints = self.encoders[name], None
+        encode_with_keypoints = getattr(encoder, "encode_with_keypoints", None)
         with self._autocast(x.device):
-            if with_keypoints and hasattr(encoder, "encode_with_keypoints"):
-                posterior, keypoints = encoder.encode_with_keypoints(x, side)
+            if with_keypoints and encode_with_keypoints is not None:
+                posterior, keypoints = encode_with_keypoints(x, side)
             else:
                 posterior = encoder(x, side)
         return Posterior(posterior.mu.float(), posterior.logvar.float()), keypoints

@@ -144,7 +144,7 @@ def _micro_batch(
     side = hand_side(fields["side"] ^ view.flip.long(), known="H" in context.config.protocol)
     batch = Batch(
         stored={name: _to(model.stored(name, fields), device) for name in model.modalities},
-        view=_view_to(view, device),
+        view=view.map(lambda _, tensor: _to(tensor, device)),
         side=_to(side, device),
         rows={name: _to(r, device) for name, r in rows.items()},
         pair_rows=pair_rows,
@@ -159,11 +159,6 @@ def _to(x: Tensor, device: torch.device) -> Tensor:
 
 def _rows_to(rows: Rows, device: torch.device) -> Rows:
     return None if rows is None else _to(rows, device)
-
-
-def _view_to(view: View, device: torch.device) -> View:
-    tensors = (view.angle, view.scale, view.shift, view.flip, view.root_shift_weight)
-    return View(*(_to(t, device) for t in tensors), margin=view.margin)
 
 
 def split_start(n: int, part: int, num_parts: int) -> int:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cvhpe.config.schema import Config
+from cvhpe.models.pairs import Pair
 from cvhpe.models.vae import Losses
 from cvhpe.training.batching import MicroBatch, TrainBatch
 from cvhpe.training.state import TrainState
@@ -71,7 +72,7 @@ def scale_by_share(losses: Losses, micro_batch: MicroBatch) -> Losses:
     """
     zero = losses.total.new_zeros(())
 
-    def scaled(means: dict) -> dict:
+    def scaled(means: dict[Pair, Tensor]) -> dict[Pair, Tensor]:
         shares = micro_batch.share.items()
         return {pair: means.get(pair, zero) if s in (0.0, 1.0) else means.get(pair, zero) * s for pair, s in shares}
 
