@@ -68,6 +68,22 @@ class Layout:
         """
         return self.palm or (self.root, self.scale_bone[1])
 
+    def root_shift_weight(self, labelled: str, wanted: str) -> float:
+        """How far a labelled root joint shifts along :attr:`root_shift` to become the wanted one.
+
+        Args:
+            labelled: ``wrist`` or ``palm``, what the root is labelled as.
+            wanted: ``wrist`` or ``palm``, what a run predicts.
+
+        Returns:
+            0.5 if a wrist becomes a palm, otherwise 0.
+
+        Example:
+            >>> layout("rhd").root_shift_weight("wrist", "palm")
+            0.5
+        """
+        return 0.5 if (labelled, wanted) == ("wrist", "palm") and self.palm is not None else 0.0
+
     def __len__(self) -> int:
         return len(self.joints)
 

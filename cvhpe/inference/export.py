@@ -203,10 +203,8 @@ def _run_model(run: Run, names: Sequence[str], target: str, batch: Sequence[Tens
     """The output for the same inputs, computed as in evaluation: crops, views, the modalities' ``augment``."""
     n = len(batch[0])
     fields: dict[str, Tensor] = {"side": batch[-1] if run.knows_side else torch.zeros(n, dtype=torch.int64)}
-    has_palm = layout(run.metadata.layout).palm is not None
-    fields["root_shift_weight"] = torch.full(
-        (n,), 0.5 if root == "wrist" and run.metadata.root == "palm" and has_palm else 0.0
-    )
+    weight = layout(run.metadata.layout).root_shift_weight(root, run.metadata.root)
+    fields["root_shift_weight"] = torch.full((n,), weight)
     ready: dict[str, Tensor] = {}
     for name, x in zip(names, batch, strict=False):
         modality = run.model.modalities[name]

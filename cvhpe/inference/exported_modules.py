@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from cvhpe.errors import UserError
-from cvhpe.evaluation.evaluate import palm_of
 from cvhpe.geometry.skeleton import layout
 from cvhpe.models.fusion import FusionParams, fuse
 from cvhpe.plugin.contract import Modality, View
@@ -189,9 +188,9 @@ def _preparation(run: Run, name: str, root: str) -> nn.Module:
     if takes_pixels(modality):
         return Pixels(modality)
     if takes_points(modality):
-        has_palm = layout(run.metadata.layout).palm is not None
-        weight = 0.5 if root == "wrist" and run.metadata.root == "palm" and has_palm else 0.0
-        return Points(run.config.crop_factor, *palm_of(run.metadata.layout)[:2], weight)
+        skeleton = layout(run.metadata.layout)
+        weight = skeleton.root_shift_weight(root, run.metadata.root)
+        return Points(run.config.crop_factor, *skeleton.root_shift, weight)
     return nn.Identity()
 
 

@@ -277,10 +277,8 @@ def make_fields(run: Run, image: Array | None, detection: Detection) -> tuple[di
     row = crop_sample(sample, joints, options, () if image is None else ("rgb",))
     x, y, side = row["crop"]
     fields = {name: torch.as_tensor(np.array(value)[None]) for name, value in row.items()}
-    has_palm = layout(run.metadata.layout).palm is not None
-    fields["root_shift_weight"] = torch.tensor(
-        [0.5 if has_palm and run.metadata.root == "palm" and detection.root == "wrist" else 0.0]
-    )
+    weight = layout(run.metadata.layout).root_shift_weight(detection.root, run.metadata.root)
+    fields["root_shift_weight"] = torch.tensor([weight])
     given = [] if image is None else ["rgb"]
     if uv is not None and np.isfinite(uv).any():
         given.append("joints2d")
