@@ -77,24 +77,24 @@ class Hand:
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to plain numbers, as ``cvhpe predict`` writes them; mm and px have two decimals."""
+
+        def plain(x: Array) -> list[Any]:
+            return np.round(x.astype(np.float64), 2).tolist()
+
         return {
             "hand": SIDES[self.side],
             "hand_confidence": None if self.side_confidence is None else round(self.side_confidence, 3),
             "box": [round(x, 2) for x in self.box],
-            "joints3d_mm": _plain(self.joints3d_mm),
-            "joints2d_px": _plain(self.joints2d_px),
+            "joints3d_mm": plain(self.joints3d_mm),
+            "joints2d_px": plain(self.joints2d_px),
             "joints2d_from": self.joints2d_from,
-            "uncertainty_mm": None if self.uncertainty_mm is None else _plain(self.uncertainty_mm),
+            "uncertainty_mm": None if self.uncertainty_mm is None else plain(self.uncertainty_mm),
             "uncertainty_calibrated": self.calibrated,
             "inputs": list(self.inputs),
             "weights": dict(self.weights),
             "scale_mm": round(self.scale_mm, 3),
             "scale_from": self.scale_from,
         }
-
-
-def _plain(x: Array) -> list[Any]:
-    return np.round(x.astype(np.float64), 2).tolist()
 
 
 @dataclass(frozen=True, kw_only=True)

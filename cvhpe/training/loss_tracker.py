@@ -38,7 +38,8 @@ class Divergence:
     usual: float
 
     def __str__(self) -> str:
-        """
+        """Describe the divergence in one line.
+
         >>> print(Divergence(7, "KL of rgb:rgb", 8e14, 20.0))
         step 7: the KL of rgb:rgb is 8.0e+14, where 2.0e+01 is usual
         """
