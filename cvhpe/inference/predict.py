@@ -31,10 +31,8 @@ from cvhpe.uncertainty.tta_disagreement import decode_joints_mm, encode_tta, tta
 
 Array = np.ndarray
 MAX_SAMPLES = 10_000
-MAX_SCALE_MM = 1000.0
-"""Upper limit of the scale bone, far above any hand's."""
-MAX_BOX_RATIO = 10.0
-"""Upper limit of a box's side over the image's."""
+MAX_SCALE_MM = 1000.0  # of the scale bone, far above any hand's
+MAX_BOX_RATIO = 10.0  # of a box's side over the image's
 
 SIDES: Mapping[int | None, str] = {LEFT: "left", RIGHT: "right", None: "unknown"}
 
