@@ -79,7 +79,7 @@ class View:
             tensor([1., 1.])
         """
         zero, one = torch.zeros(n, device=device), torch.ones(n, device=device)
-        return View(zero, one, zero.new_zeros(n, 2), torch.zeros(n, dtype=torch.bool, device=device), zero)
+        return View(zero, one, zero.new_zeros(n, 2), torch.zeros(n, dtype=torch.bool, device=device), zero.clone())
 
     @property
     def packed(self) -> Tensor:
