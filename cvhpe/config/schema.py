@@ -50,7 +50,9 @@ class Config(BaseModel):
     image_size: ImageSize = Field(256, description="side of network-ready images, px")
     backbone: Backbone = Field("resnet18", description="network of the image encoders")
     joint_network: Literal["paper", "lifter"] = Field("paper", description="network of joint encoders and decoders")
-    joint_loss: Literal["mse", "l2"] = Field("mse", description="reconstruction loss of 3D joints")
+    joint_loss: Literal["mse", "l2"] = Field(
+        "mse", description="loss of 3D joints: mse, squared error; l2, Euclidean distance"
+    )
     hidden_dim: int = Field(512, ge=8, le=16384, description="width of the joint networks")
     num_hidden_layers: int = Field(5, ge=1, le=64, description="hidden layers of the joint networks")
     initial_logvar: float = Field(

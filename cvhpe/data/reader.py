@@ -136,7 +136,7 @@ def split_note(dataset: Dataset, spec: DatasetSpec, split: str, source: Path | N
     published = 0 if query else spec.published.get(split, 0)
     if len(dataset) < published:
         missing.append(f"{len(dataset):,} of the {published:,} published samples")
-    absent = tuple(getattr(dataset, "absent", ()))
+    absent = dataset.absent if isinstance(dataset, Reader) else ()
     if absent:
         more = f" and {len(absent) - 1} more of its label files" if len(absent) > 1 else ""
         missing.append(f"lacks {absent[0] if source is None else os.path.relpath(absent[0], root)}{more}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cvhpe.data.files import Array, read_table, read_text, refuse_archive, reject
-from cvhpe.data.reader import split_note
+from cvhpe.data.reader import Reader, split_note
 from cvhpe.errors import DataError
 from cvhpe.evaluation.metrics import Summary, summary
 from cvhpe.geometry.camera import unproject
@@ -98,7 +98,7 @@ def _truth(spec: DatasetSpec, path: Path | None, split: str) -> tuple[Array, Arr
         uvd = read_uvd(labels, len(names))
         return unproject(uvd[..., :2], uvd[..., 2], icvl_camera), icvl_camera, names, ""
     dataset = spec.open(path, split)
-    read = getattr(dataset, "labels", dataset.__getitem__)
+    read = dataset.labels if isinstance(dataset, Reader) else dataset.__getitem__
     samples = [read(i) for i in range(len(dataset))]
     for s in samples:
         if s.joints3d_mm is None or s.K is None:

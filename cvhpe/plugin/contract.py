@@ -120,7 +120,7 @@ class ModelShape:
         num_hidden_layers: Hidden layers of joint networks.
         backbone: Image encoder: ``"resnet18"``, ``"resnet50"`` or ``"keypoints"``.
         joint_network: Joint network, ``"paper"`` or ``"lifter"``.
-        joint_loss: Loss of 3D joints, ``"mse"`` or ``"l2"``.
+        joint_loss: Loss of 3D joints: ``"mse"``, squared error, or ``"l2"``, Euclidean distance.
     """
 
     image_size: int = 256

@@ -126,7 +126,7 @@ def paint_skin(
     axes: Array,
     size: float,
 ) -> SurfaceMaterial:
-    """SurfaceMaterial the skin of N pixels of a body.
+    """Compute the material of the skin at N pixels of a body.
 
     Args:
         body: A finger, or the palm or forearm.

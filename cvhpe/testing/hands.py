@@ -111,9 +111,12 @@ def _tree_length(xyz: np.ndarray, bones: tuple[tuple[int, int], ...]) -> float:
 
 
 def _is_backwards(finger: np.ndarray, root: np.ndarray) -> bool:
-    """Whether the tip is nearer to the root than the base in the median, which ignores tight fists."""
-    base, tip = (np.linalg.norm(finger[:, i] - root, axis=1) for i in (0, -1))
-    return bool(np.nanmedian(base - tip) > 0)
+    """Whether the distance from the root falls along the finger, in the median over hands.
+
+    The tip of a bent finger is near the root as well, but its second joint is not.
+    """
+    base, second, tip = (np.linalg.norm(finger[:, i] - root, axis=1) for i in (0, 1, -1))
+    return bool(np.nanmedian(base - tip) > 0 and np.nanmedian(base - second) > 0)
 
 
 def joints_project_onto_the_image(s: DatasetUnderTest) -> None:

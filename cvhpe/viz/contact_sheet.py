@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cvhpe.data.reader import Reader
 from cvhpe.errors import DataError
 from cvhpe.geometry.camera import Crop, crop_around
 from cvhpe.io.atomic import atomic_file
@@ -44,17 +45,16 @@ def select_samples(dataset: Dataset, count: int, seed: int = 0) -> list[int]:
         DataError: No sample has its image files; names the first missing one.
     """
     order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
-    files = getattr(dataset, "files", None)
-    if files is None:
+    if not isinstance(dataset, Reader):
         return sorted(order[:count])
     chosen: list[int] = []
     for index in order:
         if len(chosen) == count:
             break
-        if all(p.exists() for p in files(index).values()):
+        if all(p.exists() for p in dataset.files(index).values()):
             chosen.append(index)
     if not chosen and order:
-        first = next(p for p in files(0).values() if not p.exists())
+        first = next(p for p in dataset.files(0).values() if not p.exists())
         raise DataError(f"{first}: is missing, and no other sample has its images either")
     return sorted(chosen)
 

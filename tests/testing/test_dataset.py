@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers.example_datasets import FAULTS, VALID, with_thermal
+from helpers.example_datasets import FAULTS, VALID, with_fields, with_thermal
 
 from cvhpe.errors import DataError
 from cvhpe.plugin.registry import registry
+from cvhpe.plugin.sample import Sample
 from cvhpe.testing import CheckFailed, check_dataset, dataset_checks
 
 CASES = [(check, i) for check, faulty in FAULTS.items() for i in range(len(faulty))]
@@ -48,6 +50,18 @@ def test_every_check_catches_its_faults(tmp_path: Path, check: str, fault: int) 
     with pytest.raises(CheckFailed, match="Fix: ") as caught:
         checks[check]()
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_bent_fingers_are_in_order(tmp_path: Path) -> None:
+    def bend(s: Sample) -> np.ndarray:
+        xyz = s.joints3d_mm.copy()
+        for base in range(1, 21, 4):
+            way = (xyz[base] - xyz[0]) / np.linalg.norm(xyz[base] - xyz[0])
+            xyz[base + 1 : base + 4] = xyz[base] + np.outer([30, 10, -10], way) - [[0, 0, 15], [0, 0, 30], [0, 0, 15]]
+        return xyz
+
+    checks = {c.name: c for c in dataset_checks(with_fields(joints3d_mm=bend), tmp_path)}
+    checks["joint_order_is_the_layouts"]()
 
 
 def test_metres_are_recognised(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def check_anatomy(xyz: Array, side: Array, joint_layout: Layout, root: str) -> l
         agreement = float(((bend > 0) == (side == 1))[known].mean())
         is_fatal = known.sum() >= _MIN_HANDS and agreement < 0.3
         verdict: Verdict = "ok" if agreement > 0.65 else "fatal" if is_fatal else "warn"
-        findings.append(Finding("fingers bend as the side says", f"{agreement:.0%} of hands", "over 65 %", verdict))
+        findings.append(Finding("finger flexion matches side", f"{agreement:.0%} of hands", "over 65 %", verdict))
     if len(joint_layout) != 21:
         return findings
     hand = xyz[:, list(permutation(joint_layout, "hand21"))]
@@ -76,11 +76,11 @@ def check_anatomy(xyz: Array, side: Array, joint_layout: Layout, root: str) -> l
     if np.isfinite(phalanx_ratio):
         found = f"{phalanx_ratio:.2f}" if phalanx_ratio > 0.95 else f"{phalanx_ratio:.2f}: labelled tip to base?"
         verdict = "ok" if phalanx_ratio > 1.1 else "fatal"
-        findings.append(Finding("first over last phalanx", found, "over 1.1", verdict))
+        findings.append(Finding("proximal / distal phalanx", found, "over 1.1", verdict))
     if np.isfinite(root_distance):
+        check, expected = "root to middle MCP / scale bone", "over 1.6: wrist" if root == "wrist" else "under 2: palm"
         verdict = "ok" if (root_distance > 1.6 if root == "wrist" else root_distance < 2.0) else "warn"
-        check = "root to middle knuckle, in scale bones"
-        findings.append(Finding(check, f"{root_distance:.2f}", f"a {root}", verdict))
+        findings.append(Finding(check, f"{root_distance:.2f}", expected, verdict))
     return findings
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cvhpe.data.files import first_few
-from cvhpe.data.reader import SplitAbsent
+from cvhpe.data.reader import Reader, SplitAbsent
 from cvhpe.data.verify.anatomy import check_anatomy
 from cvhpe.data.verify.finding import Finding, Verdict
 from cvhpe.errors import DataError, UserError
@@ -102,16 +102,16 @@ def _verify_split(
     findings.append(Finding("layout, root", f"{dataset.layout}, {dataset.root}", verdict="note"))
     if note := getattr(dataset, "note", ""):
         findings.append(Finding("note", note, verdict="note"))
-    absent = getattr(dataset, "absent", ())
+    absent = dataset.absent if isinstance(dataset, Reader) else ()
     if absent:
         findings.append(Finding("label files", f"{len(absent)} absent: {first_few(absent)}", "all", "warn"))
     findings += _check_files(dataset, report)
     decoding, frame_size, samples = _check_decoding(dataset, decode, report)
     findings += decoding
-    if (read := getattr(dataset, "labels", None)) is not None:
-        samples = _read_labels(read, len(dataset), report)
+    if isinstance(dataset, Reader):
+        samples = _read_labels(dataset.labels, len(dataset), report)
     if len(samples) < len(dataset):
-        findings.append(Finding("labels looked at", f"{len(samples):,} of {len(dataset):,}", verdict="note"))
+        findings.append(Finding("labels checked", f"{len(samples):,} of {len(dataset):,}", verdict="note"))
     findings += _check_labels(samples, dataset, frame_size)
     return findings, {_digest(s) for s in samples if s.joints3d_mm is not None}
 
@@ -143,8 +143,8 @@ def _check_count(dataset: Dataset, spec: DatasetSpec, split: str) -> Finding:
 
 
 def _check_files(dataset: Dataset, report: StageProgressCallback) -> list[Finding]:
-    """Every image file: does it exist, and does it have its format's end?"""
-    if not hasattr(dataset, "files"):
+    """Every image file: does it exist, and does it have its format's end? Readers of plugins do not name theirs."""
+    if not isinstance(dataset, Reader):
         return []
     missing: list[Path] = []
     truncated: list[Path] = []
@@ -280,11 +280,11 @@ def _check_projection(samples: list[Sample]) -> list[Finding]:
     distances = np.linalg.norm(project(xyz, K) - uv, axis=-1)
     distances = distances[np.isfinite(distances)]
     if not len(distances):
-        return [Finding("3D against 2D", "no joint has both", "", "warn")]
+        return [Finding("reprojection error", "no joint has both", "", "warn")]
     median = float(np.median(distances))
     verdict: Verdict = "ok" if median < 1 else "warn" if median < 5 else "fatal"
     found = f"median {median:.3f}, 99 % below {np.quantile(distances, 0.99):.3f}, largest {distances.max():.3f} px"
-    return [Finding("3D against 2D", found, "median under 1 px", verdict)]
+    return [Finding("reprojection error", found, "median under 1 px", verdict)]
 
 
 def _digest(sample: Sample) -> int:

@@ -13,6 +13,7 @@ from helpers.dataset_writers import (
     write_nyu,
     write_stb,
 )
+from helpers.example_datasets import Hands, with_reader
 
 from cvhpe.data.datasets.builtin import cvhpe_datasets
 from cvhpe.data.verify.checks import Row, is_fatal, verify
@@ -42,12 +43,25 @@ def test_a_good_copy_is_not_fatal(name, tmp_path) -> None:
     assert [r for r in rows if r.verdict == "fatal"] == []
     for split in ("train", "test"):
         assert rows_of(rows, "size of a hand", split)[0].verdict == "ok"
-        assert rows_of(rows, "3D against 2D", split)[0].verdict == "ok"
+        assert rows_of(rows, "reprojection error", split)[0].verdict == "ok"
         assert rows_of(rows, "image files", split)[0].verdict == "ok"
         assert rows_of(rows, "duplicates", split)[0].found == "none"
     if published := SPECS[name].published:
         assert rows_of(rows, "samples")[0] == Row("train", "samples", rows_of(rows, "samples")[0].found,
                                                   f"{published['train']:,} published", "warn")  # fmt: skip
+
+
+class AttributesOfItsOwn(Hands):
+    """Has the attributes of built-in readers with other meanings, as a reader of a plugin may."""
+
+    files = ("0.json", "1.json")
+    labels = absent = 3
+
+
+def test_a_reader_of_a_plugin_needs_the_contract_alone(tmp_path) -> None:
+    rows = verify(with_reader(AttributesOfItsOwn), tmp_path)
+    assert not is_fatal(rows)
+    assert rows_of(rows, "reprojection error")[0].verdict == "ok"
 
 
 def test_missing_and_truncated_images_are_named(tmp_path) -> None:
@@ -97,7 +111,7 @@ def test_wrong_units_are_named(tmp_path, factor, message) -> None:
 
 def test_swapped_sides_are_noticed(tmp_path) -> None:
     rows = corrupted_coco(tmp_path, lambda a: a.update(hand_type="left"))
-    assert rows_of(rows, "fingers bend as the side says", "test")[0].verdict == "fatal"
+    assert rows_of(rows, "finger flexion matches side", "test")[0].verdict == "fatal"
     assert rows_of(rows, "left : right", "test")[0].found == "100% : 0%"
 
 
@@ -109,7 +123,7 @@ def test_fingers_labelled_backwards_are_noticed(tmp_path) -> None:
             a[key] = points[order].tolist()
 
     rows = corrupted_coco(tmp_path, backwards)
-    assert "tip to base" in rows_of(rows, "first over last phalanx", "test")[0].found
+    assert "tip to base" in rows_of(rows, "proximal / distal phalanx", "test")[0].found
     assert is_fatal(rows)
 
 
@@ -119,7 +133,7 @@ def test_2d_that_is_not_the_projection(tmp_path) -> None:
         a["keypoints"] = (points + np.array([9, 0, 0])).tolist()
 
     rows = corrupted_coco(tmp_path, shifted)
-    (row,) = rows_of(rows, "3D against 2D", "test")
+    (row,) = rows_of(rows, "reprojection error", "test")
     assert row.found.startswith("median 9.0")
     assert row.verdict == "fatal"
 
@@ -171,7 +185,7 @@ def test_genuine_data(shared_data) -> None:
         assert [r for r in rows if r.verdict == "fatal"] == []
     rows = verify(SPECS["joints"], shared_data / "rhd" / "rhd_evaluation_a.npz")
     assert [r for r in rows if r.verdict == "fatal"] == []
-    assert rows_of(rows, "labels looked at") == []
+    assert rows_of(rows, "labels checked") == []
     assert rows_of(rows, "joints on or behind the camera")[0].found == "0.04%"
     rows = verify(SPECS["stb"], shared_data / "stb", decode=3)
     assert "2998 of 3,000 missing" in rows_of(rows, "image files", "test")[0].found
