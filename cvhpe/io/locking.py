@@ -30,7 +30,7 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
     except ImportError:
         yield False
         return
-    handle = os.open(path, os.O_CREAT | os.O_RDWR)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     locked = True
     try:
         try:
