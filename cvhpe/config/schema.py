@@ -171,4 +171,5 @@ def first_error(error: ValidationError) -> str:
         return f"unknown setting {name!r}; {nearest(name, known)}"
     if not name:  # a rule about several settings
         return str(details["ctx"]["error"])
-    return f"{name} = {details['input']!r}: {details['msg'].lower()}"
+    message = details["msg"]
+    return f"{name} = {details['input']!r}: {message[:1].lower()}{message[1:]}"
