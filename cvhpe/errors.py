@@ -27,9 +27,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     Example:
         >>> nearest("join3d", ["joints3d", "rgb"])
         "did you mean 'joints3d'?"
+        >>> nearest("ema", ["ema_decay", "beta"])
+        "did you mean 'ema_decay'?"
         >>> nearest("zzz", ["rgb", "depth"])
         'have: depth, rgb'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, 1)
+    containing = [name for name in names if len(word) > 2 and word in name]
+    close = difflib.get_close_matches(word, names, 1, 0.75) or containing or difflib.get_close_matches(word, names, 1)
     return f"did you mean {close[0]!r}?" if close else f"have: {', '.join(names) or 'none'}"
