@@ -79,9 +79,11 @@ def resolve_config(
     given |= {name: options[name] for name in ("variant", "data", "device") if options[name]}
     recipe = recipe or given.get("recipe", "")
     if recipe and recipe not in RECIPES:
-        raise UserError(f"--recipe {recipe}: {nearest(recipe, RECIPES)}")
+        raise UserError(f"--recipe {recipe}: {nearest(str(recipe), RECIPES)}")
     basic = checked(given)
     modalities = list(dict.fromkeys(basic.modalities))
+    if not modalities:
+        raise UserError("--modalities: name at least one, as in rgb,joints3d")
     for name in modalities:
         registry().modality(name)
     names = {*given, *(f"augmentation.{name}" for name in given.get("augmentation", {}))}
