@@ -245,11 +245,13 @@ def resolve_request(run: Run, source: str | None, target: str, protocol: str | N
         The input modality and the protocol.
 
     Raises:
-        UserError: The run lacks the modality, or was trained under a narrower protocol.
+        UserError: The run lacks the modality or was trained under a narrower protocol, or the target has no metric.
     """
     inputs, outputs = sources(run.model.pairs), targets(run.model.pairs)
     if target not in outputs:
         raise UserError(f"--to {target}: this run decodes no {target}; {nearest(target, outputs)}")
+    if target != "joints3d":
+        raise UserError(f"--to {target}: only joints3d has a metric")
     if source is None:
         source = next((s for s in inputs if s != target), inputs[0])
     if source not in inputs:
