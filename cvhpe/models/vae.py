@@ -250,7 +250,9 @@ class CrossModalVAE(nn.Module):
 
 
 def sum_terms(terms: Mapping[Pair, ElboTerm], beta: float, extra: Tensor | None = None) -> Losses:
-    """The bound of all pairs, in one launch for each number of samples: one in all, unless samples lack a modality.
+    """The negative ELBO of all pairs, in one launch for each number of samples.
+
+    That is one launch in all, unless samples lack a modality.
 
     Args:
         terms: pair -> reconstruction losses ``[n]``, KL ``[n]`` and weight.

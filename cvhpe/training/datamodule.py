@@ -104,11 +104,11 @@ def open_data(config: Config, progress: StageProgressCallback | None = None) -> 
             try:
                 test = open_split(source, "test", config, progress)
             except SplitAbsent as absent:
-                data.notes.append(f"{absent}: this run is judged by its validation samples")
+                data.notes.append(f"{absent}: this run is evaluated on its validation samples")
             else:
                 data.notes += pack_notes([train, validation, test])
                 if not test["has_joints3d"].any():
-                    data.notes.append(f"{source}: its test samples have no 3D labels; judged by validation samples")
+                    data.notes.append(f"{source}: its test samples have no 3D labels; evaluated on validation samples")
                 elif not same_samples(test, validation):
                     data.test.append(test)
         data.notes += pack_notes([train, validation])

@@ -97,5 +97,5 @@ def test_a_test_split_without_labels_keeps_nobody_from_training(tmp_path) -> Non
     (tmp_path / "evaluation_xyz.json").unlink()
     data = open_data(config(f"freihand:{tmp_path}"))
     assert data.test == []
-    assert f"freihand:{tmp_path}: its test samples have no 3D labels; judged by validation samples" in data.notes
+    assert f"freihand:{tmp_path}: its test samples have no 3D labels; evaluated on validation samples" in data.notes
     assert any(note.endswith("lacks evaluation_xyz.json") for note in data.notes)
