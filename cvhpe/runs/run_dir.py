@@ -221,11 +221,14 @@ def load_run(path: str | Path, device: str | torch.device = "cpu") -> Run:
     if not file.is_file():
         raise UserError(f"{path}: holds no {WEIGHTS}; has its training reached a first checkpoint?")
     saved = serialization.read_metadata(file)
-    check_plugins(file, saved)
     try:
+        check_plugins(file, saved)
         metadata = Metadata(**saved["metadata"])
         config = checked(saved["config"], where=str(file))
-    except (KeyError, TypeError):
+        is_valid = isinstance(metadata.layout, str) and isinstance(metadata.mean_scale_mm, int | float)
+    except (KeyError, TypeError, AttributeError):
+        is_valid = False
+    if not is_valid:
         raise UserError(f"{file}: its metadata lacks what a run needs; was it made by cvhpe train?") from None
     model = build_model(config, metadata.layout, mean_scale_mm=metadata.mean_scale_mm)
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
