@@ -14,7 +14,7 @@ from pathlib import Path
 from cvhpe.errors import DataError, UserError
 from cvhpe.io.locking import file_lock
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
