@@ -79,9 +79,6 @@ class LossTracker:
         self.rows: list[Tensor] = []
         self.served: list[frozenset[Pair]] = []
 
-    def __len__(self) -> int:
-        return len(self.steps)
-
     def add(self, step: int, losses: Losses) -> None:
         """Add the losses of a step.
 
