@@ -346,7 +346,7 @@ def side_of(hand: str | int | None) -> int | None:
     """
     sides = {"left": LEFT, "right": RIGHT, LEFT: LEFT, RIGHT: RIGHT, None: None}
     if hand not in sides:
-        raise UserError(f"hand {hand!r}: left or right")
+        raise UserError(f"handedness {hand!r}: give left or right")
     return sides[hand]
 
 
