@@ -52,7 +52,7 @@ def test_a_broken_plugin_is_reported_and_others_load(site: Path, name: str) -> N
     assert "Traceback" in broken.traceback or name in ("takesrgb", "takesrhd")
     assert set(registry.modalities) == BUILT_IN | {"good"}
     assert registry.modality("good").name == "good"
-    assert registry.dataset("rhd").open.__module__.startswith("cvhpe.")
+    assert registry.dataset("rhd").open.func.__module__.startswith("cvhpe.")
 
 
 def test_all_faulty_plugins_at_once(site: Path) -> None:
