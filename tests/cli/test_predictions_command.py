@@ -30,7 +30,7 @@ def test_a_published_file_is_scored(shared_data) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "name a run folder"),
+        ([], "give a run folder"),
         (["--predictions", "p.txt"], "needs one data set"),
         (["run", "--predictions", "p.txt"], "one of them at a time"),
         (["--predictions", "p.txt", "--data", "icvl:/nowhere"], "/nowhere"),
