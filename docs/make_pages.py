@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.update(COLUMNS="80", CVHPE_DISABLE_PLUGINS="*", NO_COLOR="1")
+# CVHPE_OPS: no warning where no kernels are installed.
+os.environ.update(COLUMNS="80", CVHPE_DISABLE_PLUGINS="*", NO_COLOR="1", CVHPE_OPS="reference")
 os.environ.pop("FORCE_COLOR", None)
 
 import typer

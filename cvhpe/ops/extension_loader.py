@@ -66,7 +66,8 @@ def kernel_state() -> KernelState:
         if not state.loaded:
             if choice == "kernels":
                 raise UserError(f"CVHPE_OPS=kernels, but there are {state.reason}")
-            log.warning("the reference implementations are in use: %s", state.reason)
+            if choice != "reference":
+                log.warning("the reference implementations are in use: %s", state.reason)
         _state = state
     return _state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_a_block_that_is_not_run_is_an_error(tmp_path: Path) -> None:
         docs_runner.run(page, tmp_path, tmp_path)
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_a_failing_command_names_its_line(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("text\n\n```sh\ntrue\nls no-such-file\ntrue\n```\n")
