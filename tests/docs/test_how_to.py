@@ -19,7 +19,7 @@ HERE = Path(sysconfig.get_path("scripts"))
 
 @pytest.mark.timeout(600)
 def test_the_page_on_python_works(tmp_path: Path) -> None:
-    docs_runner.run(DOCS / "how-to" / "python-api.md", tmp_path, HERE)
+    assert docs_runner.run(DOCS / "how-to" / "python-api.md", tmp_path, HERE)
 
 
 @pytest.mark.timeout(600)
